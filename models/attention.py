@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.cpu_attention import KeysValues, MergedAttention
+from models.cpu_attention import BlockAttention, KeysValues
 from models.forest import Layout, Run
 
 
@@ -26,7 +26,7 @@ class Attention(Protocol):
 def prepare(layout: Layout, device: torch.device, dtype: torch.dtype) -> Attention:
     """The fastest exact way on this device."""
     if device.type == "cpu":
-        return MergedAttention(layout)
+        return BlockAttention(layout)
     if device.type == "cuda" and dtype != torch.float32 and torch.cuda.get_device_capability(device) >= (8, 0):
         from models.varlen import VarlenAttention
 

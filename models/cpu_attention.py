@@ -1,90 +1,138 @@
-"""Attention over a forest on CPUs: one call a run and one a branch, joined by their log-sum-exp.
+"""Attention over a forest on CPUs: blocks of queries against all the keys that they see, in float32 before the softmax.
 
-Keys are never repeated for grouped heads or gathered for a path, and there is no mask at all.
+torch's own kernel multiplies at a third of the speed (benchmarks/attention.py), and hides what lies between.
 """
 
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from models.forest import Layout, Run, Span
+from models.forest import Branch, Layout, Run, Span
+from models.onednn import float32_products
 
 KeysValues = tuple[Tensor, Tensor]
+Stretch = tuple[int, Span]
 
-# What is merged must still lie in the cache: 9.0 ms in one piece against 2.7 ms for 3,000 queries of 16 heads.
-MERGE_QUERIES = 256
+# Scores of a block must lie in the cache: longer runs are cut, shorter neighbours that see the same path are joined.
+MOST_QUERIES = 128
+JOINED_KEYS = 64
+# From so many keys on a block has fewer queries, so that its scores take no more memory.
+MOST_KEYS = 2048
 
 
-class MergedAttention:
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Queries, and the keys that they see: stretches of sources one after another.
+
+    `mask` [q, m], float32, is added to the scores of the last m keys: minus infinity hides a key from a query.
+    """
+
+    queries: Span
+    keys: tuple[Stretch, ...]
+    mask: Tensor | None
+
+
+class BlockAttention:
     """One layout's attention."""
 
     def __init__(self, layout: Layout) -> None:
-        self._layout = layout
+        self._blocks = list(blocks_of(layout))
 
     def __call__(self, query: Tensor, sources: Sequence[KeysValues]) -> Tensor:
         """Attend."""
-        if not self._layout.branches:
-            return self._attend(query, dict(enumerate(sources)))
-        # What is merged is rounded once, at the end; torch's kernel multiplies in float32 without AMX anyway.
-        seen = {0, *(branch.source for branch in self._layout.branches)}
-        wide = {source: (sources[source][0].float(), sources[source][1].float()) for source in seen}
-        return self._attend(query.float(), wide).to(query.dtype)
-
-    def _attend(self, query: Tensor, sources: Mapping[int, KeysValues]) -> Tensor:
         out = torch.empty_like(query)
-        sums = query.new_empty(query.shape[:2], dtype=torch.float32)
-        for run in self._layout.runs:
-            here = slice(*run.queries)
-            out[here], sums[here] = _flash(query, sources[0], run.queries, run.keys, causal=_is_square(run))
-        for branch in self._layout.branches:
-            for queries in _stretches(branch.queries):
-                part = _flash(query, sources[branch.source], queries, branch.keys, causal=False)
-                _merge(out[slice(*queries)], sums[slice(*queries)], *part)
+        with float32_products(exact=query.dtype == torch.float32):
+            for block in self._blocks:
+                key = _by_head([sources[source][0][slice(*at)] for source, at in block.keys], torch.float32)
+                value = _by_head([sources[source][1][slice(*at)] for source, at in block.keys], query.dtype)
+                _attend(query[slice(*block.queries)], key, value, block.mask, out[slice(*block.queries)])
         return out
 
 
-def _flash(query: Tensor, source: KeysValues, queries: Span, keys: Span, *, causal: bool) -> tuple[Tensor, Tensor]:
-    """Attention [q, N, D] and its log-sum-exp [q, N] of one stretch of queries to one of keys."""
-    q, (k, v) = query[slice(*queries)], (each[slice(*keys)] for each in source)
-    if q.shape[1] != k.shape[1] and not takes_grouped_heads():
-        k, v = (each.repeat_interleave(q.shape[1] // each.shape[1], dim=1) for each in (k, v))
-    return _kernel(q, k, v, causal=causal)
+def _by_head(parts: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    """Stretches of keys [m, K, D] one after another, as [K, m, D]: keys of one head side by side, for half the time."""
+    (_, heads, width), keys = parts[0].shape, sum(map(len, parts))
+    found, first = torch.empty((heads, keys, width), dtype=dtype), 0
+    for part in parts:
+        found[:, first : first + len(part)].copy_(part.transpose(0, 1))
+        first += len(part)
+    return found
 
 
-def _kernel(query: Tensor, key: Tensor, value: Tensor, *, causal: bool) -> KeysValues:
-    q, k, v = (each.transpose(0, 1)[None] for each in (query, key, value))
-    # The kernel behind scaled_dot_product_attention on CPUs: the public function hides the log-sum-exp.
-    out, sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal)  # noqa: SLF001
-    return out[0].transpose(0, 1), sums[0].transpose(0, 1)
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, out: Tensor) -> None:
+    """softmax(query key^T / sqrt(D) + mask) value, into `out` [n, N, D]; `key` float32 and `value` are [K, m, D]."""
+    (n, heads, width), groups = query.shape, len(key)
+    shape = (n, groups, heads // groups, width)
+    # Rows are (query, head of the group), so that grouped heads share one product and no key is repeated.
+    rows = torch.empty((groups, n, heads // groups, width), dtype=torch.float32)
+    rows.copy_(query.view(shape).transpose(0, 1))
+    scores = torch.bmm(rows.view(groups, -1, width), key.mT).mul_(width**-0.5)
+    if mask is not None:
+        scores.view(groups, n, heads // groups, -1)[..., -mask.shape[1] :].add_(mask[:, None])
+    weights = torch.softmax(scores, -1).to(value.dtype)
+    seen = torch.bmm(weights, value)
+    out.view(shape).copy_(seen.view(groups, n, heads // groups, width).transpose(0, 1))
 
 
-@cache
-def takes_grouped_heads() -> bool:
-    """Whether this torch's kernel maps query heads to fewer key heads; an older one reads past the keys instead."""
-    random = torch.Generator().manual_seed(0)
-    query, memory = (torch.randn(5, 4, 16, generator=random) for _ in range(2))
-    # Two heads of a wider tensor: what an older kernel reads too much is defined, and other numbers.
-    key = memory[:, :2]
-    grouped, repeated = _kernel(query, key, key, causal=True), key.repeat_interleave(2, dim=1)
-    wanted = _kernel(query, repeated, repeated, causal=True)
-    return all(torch.allclose(one, other, atol=1e-5) for one, other in zip(grouped, wanted, strict=True))
+def blocks_of(layout: Layout) -> Iterator[Block]:
+    """Every query in one block: long runs cut, short neighbours that see the same path joined."""
+    short: list[Run] = []
+    shared: tuple[Stretch, ...] = ()
+    for run, path in _paths(layout):
+        if short and not (path == shared and run.keys[1] - short[0].keys[0] <= JOINED_KEYS):
+            yield _join(short, shared)
+            short = []
+        if run.keys[1] - run.keys[0] <= JOINED_KEYS:
+            short, shared = [*short, run], path
+        elif _is_square(run):
+            yield from _cut(run, path)
+        else:
+            yield Block(run.queries, (*path, (0, run.keys)), None)
+    if short:
+        yield _join(short, shared)
+
+
+def _paths(layout: Layout) -> Iterator[tuple[Run, tuple[Stretch, ...]]]:
+    """Each run with the stretches that its branches let it see."""
+    branches, open_ones = list(reversed(layout.branches)), list[Branch]()
+    for run in layout.runs:
+        while open_ones and open_ones[-1].queries[1] <= run.queries[0]:
+            open_ones.pop()
+        while branches and branches[-1].queries[0] <= run.queries[0]:
+            open_ones.append(branches.pop())
+        yield run, tuple((branch.source, branch.keys) for branch in open_ones)
+
+
+def _join(runs: Sequence[Run], path: tuple[Stretch, ...]) -> Block:
+    first, keys = runs[0].queries[0], (runs[0].keys[0], max(run.keys[1] for run in runs))
+    sees = np.zeros((runs[-1].queries[1] - first, keys[1] - keys[0]), dtype=bool)
+    for run in runs:
+        (start, stop), (left, right) = run.queries, (key - keys[0] for key in run.keys)
+        sees[start - first : stop - first, left:right] = np.tri(stop - start, dtype=bool) if _is_square(run) else True
+    mask = None if sees.all() else _mask(sees)
+    return Block((first, runs[-1].queries[1]), (*path, (0, keys)), mask)
+
+
+def _cut(run: Run, path: tuple[Stretch, ...]) -> Iterator[Block]:
+    first, last = run.queries
+    while first < last:
+        stop = min(first + _most_queries(first - run.queries[0]), last)
+        sees = np.tri(stop - first, dtype=bool)
+        yield Block((first, stop), (*path, (0, (run.queries[0], stop))), _mask(sees))
+        first = stop
+
+
+def _most_queries(keys: int) -> int:
+    return max(MOST_QUERIES * MOST_KEYS // max(keys, MOST_KEYS), 16)
+
+
+def _mask(sees: NDArray[np.bool_]) -> Tensor:
+    return torch.from_numpy(np.where(sees, np.float32(0), np.float32(-np.inf)))
 
 
 def _is_square(run: Run) -> bool:
     return run.queries[1] - run.queries[0] == run.keys[1] - run.keys[0]
-
-
-def _stretches(span: Span) -> list[Span]:
-    return [(first, min(first + MERGE_QUERIES, span[1])) for first in range(*span, MERGE_QUERIES)]
-
-
-def _merge(out: Tensor, sums: Tensor, part: Tensor, part_sums: Tensor) -> None:
-    """Join attention over other keys into `out` and `sums`, in place.
-
-    softmax over two sets of keys is the mean of both results, weighted by exp(log-sum-exp).
-    """
-    weight = torch.sigmoid(part_sums - sums)[..., None]
-    out.lerp_(part, weight)
-    torch.logaddexp(sums, part_sums, out=sums)

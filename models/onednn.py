@@ -1,6 +1,8 @@
 """Matrix products on CPUs over weights that oneDNN has laid out once. Private operators of torch, tried before use."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Literal
 
@@ -75,3 +77,29 @@ def works(dtype: torch.dtype) -> bool:
     if not same:
         log.warning("oneDNN's packed weights give other products here and are not used")
     return same
+
+
+@contextmanager
+def float32_products(*, exact: bool) -> Iterator[None]:
+    """Let oneDNN multiply float32 matrices here, more than twice as fast as the default library on some processors.
+
+    It may round the factors to bfloat16 on the way. Factors that come from bfloat16 lose nothing by that; for others
+    (`exact`) it is used only where it was seen to round nothing.
+    """
+    precisions = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = precisions.fp32_precision
+    if not exact or _rounds_nothing():
+        precisions.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        precisions.fp32_precision = before
+
+
+@cache
+def _rounds_nothing() -> bool:
+    random = torch.Generator().manual_seed(0)
+    one, other = torch.randn(2, 4, 64, 64, generator=random)
+    with float32_products(exact=False):
+        product = torch.bmm(one, other)
+    return torch.allclose(product.double(), torch.bmm(one.double(), other.double()), atol=1e-4)

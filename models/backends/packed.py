@@ -121,7 +121,8 @@ class PackedBackend:
             if batch.memory and forest.shared is not None:
                 self._kept.add(KeptPrefix(forest.tokens[slice(*forest.shared)], batch.memory))
 
-        again = None if self._dtype == torch.float32 else self._again
+        # A NaN spreads over its block of queries: alone, the neighbours of a bad item are good.
+        again = None if self._dtype == torch.float32 and len(items) == 1 else self._again
         return Launched(items, list(groups.values()), read_outs, again=again, when_good=keep)
 
     def _again(self, item: Item) -> Tensor:

@@ -54,7 +54,7 @@ class Launched:
             items: the batch.
             groups: item numbers of each matrix of `read_outs`, row by row.
             read_outs: float32, on the device.
-            again: computes one item alone with float32 activations, [1, n]; None if they are float32 already.
+            again: computes one item alone with float32 activations, [1, n]; None if that is what was done.
             when_good: called when all rows were finite at once.
         """
         self._items, self._groups, self._copy = items, groups, Copy(read_outs)

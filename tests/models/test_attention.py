@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models import cpu_attention, varlen
+from models import varlen
 from models.attention import PlainAttention, prepare
-from models.cpu_attention import KeysValues, MergedAttention
+from models.cpu_attention import MOST_KEYS, MOST_QUERIES, Block, BlockAttention, KeysValues, blocks_of
 from models.forest import Layout
 from models.packing import pack
 from tests.models.layouts import seen
@@ -39,6 +39,15 @@ def tensors(tokens: int, heads: int, groups: int, kept: Sequence[int] = ()) -> t
     return query, sources
 
 
+def rows_of(block: Block) -> list[list[tuple[int, int]]]:
+    """(source, key) of every key that each of a block's queries sees."""
+    keys = [(source, key) for source, span in block.keys for key in range(*span)]
+    hidden = torch.zeros(block.queries[1] - block.queries[0], len(keys), dtype=torch.bool)
+    if block.mask is not None:
+        hidden[:, len(keys) - block.mask.shape[1] :] = block.mask.isinf()
+    return [sorted(key for key, out in zip(keys, row, strict=True) if not out) for row in hidden.tolist()]
+
+
 def written_out(query: Tensor, sources: list[KeysValues], layout: Layout) -> Tensor:
     """Softmax over the keys that each query sees, one query at a time."""
     rows = []
@@ -63,13 +72,13 @@ def test_plain_attention_is_softmax_over_the_path(lists: list[list[int]], heads:
 
 @few
 @given(items_of_three, st.sampled_from([(4, 4), (4, 2), (8, 1)]))
-def test_merged_attention_equals_plain_attention(lists: list[list[int]], heads: tuple[int, int]) -> None:
+def test_attention_in_blocks_equals_plain_attention(lists: list[list[int]], heads: tuple[int, int]) -> None:
     layout, tokens = layout_of(lists)
     query, sources = tensors(tokens, *heads)
 
-    merged = MergedAttention(layout)(query, sources)
+    found = BlockAttention(layout)(query, sources)
 
-    torch.testing.assert_close(merged, PlainAttention(layout)(query, sources), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found, PlainAttention(layout)(query, sources), rtol=1e-5, atol=1e-5)
 
 
 @few
@@ -79,9 +88,9 @@ def test_kept_keys_are_seen_as_if_they_were_in_the_batch(lists: list[list[int]])
     layout, tokens = layout_of(lists, kept)
     query, sources = tensors(tokens, 4, 2, [2, 1])
 
-    merged = MergedAttention(layout)(query, sources)
+    found = BlockAttention(layout)(query, sources)
 
-    torch.testing.assert_close(merged, written_out(query, sources, layout), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found, written_out(query, sources, layout), rtol=1e-5, atol=1e-5)
 
 
 def test_a_path_longer_than_one_stretch_of_queries() -> None:
@@ -89,9 +98,9 @@ def test_a_path_longer_than_one_stretch_of_queries() -> None:
     layout, tokens = layout_of([start + [200 + n] * 150 for n in range(5)])
     query, sources = tensors(tokens, 4, 2)
 
-    merged = MergedAttention(layout)(query, sources)
+    found = BlockAttention(layout)(query, sources)
 
-    torch.testing.assert_close(merged, PlainAttention(layout)(query, sources), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found, PlainAttention(layout)(query, sources), rtol=1e-5, atol=1e-5)
 
 
 def test_bfloat16_stays_near_to_float32_behind_a_shared_prefix() -> None:
@@ -99,35 +108,40 @@ def test_bfloat16_stays_near_to_float32_behind_a_shared_prefix() -> None:
     query, sources = tensors(tokens, 4, 2)
     half = [(key.bfloat16(), value.bfloat16()) for key, value in sources]
 
-    merged = MergedAttention(layout)(query.bfloat16(), half)
+    found = BlockAttention(layout)(query.bfloat16(), half)
 
-    assert (merged.float() - written_out(query, sources, layout)).abs().max() < 0.02
-
-
-def test_a_kernel_without_grouped_heads_gets_repeated_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    layout, tokens = layout_of([[*range(30), 100 + n] for n in range(5)])
-    query, sources = tensors(tokens, 8, 2)
-    monkeypatch.setattr(cpu_attention, "takes_grouped_heads", lambda: False)
-
-    merged = MergedAttention(layout)(query, sources)
-
-    torch.testing.assert_close(merged, PlainAttention(layout)(query, sources), rtol=1e-5, atol=1e-5)
+    assert (found.float() - written_out(query, sources, layout)).abs().max() < 0.02
 
 
-def test_a_kernel_that_reads_past_the_keys_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    def older(query: Tensor, key: Tensor, value: Tensor, *, causal: bool) -> KeysValues:
-        # Head n of the keys' memory, whether it is theirs or not.
-        key, value = (each.as_strided(query.shape, each.stride()) for each in (key, value))
-        return kernel(query, key, value, causal=causal)
+@few
+@given(st.lists(st.integers(1, 150), min_size=1, max_size=12), st.integers(0, 80))
+def test_each_query_is_in_one_block_and_sees_its_own_path(lengths: list[int], shared: int) -> None:
+    layout, tokens = layout_of(
+        [[*range(shared), *range(200 + 200 * n, 200 + 200 * n + m)] for n, m in enumerate(lengths)]
+    )
 
-    kernel = cpu_attention._kernel
-    monkeypatch.setattr(cpu_attention, "_kernel", older)
+    assert [row for block in blocks_of(layout) for row in rows_of(block)] == [
+        sorted(seen(layout, number)) for number in range(tokens)
+    ]
 
-    assert not cpu_attention.takes_grouped_heads.__wrapped__()
+
+def test_short_neighbours_share_a_block_and_long_runs_are_cut() -> None:
+    layout, _ = layout_of([[0] * 20, [1] * 20, [2] * 20, [3] * 20, [4] * 300])
+
+    spans = [block.queries for block in blocks_of(layout)]
+
+    assert spans == [(0, 60), (60, 80), (80, 208), (208, 336), (336, 380)]
 
 
-def test_a_processor_merges() -> None:
-    assert isinstance(prepare(layout_of([[1]])[0], torch.device("cpu"), torch.float32), MergedAttention)
+def test_far_into_a_long_text_blocks_have_fewer_queries() -> None:
+    blocks = list(blocks_of(layout_of([[1] * 9000])[0]))
+
+    assert max((q[1] - q[0]) * blocks[-1].keys[0][1][1] for q in [blocks[-1].queries]) <= MOST_QUERIES * MOST_KEYS
+    assert blocks[-1].queries[1] == 9000
+
+
+def test_a_processor_attends_in_blocks() -> None:
+    assert isinstance(prepare(layout_of([[1]])[0], torch.device("cpu"), torch.float32), BlockAttention)
 
 
 def flash_varlen(
