@@ -25,7 +25,7 @@ BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": Fa
 
 def write_tokenizer(folder: Path, *, terminator: bool) -> None:
     """Write tokenizer.json; with `terminator` it ends each text with <|endoftext|>, as an embedder's does."""
-    vocabulary = {symbol: number for number, symbol in enumerate([*_byte_symbols(), *("".join(m) for m in MERGES)])}
+    vocabulary = {symbol: number for number, symbol in enumerate([*byte_symbols(), *("".join(m) for m in MERGES)])}
     added = [_added(len(vocabulary) + number, token, number < SPECIAL) for number, token in enumerate(ADDED)]
     split = {"type": "Split", "pattern": {"Regex": SPLIT}, "behavior": "Isolated", "invert": False}
     document = {
@@ -42,7 +42,7 @@ def write_tokenizer(folder: Path, *, terminator: bool) -> None:
     (folder / "tokenizer.json").write_text(json.dumps(document), "utf-8")
 
 
-def _byte_symbols() -> list[str]:
+def byte_symbols() -> list[str]:
     # GPT-2's mapping: bytes that print stand for themselves, the others for the characters from 256 on.
     printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     hidden = [byte for byte in range(256) if byte not in printable]

@@ -1,0 +1,72 @@
+"""From a recipe to a folder that a server loads as it would load the real one."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from tests.calibration import calibrate
+from tests.zoo.networks import random_weights, unread_beside
+from tests.zoo.recipe import JsonObject, Modules, Recipe
+from tests.zoo.tokenizer_files import write_vocabulary
+from tests.zoo.vocabularies import Vocabulary
+
+LOG_ODDS_STD = 2.0
+
+
+def build(recipe: Recipe, parent: Path, *, seed: int = 0) -> Path:
+    """Write the small twin of a published model and return its folder, named like the repository.
+
+    The same recipe and seed give the same files.
+    """
+    folder = parent / recipe.name.rsplit("/", 1)[-1]
+    folder.mkdir(parents=True)
+    ids = write_vocabulary(folder, recipe.vocabulary)
+    _write(folder / "config.json", _fitted(recipe.small, recipe.vocabulary, ids))
+    native = _fitted(recipe.small_native, recipe.vocabulary, ids)
+    tensors = unread_beside(random_weights(recipe.saved_as, native, seed), native)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    if recipe.modules is not None:
+        _write_modules(folder, recipe.modules, recipe.small_native["hidden_size"])
+    if recipe.kind == "reranker" and recipe.saved_as == "AutoModelForCausalLM":
+        calibrate(folder, LOG_ODDS_STD)
+    return folder
+
+
+def _fitted(config: JsonObject, vocabulary: Vocabulary, ids: Mapping[str, int]) -> dict[str, Any]:
+    """The configuration with the small tokenizer's ids in place of the published ones, and no quantised weights."""
+    fitted = {key: value for key, value in config.items() if key != "quantization_config"}
+    fitted["vocab_size"] = len(ids)
+    for role, token in vocabulary.roles:
+        if fitted.get(f"{role}_id") is not None:
+            fitted[f"{role}_id"] = ids[token]
+    return fitted
+
+
+def _write_modules(folder: Path, modules: Modules, width: int) -> None:
+    kinds = [("", "Transformer"), ("1_Pooling", "Pooling")]
+    kinds += [(f"{number}_Dense", "Dense") for number in range(2, 2 + len(modules.dense))]
+    kinds += [(f"{len(kinds)}_Normalize", "Normalize")] if modules.normalize else []
+    for path, _ in kinds:
+        (folder / path).mkdir(exist_ok=True)
+    _write(
+        folder / "modules.json",
+        [
+            {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
+            for number, (path, kind) in enumerate(kinds)
+        ],
+    )
+    modes = {"cls": "cls_token", "mean": "mean_tokens", "max": "max_tokens", "lasttoken": "lasttoken"}
+    flags = {f"pooling_mode_{mode}": pooling == modules.pooling for pooling, mode in modes.items()}
+    _write(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": width, **flags, "include_prompt": True})
+    prompts = {"prompts": dict(modules.prompts), "default_prompt_name": None, "similarity_fn_name": "cosine"}
+    _write(folder / "config_sentence_transformers.json", prompts)
+    if modules.max_seq_length is not None:
+        limits = {"max_seq_length": modules.max_seq_length, "do_lower_case": False}
+        _write(folder / "sentence_bert_config.json", limits)
+
+
+def _write(file: Path, document: Any) -> None:
+    file.write_text(json.dumps(document, indent=2, ensure_ascii=False), "utf-8")

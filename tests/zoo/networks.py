@@ -1,0 +1,87 @@
+"""Random weights of one of the library's networks, drawn so that its answers differ: a tolerance needs that."""
+
+from collections.abc import Mapping
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+import transformers
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+# DeepSeek's network under another name, which no class of the library carries.
+SAME_NETWORK = {"kimi_k2": "deepseek_v3"}
+
+
+def library_config(entries: Mapping[str, Any]) -> Any:
+    """A configuration object of the class that `model_type` names."""
+    known = {
+        key: value for key, value in entries.items() if key not in ("model_type", "auto_map", "quantization_config")
+    }
+    model_type = str(entries["model_type"])
+    return transformers.AutoConfig.for_model(SAME_NETWORK.get(model_type, model_type), **known)
+
+
+def random_weights(saved_as: str, entries: Mapping[str, Any], seed: int) -> dict[str, Tensor]:
+    """Tensors by their published names: the library writes each architecture's own layout."""
+    generator = torch.Generator().manual_seed(seed)
+    network: nn.Module = getattr(transformers, saved_as).from_config(library_config(entries), dtype=torch.float32)
+    with torch.no_grad():
+        for name, weight in _drawn(network):
+            _draw(name, weight, generator)
+    return _published(network)
+
+
+def parameters(saved_as: str, entries: Mapping[str, Any]) -> int:
+    """How many parameters a network of the published size has; no memory is taken."""
+    with torch.device("meta"):
+        network: nn.Module = getattr(transformers, saved_as).from_config(library_config(entries))
+    return sum(weight.numel() for weight in network.parameters())
+
+
+def _drawn(network: nn.Module) -> list[tuple[str, Tensor]]:
+    found: list[tuple[str, Tensor]] = list(network.named_parameters())
+    return [*found, *((name, buffer) for name, buffer in network.named_buffers() if name.endswith("correction_bias"))]
+
+
+def _draw(name: str, weight: Tensor, generator: torch.Generator) -> None:
+    noise = torch.randn(weight.shape, generator=generator)
+    if weight.dim() == 1:
+        # Norms stay near what they were. Above one for queries and keys: flat attention would hide a wrong mask.
+        weight += 0.2 * noise + (0.5 if name.endswith(("q_norm.weight", "k_norm.weight")) else 0)
+    elif "embed" in name or "lm_head" in name or name.endswith("_bias"):
+        # With this scale a difference of two logits has a standard deviation of about 5.
+        weight.copy_(noise * 5 / (2 * weight.shape[-1]) ** 0.5)
+    else:
+        weight.copy_(noise * 1.1 / weight.shape[-1] ** 0.5)
+
+
+def unread_beside(tensors: dict[str, Tensor], entries: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The same with what published files hold beyond the network: BERT's positions, a layer that predicts ahead."""
+    if entries["model_type"] == "bert":
+        positions = torch.arange(entries["max_position_embeddings"])[None]
+        return {"embeddings.position_ids": positions} | tensors
+    if not entries.get("num_nextn_predict_layers"):
+        return tensors
+    layers, width = entries["num_hidden_layers"], entries["hidden_size"]
+    last, ahead = f"model.layers.{layers - 1}.", f"model.layers.{layers}."
+    copied = {name.replace(last, ahead): tensor.clone() for name, tensor in tensors.items() if name.startswith(last)}
+    # DeepSeek-V3 repository, README_WEIGHTS.md: the parts of a multi-token prediction layer.
+    return (
+        tensors
+        | copied
+        | {
+            f"{ahead}embed_tokens.weight": tensors["model.embed_tokens.weight"].clone(),
+            f"{ahead}enorm.weight": torch.ones(width),
+            f"{ahead}hnorm.weight": torch.ones(width),
+            f"{ahead}eh_proj.weight": torch.zeros(width, 2 * width),
+            f"{ahead}shared_head.norm.weight": torch.ones(width),
+            f"{ahead}shared_head.head.weight": tensors["lm_head.weight"].clone(),
+        }
+    )
+
+
+def _published(network: nn.Module) -> dict[str, Tensor]:
+    with TemporaryDirectory() as folder:
+        network.save_pretrained(folder)
+        return load_file(f"{folder}/model.safetensors")
