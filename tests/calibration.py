@@ -41,10 +41,10 @@ def calibrate(folder: Path, log_odds_std: float) -> None:
     for _ in range(ROUNDS):
         backend = load_backend(folder, text.info, LoadOptions(dtype="float32", backend="packed"))
         states = np.stack(backend.launch(items).rows()).astype(np.float64)
-        _write_rows(folder, text.rerank.no, text.rerank.yes, _direction(states, log_odds_std))
+        _write_rows(folder, text.rerank.no, text.rerank.yes, direction(states, log_odds_std))
 
 
-def _direction(states: np.ndarray, std: float) -> np.ndarray:
+def direction(states: np.ndarray, std: float) -> np.ndarray:
     mean = states.mean(0)
     strongest = np.linalg.svd(states - mean)[2][0]
     strongest -= (strongest @ mean) / (mean @ mean) * mean

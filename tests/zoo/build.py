@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 
 from tests.calibration import calibrate
+from tests.zoo.classifiers import calibrate_classifier
 from tests.zoo.networks import random_weights, unread_beside
 from tests.zoo.recipe import JsonObject, Modules, Recipe
 from tests.zoo.tokenizer_files import write_vocabulary
@@ -30,8 +32,9 @@ def build(recipe: Recipe, parent: Path, *, seed: int = 0) -> Path:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     if recipe.modules is not None:
         _write_modules(folder, recipe.modules, recipe.small_native["hidden_size"])
-    if recipe.kind == "reranker" and recipe.saved_as == "AutoModelForCausalLM":
-        calibrate(folder, LOG_ODDS_STD)
+        _write_dense(folder, recipe.modules, seed)
+    if recipe.kind == "reranker":
+        (calibrate if recipe.saved_as == "AutoModelForCausalLM" else calibrate_classifier)(folder, LOG_ODDS_STD)
     return folder
 
 
@@ -66,6 +69,16 @@ def _write_modules(folder: Path, modules: Modules, width: int) -> None:
     if modules.max_seq_length is not None:
         limits = {"max_seq_length": modules.max_seq_length, "do_lower_case": False}
         _write(folder / "sentence_bert_config.json", limits)
+
+
+def _write_dense(folder: Path, modules: Modules, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for number, (inner, outer) in enumerate(modules.dense, start=2):
+        place = folder / f"{number}_Dense"
+        about = {"in_features": inner, "out_features": outer, "bias": False}
+        _write(place / "config.json", about | {"activation_function": "torch.nn.modules.linear.Identity"})
+        weight = torch.randn(outer, inner, generator=generator) / inner**0.5
+        save_file({"linear.weight": weight}, place / "model.safetensors", metadata={"format": "pt"})
 
 
 def _write(file: Path, document: Any) -> None:

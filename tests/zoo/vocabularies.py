@@ -102,3 +102,69 @@ KIMI_WORDS = Vocabulary(
     roles=(("bos_token", "[BOS]"), ("eos_token", "[EOS]"), ("unk_token", "[UNK]"), ("pad_token", "[PAD]")),
     last=("[BOS]", "[EOS]", "<|im_end|>", "<|im_user|>", "<|im_assistant|>", "[UNK]", "[PAD]"),
 )
+XLM_ROBERTA_WORDS = replace(MULTILINGUAL_WORDS, tokenizer_class="XLMRobertaTokenizer")
+MPNET_WORDS = Vocabulary(
+    model="wordpiece",
+    tokenizer_class="MPNetTokenizer",
+    roles=(
+        *(("bos_token", "<s>"), ("eos_token", "</s>"), ("unk_token", "[UNK]"), ("pad_token", "<pad>")),
+        *(("cls_token", "<s>"), ("sep_token", "</s>"), ("mask_token", "<mask>")),
+    ),
+    first=("<s>", "<pad>", "</s>", "<unk>", "[UNK]"),
+    last=("<mask>",),
+    single="<s> A </s>",
+    pair="<s> A </s> </s> B </s>",
+    lowercase=True,
+    settings=(("do_lower_case", True), ("model_max_length", 512)),
+)
+MODERNBERT_WORDS = Vocabulary(
+    model="byte-level",
+    tokenizer_class="PreTrainedTokenizerFast",
+    roles=(
+        *(("unk_token", "[UNK]"), ("cls_token", "[CLS]"), ("sep_token", "[SEP]"), ("pad_token", "[PAD]")),
+        *(("mask_token", "[MASK]"), ("bos_token", "[CLS]"), ("eos_token", "[SEP]")),
+    ),
+    last=("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"),
+    single="[CLS] A [SEP]",
+    pair="[CLS] A [SEP] B [SEP]",
+    split=r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+    settings=(("model_max_length", 8192), ("model_input_names", ["input_ids", "attention_mask"])),
+)
+GEMMA_WORDS = Vocabulary(
+    model="metaspace",
+    tokenizer_class="GemmaTokenizerFast",
+    roles=(("bos_token", "<bos>"), ("eos_token", "<eos>"), ("unk_token", "<unk>"), ("pad_token", "<pad>")),
+    first=("<pad>", "<eos>", "<bos>", "<unk>"),
+    single="<bos> A <eos>",
+    settings=(("add_bos_token", True), ("add_eos_token", True), ("model_max_length", 2048)),
+)
+MISTRAL_WORDS = Vocabulary(
+    model="metaspace",
+    tokenizer_class="LlamaTokenizerFast",
+    roles=(("bos_token", "<s>"), ("eos_token", "</s>"), ("unk_token", "<unk>"), ("pad_token", "</s>")),
+    first=("<unk>", "<s>", "</s>"),
+    single="<s> A </s>",
+    settings=(("add_bos_token", True), ("add_eos_token", True), ("legacy", True), ("model_max_length", 4096)),
+)
+LLAMA_WORDS = Vocabulary(
+    model="byte-level",
+    tokenizer_class="PreTrainedTokenizerFast",
+    roles=(("bos_token", "<|begin_of_text|>"), ("eos_token", "<|eot_id|>")),
+    last=("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+    single="<|begin_of_text|> A",
+    settings=(("model_input_names", ["input_ids", "attention_mask"]), ("model_max_length", 131072)),
+)
+DEBERTA_WORDS = Vocabulary(
+    model="unigram",
+    tokenizer_class="DebertaV2Tokenizer",
+    roles=(
+        *(("cls_token", "[CLS]"), ("sep_token", "[SEP]"), ("unk_token", "[UNK]"), ("pad_token", "[PAD]")),
+        *(("mask_token", "[MASK]"), ("bos_token", "[CLS]"), ("eos_token", "[SEP]")),
+    ),
+    first=("[PAD]", "[CLS]", "[SEP]", "[UNK]"),
+    last=("[MASK]",),
+    single="[CLS] A [SEP]",
+    pair="[CLS] A [SEP] B [SEP]",
+    second_type=1,
+    settings=(("do_lower_case", False), ("split_by_punct", False), ("model_max_length", 512)),
+)
