@@ -7,7 +7,7 @@ FUZZ ?= .venv-fuzz
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help serve test test-slow conformance fuzz check fix bench gpu demo-models wheel clean
+.PHONY: help serve test test-slow conformance clients fuzz check fix bench gpu demo-models wheel clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -23,6 +23,9 @@ test-slow: $(VENV)/.development ## The tests that take minutes each
 
 conformance: $(VENV)/.development ## The 88 cases of the HTTP contract: number, tests, result
 	$(BIN)/python -m tests.contract.conformance
+
+clients: $(VENV)/.development ## Real client packages against a live server, and docs/compatibility.md; or FAMILIES="litellm openai-3"
+	$(BIN)/python -m tests.contract.clients $(FAMILIES)
 
 fuzz: $(VENV)/.development $(FUZZ)/.installed ## Generated requests against our own OpenAPI document (2 minutes)
 	$(BIN)/python -m tests.fuzz $(FUZZ)/bin/st
@@ -51,7 +54,7 @@ wheel: $(VENV)/.development ## The wheel, demo pair included, in dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean: ## Remove what was made, the virtual environment included
-	rm -rf $(VENV) $(FUZZ) dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(FUZZ) .clients dist .mypy_cache .ruff_cache .pytest_cache
 
 # Torch is named, so that the pinned build is taken and no newer one with it.
 $(VENV)/.runtime: pyproject.toml constraints.txt

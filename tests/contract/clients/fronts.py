@@ -1,0 +1,92 @@
+"""Hearth as clients meet it on a bad day: one whose queue is full at first, one that answers too late."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from socket import AF_INET, socket
+from typing import Any
+
+import uvicorn
+from starlette.middleware import Middleware
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from server.config import Config
+from server.embedded import running_app
+from server.errors import QueueFull
+
+LATE_S = 5.0
+
+
+class Busy:
+    """Refuses the first request after `POST /again` as a full queue does; that route tells how many came before it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._asked = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["path"] == "/again":
+            answer = JSONResponse({"asked": self._asked})
+            self._asked = 0
+            await answer(scope, receive, send)
+        elif self._is_first():
+            raise QueueFull(52_000, 1)
+        else:
+            await self._app(scope, receive, send)
+
+    def _is_first(self) -> bool:
+        self._asked += 1
+        return self._asked == 1
+
+
+class Late:
+    """Answers everything, later than a client that was told to hurry waits."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        await asyncio.sleep(LATE_S)
+        await self._app(scope, receive, send)
+
+
+def busy_url(config: Mapping[str, Any]) -> AbstractContextManager[str]:
+    """Where the busy one listens, within the block."""
+    return _served(config, Busy)
+
+
+def slow_url(config: Mapping[str, Any]) -> AbstractContextManager[str]:
+    """Where the slow one listens, within the block."""
+    return _served(config, Late)
+
+
+@contextmanager
+def _served(config: Mapping[str, Any], front: Callable[[ASGIApp], ASGIApp]) -> Iterator[str]:
+    # In a thread, where uvicorn leaves signals alone.
+    with socket(AF_INET) as listener:
+        listener.bind(("127.0.0.1", 0))
+        ended = threading.Event()
+        thread = threading.Thread(target=lambda: asyncio.run(_serve(config, front, listener, ended)))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            ended.set()
+            thread.join()
+
+
+async def _serve(
+    config: Mapping[str, Any], front: Callable[[ASGIApp], ASGIApp], listener: socket, ended: threading.Event
+) -> None:
+    async with running_app(Config.model_validate(config)) as app:
+        # Innermost, so that its refusal is written by the product, in the words of each door.
+        app.user_middleware.append(Middleware(front))
+        server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None))
+        serving = asyncio.create_task(server.serve([listener]))
+        await asyncio.to_thread(ended.wait)
+        server.should_exit = True
+        await serving
