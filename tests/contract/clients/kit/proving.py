@@ -15,6 +15,7 @@ import plain
 
 FOX = "The quick brown fox jumped over the lazy dog"
 BATCH = ["Hearth keeps the room warm.", "", "The weather in Paris", "Hearth keeps the room warm."]
+IDS = [[1, 2, 3], [4]]
 # What the blocks of docs/clients.md embed and rank.
 SHOWN = ["a text", "another"]
 SHOWN_QUERY, SHOWN_DOCUMENTS = "Which is first?", ["one", "two"]
@@ -29,9 +30,10 @@ Rank = Callable[[str, list[str]], Ranked]
 class Client:
     """One row of the table; each method is one cell, or tells why there is none."""
 
-    def __init__(self, name: str) -> None:
-        """`name` holds the package's version."""
+    def __init__(self, name: str, **fields: Any) -> None:
+        """`name` holds the package's version; `fields` are those of plain.vectors, if they are not the defaults."""
         self._name = name
+        self._fields = fields
 
     @contextmanager
     def cell(self, cell: str, note: str = "") -> Iterator[None]:
@@ -49,23 +51,32 @@ class Client:
         for cell in cells:
             self._say(cell, ok=None, note=why)
 
-    def embeds(self, embed: Embed, *, shown: Iterable[Vector], one: Callable[[str], Vector] | None = None) -> None:
-        """What the page's code got, one text, and several with an empty one among them."""
+    def embeds(
+        self, embed: Embed, *, shown: Iterable[Vector] | None, one: Callable[[str], Vector] | None = None
+    ) -> None:
+        """What the page's code got, if any, one text, and several with an empty one among them."""
         with self.cell("embed"):
-            same(shown, plain.vectors(SHOWN))
-            same([one(FOX)] if one else embed([FOX]), plain.vectors([FOX]))
+            if shown is not None:
+                same(shown, self._right(SHOWN))
+            same([one(FOX)] if one else embed([FOX]), self._right([FOX]))
         with self.cell("batch"):
-            same(embed(BATCH), plain.vectors(BATCH))
+            same(embed(BATCH), self._right(BATCH))
 
     def shortens(self, embed: Embed, dimensions: int = 64) -> None:
         """`embed` asks for so many dimensions."""
         with self.cell("dimensions"):
-            same(embed([FOX]), plain.vectors([FOX], dimensions=dimensions))
+            same(embed([FOX]), self._right([FOX], dimensions=dimensions))
 
-    def ranks(self, rank: Rank, *, shown: Ranked) -> None:
-        """What the page's code got, and all documents, best first; `rank` checks those that came back."""
+    def takes_ids(self, embed: Callable[[Any], Iterable[Vector]]) -> None:
+        """Ids of the model's own vocabulary."""
+        with self.cell("token_ids"):
+            same(embed(IDS), self._right(IDS))
+
+    def ranks(self, rank: Rank, *, shown: Ranked | None) -> None:
+        """What the page's code got, if any, and all documents, best first; `rank` checks those that came back."""
         with self.cell("rerank"):
-            same_order(shown, plain.scores(SHOWN_QUERY, SHOWN_DOCUMENTS, top_n=1))
+            if shown is not None:
+                same_order(shown, plain.scores(SHOWN_QUERY, SHOWN_DOCUMENTS, top_n=1))
             same_order(rank(plain.QUERY, plain.DOCUMENTS), plain.scores())
 
     def ranks_texts(self, rank: Rank) -> None:
@@ -83,7 +94,7 @@ class Client:
     def retries(self, embed: Embed) -> None:
         """`embed` asks the busy server, which refuses once."""
         with self.cell("retry"), _asked_twice():
-            same(embed([FOX]), plain.vectors([FOX]))
+            same(embed([FOX]), self._right([FOX]))
 
     def retries_ranking(self, rank: Rank) -> None:
         """`rank` asks the busy server, which refuses once."""
@@ -97,6 +108,9 @@ class Client:
             raised(call, *errors)
             took = monotonic() - started
             assert took < LATEST_S, f"gave up after {took:.1f} s"
+
+    def _right(self, texts: Any, **fields: Any) -> list[list[float]]:
+        return plain.vectors(texts, **self._fields, **fields)
 
     def _say(self, cell: str, *, ok: bool | None, note: str) -> None:
         line = json.dumps({"client": self._name, "cell": cell, "ok": ok, "note": note})

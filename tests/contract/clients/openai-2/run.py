@@ -44,8 +44,7 @@ with client.cell("base64"):
     (text,) = embed(FOX, encoding_format="base64")
     same([struct.unpack("<256f", base64.b64decode(text))], plain.vectors(FOX))
 client.shortens(lambda texts: embed(texts, dimensions=64))
-with client.cell("token_ids"):
-    same(embed([[1, 2, 3], [4]]), plain.vectors([[1, 2, 3], [4]]))
+client.takes_ids(embed)
 client.ranks(rank_documents, shown=[(item["index"], item["relevance_score"]) for item in page["ranked"]])
 client.ranks_texts(rank_texts)
 client.fails(
