@@ -9,6 +9,7 @@ import numpy as np
 import tokenizers
 
 from models.interface import Ids, ModelError
+from models.plain import is_text, unknown_token, without_control_tokens
 
 Side = Literal["left", "right"]
 
@@ -23,9 +24,12 @@ class Tokenizer:
     def __init__(self, file: Path) -> None:
         text = _read(file)
         self._control = _from_json(text, file)
-        self._plain = _from_json(_without_added_tokens(text), file)
-        self.added = {token.content: index for index, token in self._control.get_added_tokens_decoder().items()}
+        document = json.loads(text)
+        self._plain = _from_json(json.dumps(without_control_tokens(document)), file)
+        tokens = self._control.get_added_tokens_decoder().items()
+        self.added = {token.content: index for index, token in tokens if not is_text(token.content)}
         self._added_ids = np.array(sorted(self.added.values()), dtype=np.int32)
+        self._check_spelt_out(file, unknown_token(document["model"]))
         self.before, self.after = self._special_tokens(file)
 
     @property
@@ -40,6 +44,10 @@ class Tokenizer:
     def encode_control(self, text: str) -> Ids:
         """A prompt of our own, or a complete prompt that a client answers for: control tokens are parsed."""
         return _ids(self._control.encode(text, add_special_tokens=False).ids)
+
+    def encode_pair(self, first: str, second: str) -> tokenizers.Encoding:
+        """Two texts as the post-processor joins them; control tokens are parsed, so never for what users sent."""
+        return self._control.encode(first, second)
 
     def decode(self, ids: Ids, *, skip_special_tokens: bool = False) -> str:
         """Ids as text, control tokens spelt out or left out."""
@@ -92,6 +100,11 @@ class Tokenizer:
         cuts = range(EDGE_IDS + 1)
         return any(self._comes_back(piece[start : len(piece) - end]) for start in cuts for end in cuts)
 
+    def _check_spelt_out(self, file: Path, unknown: str | None) -> None:
+        for text, ids in zip(self.added, self.encode([f"a{text} {text}" for text in self.added]), strict=True):
+            if self.added[text] in ids and text != unknown:
+                raise ModelError(f"{file} would read a control token out of what users send: {text}")
+
     def _special_tokens(self, file: Path) -> tuple[Ids, Ids]:
         bare = self._control.encode("a", add_special_tokens=False).ids
         full = self._control.encode("a", add_special_tokens=True).ids
@@ -124,11 +137,6 @@ def _from_json(text: str, file: Path) -> tokenizers.Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
-
-
-def _without_added_tokens(text: str) -> str:
-    # The switch encode_special_tokens leaves <think> and its like as control tokens (tokenizers 0.23.3).
-    return json.dumps(json.loads(text) | {"added_tokens": []})
 
 
 def _split(ids: Ids, at: Ids) -> list[Ids]:
