@@ -20,6 +20,7 @@ from models.interface import (
     Row,
 )
 from models.loading import TextModel, load_backend, load_text
+from models.pairs import PairPrompt
 from models.prompts import INSTRUCTION, RerankPrompt, is_complete_prompt
 from models.sources import demo_models, find_checkpoint, model_id
 from models.tokenizer import cut
@@ -39,6 +40,7 @@ __all__ = [
     "ModelInfo",
     "NonFinite",
     "OutOfMemory",
+    "PairPrompt",
     "Pending",
     "Readout",
     "Report",

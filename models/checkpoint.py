@@ -62,10 +62,15 @@ class Checkpoint:
         return {}
 
     @cached_property
+    def sentence_transformers(self) -> JsonObject:
+        """config_sentence_transformers.json; empty when there is no such file."""
+        found = self._optional("config_sentence_transformers.json")
+        return found if isinstance(found, dict) else {}
+
+    @property
     def prompts(self) -> dict[str, str]:
         """Named prompts of config_sentence_transformers.json."""
-        found = self._optional("config_sentence_transformers.json")
-        return dict(found.get("prompts") or {}) if isinstance(found, dict) else {}
+        return dict(self.sentence_transformers.get("prompts") or {})
 
     @cached_property
     def max_seq_length(self) -> int | None:

@@ -20,7 +20,7 @@ class Readout:
 
     `vector`: the pooled hidden state after the final norm, [H].
     `logits`: the head's logits of `ids` at the last token, [len(ids)]; of every token, [V], when `ids` is empty.
-    `score`: logit(yes) - logit(no) at the last token, [1].
+    `score`: logit(yes) - logit(no) at the last token, [1]; of a classifier its head's one logit.
     """
 
     what: Literal["vector", "logits", "score"]
@@ -64,6 +64,9 @@ class ModelInfo:
     matryoshka: bool | tuple[int, ...]
     layer_norm_before_dimensions: bool
     no_yes: tuple[int, int] | None = None  # ids of "no" and "yes", for `score`
+    classifier: bool = False  # `score` is read from a classification head of one label, and there are no token logits
+    # The id that ends the first text of a pair; tokens behind it have type 1, where the network has token types.
+    separator: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,19 @@
 """Which kind a checkpoint is, and why. All three kinds may be `Qwen3ForCausalLM`, so it is decided and said."""
 
 from models.checkpoint import Checkpoint
+from models.classifiers import check_classifier
 from models.interface import Kind, ModelError
 from models.tokenizer import Tokenizer
 
 FRAME_TOKENS = ("<|im_start|>", "<|im_end|>", "<think>", "</think>")
+CLASSIFIER = "ForSequenceClassification"
 CROSS_ENCODER_MODULES = {"LogitScore", "CrossEncoder"}
 # A Dense projection that is left out gives vectors that look right and are not.
 SERVED_MODULES = {"Transformer", "Pooling", "Normalize", *CROSS_ENCODER_MODULES}
-ENCODERS = {"bert", "roberta", "xlm-roberta", "mpnet", "nomic_bert", "modernbert", "distilbert"}
+ENCODERS = {
+    *("bert", "roberta", "xlm-roberta", "camembert", "mpnet", "nomic_bert", "modernbert", "distilbert", "electra"),
+    *("albert", "deberta", "deberta-v2"),
+}
 
 
 def decide_kind(checkpoint: Checkpoint, tokenizer: Tokenizer, asked: Kind | None) -> tuple[Kind, str]:
@@ -17,13 +22,13 @@ def decide_kind(checkpoint: Checkpoint, tokenizer: Tokenizer, asked: Kind | None
         return asked, "kind: in the configuration"
     if "Pooling" in checkpoint.modules:
         return "embedder", "modules.json has a Pooling module"
-    if checkpoint.architecture.endswith("ForSequenceClassification"):
+    if checkpoint.architecture.endswith(CLASSIFIER):
         return "reranker", f"its class is {checkpoint.architecture}"
     if CROSS_ENCODER_MODULES & set(checkpoint.modules):
         return "reranker", "modules.json has a cross-encoder module"
     if checkpoint.model_type in ENCODERS:
         return "embedder", f"{checkpoint.model_type} is an encoder, and there is no modules.json"
-    if _is_named_rerank(checkpoint) and _has_frame(tokenizer):
+    if _is_named_rerank(checkpoint) and has_frame(tokenizer):
         return "reranker", "a causal model with the chat tokens, and 'rerank' in its name"
     return "llm", "a causal model without modules.json and without 'rerank' in its name"
 
@@ -38,14 +43,22 @@ def check_served(checkpoint: Checkpoint, kind: Kind) -> None:
         raise ModelError(f"{checkpoint.path} has quantised weights, which are not served yet: {method}")
     if checkpoint.config.get("auto_map") and not checkpoint.model_type:
         raise ModelError(f"{checkpoint.path} needs code of its own (auto_map), and no remote code is run")
-    if kind == "reranker" and not checkpoint.architecture.endswith(("ForCausalLM", "Model")):
-        raise ModelError(f"{checkpoint.path} is a classification reranker, not served yet: {checkpoint.architecture}")
+    if is_classifier(checkpoint, kind):
+        check_classifier(checkpoint)
+    elif kind == "reranker" and not checkpoint.architecture.endswith(("ForCausalLM", "Model")):
+        raise ModelError(f"{checkpoint.path} is no reranker that can be served: {checkpoint.architecture}")
+
+
+def is_classifier(checkpoint: Checkpoint, kind: Kind) -> bool:
+    """Whether a reranker's score is the logit of a classification head."""
+    return kind == "reranker" and checkpoint.architecture.endswith(CLASSIFIER)
+
+
+def has_frame(tokenizer: Tokenizer) -> bool:
+    """Whether the vocabulary has the control tokens of the Qwen3 reranker's prompt."""
+    return all(token in tokenizer.added for token in FRAME_TOKENS)
 
 
 def _is_named_rerank(checkpoint: Checkpoint) -> bool:
     names = f"{checkpoint.path.name} {checkpoint.config.get('_name_or_path', '')}"
     return "rerank" in names.lower()
-
-
-def _has_frame(tokenizer: Tokenizer) -> bool:
-    return all(token in tokenizer.added for token in FRAME_TOKENS)

@@ -9,8 +9,9 @@ from typing import Protocol, cast
 from models.architectures.qwen3_config import why_not_packed
 from models.checkpoint import Checkpoint
 from models.interface import Backend, Kind, LoadOptions, ModelError, ModelInfo, OutOfMemory, Pooling
-from models.kinds import ENCODERS, check_served, decide_kind
+from models.kinds import ENCODERS, check_served, decide_kind, has_frame, is_classifier
 from models.known import known_of
+from models.pairs import PairPrompt, pair_prompt
 from models.prompts import RerankPrompt, rerank_prompt
 from models.sources import model_id
 from models.tokenizer import Tokenizer, cut
@@ -29,7 +30,7 @@ POOLINGS: Mapping[str, Pooling] = {
     "pooling_mode_max_tokens": "max",
 }
 # Their positions begin behind the padding token's id (transformers: create_position_ids_from_input_ids).
-OFFSET_POSITIONS = {"roberta", "xlm-roberta", "mpnet"}
+OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert", "mpnet"}
 TERMINATOR = "<|endoftext|>"
 
 
@@ -39,7 +40,7 @@ class TextModel:
 
     info: ModelInfo
     tokenizer: Tokenizer
-    rerank: RerankPrompt | None
+    rerank: RerankPrompt | PairPrompt | None
     prompts: Mapping[str, str] = field(default_factory=dict)
 
     def truncate(self, text: str, max_tokens: int | None = None) -> str:
@@ -66,8 +67,10 @@ def load_text(path: Path, options: LoadOptions | None = None) -> TextModel:
     check_served(checkpoint, kind)
     check_terminator(checkpoint, tokenizer, kind)
     info = read_info(checkpoint, options, kind, reason)
-    rerank = rerank_prompt(tokenizer) if kind == "reranker" else None
-    if rerank is not None:
+    rerank = _rerank_prompt(checkpoint, tokenizer) if kind == "reranker" else None
+    if isinstance(rerank, PairPrompt):
+        info = replace(info, separator=rerank.separator)
+    elif rerank is not None and not info.classifier:
         info = replace(info, no_yes=(rerank.no, rerank.yes))
     return TextModel(info, tokenizer, rerank, checkpoint.prompts)
 
@@ -110,7 +113,15 @@ def read_info(checkpoint: Checkpoint, options: LoadOptions, kind: Kind, reason: 
         pooling=_pooling(checkpoint),
         matryoshka=known.matryoshka if options.matryoshka is None else options.matryoshka,
         layer_norm_before_dimensions=known.layer_norm_before_dimensions,
+        classifier=is_classifier(checkpoint, kind),
     )
+
+
+def _rerank_prompt(checkpoint: Checkpoint, tokenizer: Tokenizer) -> RerankPrompt | PairPrompt:
+    # A Qwen3 classifier is a Qwen3 reranker whose head was folded into one row (MODELS: section 3): the same frame.
+    if not is_classifier(checkpoint, "reranker") or (checkpoint.model_type == "qwen3" and has_frame(tokenizer)):
+        return rerank_prompt(tokenizer)
+    return pair_prompt(tokenizer)
 
 
 def check_terminator(checkpoint: Checkpoint, tokenizer: Tokenizer, kind: Kind) -> None:
@@ -143,7 +154,7 @@ def _max_tokens(checkpoint: Checkpoint, asked: int | None) -> int:
 
 
 def _head_rows(checkpoint: Checkpoint, kind: Kind) -> int:
-    if kind == "embedder":
+    if kind == "embedder" or is_classifier(checkpoint, kind):
         return 0
     head = checkpoint.tensors.get("lm_head.weight")
     if head is not None:

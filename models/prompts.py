@@ -35,6 +35,7 @@ class RerankPrompt:
     suffix: Ids
     no: int
     yes: int
+    takes_instruction: bool = True
 
     def head(self, instruction: str, query: str) -> Ids:
         """Everything before the document, frame included: the same for all documents of a request."""

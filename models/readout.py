@@ -27,6 +27,13 @@ class Head:
             no, yes = self._asked(no_yes)
             self._score = yes - no
 
+    @classmethod
+    def of_classifier(cls, weight: Tensor, *, device: torch.device) -> "Head":
+        """The head of a classifier of one label, [1, H]: the score is its logit."""
+        head = cls(weight, device=device, no_yes=None)
+        head._score = head._asked((0,))[0]
+        return head
+
     def logits(self, states: Tensor, ids: tuple[int, ...]) -> Tensor:
         """Logits [n, len(ids)] of float32 states [n, H]; of every token if `ids` is empty."""
         if not ids:
@@ -36,7 +43,7 @@ class Head:
         return torch.matmul(states.double(), self._asked(ids).T).float()
 
     def scores(self, states: Tensor) -> Tensor:
-        """logit(yes) - logit(no), [n, 1], by one vector."""
+        """logit(yes) - logit(no), or a classifier's logit, [n, 1], by one vector."""
         if self._score is None:
             raise ModelError("this model has no 'yes' and 'no' to score with")
         return torch.matmul(states.double(), self._score[:, None]).float()

@@ -14,6 +14,7 @@ from models.interface import ModelError
 PREFIX = "model."
 HEAD = "lm_head.weight"
 TABLE = "embed_tokens.weight"
+CLASSIFIER = "score.weight"
 
 
 class Weights:

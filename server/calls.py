@@ -76,6 +76,8 @@ class RerankCall:
     truncate_prompt_tokens: int | None
     # How errors call the documents.
     field: str = "documents"
+    # Under which names an instruction was sent: not every reranker has a place for one.
+    task_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,3 +101,4 @@ class Reranked:
     scores: NDArray[np.float32]
     prompt_tokens: int
     warnings: tuple[str, ...] = field(default=())
+    ignored: tuple[str, ...] = ()

@@ -64,11 +64,12 @@ def _readout(call: EmbedCall, model: ServedModel) -> Readout:
     name = (call.model or model.id)[:64]
     if call.return_logits is None:
         if model.kind == "reranker":
-            raise WrongModelKind(
-                f"Model `{name}` is a reranker and gives no embeddings. Use POST /v1/rerank, or send return_logits."
-            )
+            instead = "Use POST /v1/rerank" + ("." if model.text.info.classifier else ", or send return_logits.")
+            raise WrongModelKind(f"Model `{name}` is a reranker and gives no embeddings. {instead}")
         return Readout("vector")
     rows = model.text.info.head_rows
+    if model.text.info.classifier:
+        raise WrongModelKind(f"Model `{name}` is a classifier and has no token logits. Use POST /v1/rerank.")
     if not rows:
         raise WrongModelKind(f"Model `{name}` is an embedding model and has no token logits. Leave out return_logits.")
     for place, token_id in enumerate(call.return_logits):

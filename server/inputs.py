@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from models import Ids, cut, is_complete_prompt
+from models import Ids, RerankPrompt, cut, is_complete_prompt
 from server.calls import Cut, IdLists, Objects, Texts
 from server.catalogue import ServedModel
 from server.errors import EmptyArray, ForeignTokenIds, InputTooLong, InvalidValue
@@ -87,7 +87,7 @@ def label_of(inputs: Texts | IdLists | Objects) -> Label:
 
 def _framed_parts(texts: Texts, model: ServedModel) -> dict[int, Part]:
     prompt = model.text.rerank
-    if prompt is None or not model.config.frame_rerank_prompts:
+    if not isinstance(prompt, RerankPrompt) or not model.config.frame_rerank_prompts:
         return {}
     places = [index for index, text in enumerate(texts.values) if prompt.needs_frame(text)]
     bodies = prompt.split_bodies([texts.values[index] for index in places])

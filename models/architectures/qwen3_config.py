@@ -10,6 +10,7 @@ from models.interface import ModelError
 # Keys that say nothing about the numbers of a forward pass.
 HARMLESS = (
     *("_name_or_path", "architectures", "attention_dropout", "bos_token_id", "dtype", "eos_token_id", "pad_token_id"),
+    *("id2label", "label2id", "num_labels", "problem_type", "sentence_transformers"),  # of a classifier
     *("initializer_range", "max_window_layers", "sliding_window", "torch_dtype", "transformers_version", "use_cache"),
 )
 SIZES = (

@@ -69,9 +69,10 @@ class FakeBackend:
         """What an item is answered with."""
         if item.readout.what == "vector":
             return _numbers(item.ids, self.width)
-        logits = _numbers(item.ids, self.head_rows)
         if item.readout.what == "score":
-            return logits[1:2] - logits[:1]
+            no, yes = _numbers(item.ids, 2)
+            return np.array([yes - no], dtype=np.float32)
+        logits = _numbers(item.ids, self.head_rows)
         return logits[list(item.readout.ids)] if item.readout.ids else logits
 
 

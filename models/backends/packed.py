@@ -31,7 +31,7 @@ from models.kept import KeptPrefix, KeptPrefixes
 from models.packing import pack
 from models.readout import Groups, Head, by_readout, pool, read
 from models.selfcheck import check_backend
-from models.weights import HEAD, TABLE, Weights
+from models.weights import CLASSIFIER, HEAD, TABLE, Weights
 
 
 def load(path: str, info: ModelInfo, options: LoadOptions) -> "PackedBackend":
@@ -61,6 +61,8 @@ def load(path: str, info: ModelInfo, options: LoadOptions) -> "PackedBackend":
 
 
 def _head(checkpoint: Checkpoint, weights: Weights, network: Qwen3, info: ModelInfo) -> Head | None:
+    if info.classifier:
+        return Head.of_classifier(weights.take(CLASSIFIER, 1, info.width), device=weights.device)
     if checkpoint.tied:
         if weights.has(HEAD) and not torch.equal(weights.mapped(HEAD), weights.mapped(TABLE)):
             raise ModelError(f"{checkpoint.path} says tie_word_embeddings: true, and stores another {HEAD}")

@@ -31,7 +31,7 @@ from models.interface import (
 )
 from models.readout import Groups, Head, by_readout, read
 from models.selfcheck import check_backend
-from models.weights import HEAD, Weights
+from models.weights import CLASSIFIER, HEAD, Weights
 
 # Larger padded batches are slower on a CPU: 64 texts of mixed lengths took 3.3 times as long at 32 a batch as at 4.
 GROUP_TOKENS = {"cpu": 512, "cuda": 16384}
@@ -96,6 +96,9 @@ def _head(checkpoint: Checkpoint, network: nn.Module, info: ModelInfo, device: t
         changed.append("lm_head.bias")
     if changed and info.kind == "reranker":
         raise ModelError(f"{checkpoint.path} changes its logits in a way that is not served: {', '.join(changed)}")
+    if info.classifier:
+        weight = Weights(checkpoint, device=device, dtype=torch.float32).take(CLASSIFIER, 1, info.width)
+        return Head.of_classifier(weight, device=device)
     if changed or not info.head_rows:
         return None
     if checkpoint.tied:

@@ -5,7 +5,7 @@ from server.calls import Embedded, Reranked
 from server.dialects.embeddings import document_embeddings, parse_embeddings, write_embeddings
 from server.dialects.fields import JsonObject, ignored, parse
 from server.dialects.reply import EmbedRequest, Reply, RerankDialect, RerankRequest, notes
-from server.dialects.rerank import NAMES, SILENT, RerankBody, make_call, with_one_task
+from server.dialects.rerank import NAMES, SILENT, RerankBody, make_call, task_names, with_one_task
 from server.errors import ApiError, InvalidValue
 from server.openapi import operation
 from server.trace import Trace
@@ -52,7 +52,7 @@ class Fireworks:
 
     def parse_rerank(self, body: JsonObject) -> RerankRequest:
         """Documents as strings alone; top_n from 1."""
-        body = with_one_task(body)
+        tasks, body = task_names(body), with_one_task(body)
         fields = parse(RerankBody, body)
         if not isinstance(fields.documents, list):
             raise InvalidValue("documents", "expected a list of strings.")
@@ -61,7 +61,7 @@ class Fireworks:
                 raise InvalidValue(f"documents[{index}]", "expected a string.")
         if fields.top_n is not None and fields.top_n < 1:
             raise InvalidValue("top_n", "expected an integer ≥ 1.")
-        call = make_call(fields, fields.documents, fields.top_n)
+        call = make_call(fields, fields.documents, fields.top_n, tasks=tasks)
         return RerankRequest(call, ignored(body, RerankBody, SILENT), fields.documents, fields.return_documents)
 
     def write_rerank(self, asked: RerankRequest, result: Reranked, trace: Trace) -> Reply:
@@ -73,7 +73,7 @@ class Fireworks:
             "data": [_row(asked, result, index) for index in result.order],
             "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
         }
-        headers = notes(asked.ignored, len(result.warnings)) | _headers(tokens, trace)
+        headers = notes([*asked.ignored, *result.ignored], len(result.warnings)) | _headers(tokens, trace)
         return Reply(wire.dump(answer), headers)
 
     def write_model(self, listed: JsonObject, served: JsonObject) -> JsonObject:

@@ -10,7 +10,7 @@ from server.calls import Embedded, Reranked
 from server.dialects.embeddings import document_embeddings, parse_embeddings, write_embeddings
 from server.dialects.fields import JsonObject, WireBool, ignored, parse
 from server.dialects.reply import EmbedRequest, Reply, RerankDialect, RerankRequest, notes
-from server.dialects.rerank import NAMES, SILENT, RerankBody, make_call, with_one_task
+from server.dialects.rerank import NAMES, SILENT, RerankBody, make_call, task_names, with_one_task
 from server.dialects.tei import TEI, TextsBody
 from server.errors import ApiError, InvalidValue
 from server.openapi import operation
@@ -79,7 +79,7 @@ class OpenAI:
 
     def parse_rerank(self, body: JsonObject) -> RerankRequest:
         """Documents as strings or objects; top_n 0 is all."""
-        body = with_one_task(body)
+        tasks, body = task_names(body), with_one_task(body)
         fields = parse(SupersetBody, body)
         documents = [fields.documents] if isinstance(fields.documents, str) else fields.documents
         if not isinstance(documents, list):
@@ -88,7 +88,7 @@ class OpenAI:
             raise InvalidValue("top_n", "expected an integer ≥ 0.")
         texts = [_text(document, index, fields.rank_fields) for index, document in enumerate(documents)]
         raw = fields.raw_scores or not fields.use_activation
-        call = make_call(fields, texts, fields.top_n or None, raw_scores=raw)
+        call = make_call(fields, texts, fields.top_n or None, raw_scores=raw, tasks=tasks)
         return RerankRequest(call, ignored(body, SupersetBody, SILENT), documents, fields.return_documents)
 
     def write_rerank(self, asked: RerankRequest, result: Reranked, trace: Trace) -> Reply:
@@ -103,7 +103,7 @@ class OpenAI:
             "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
             "meta": _meta(tokens, result.warnings),
         }
-        return Reply(wire.dump(answer), notes(asked.ignored, len(result.warnings)))
+        return Reply(wire.dump(answer), notes([*asked.ignored, *result.ignored], len(result.warnings)))
 
     def write_model(self, listed: JsonObject, served: JsonObject) -> JsonObject:
         """OpenAI's clients skip what they do not know."""

@@ -63,6 +63,14 @@ def with_one_task(body: JsonObject) -> JsonObject:
     return rename(rest, ALIASES) | ({"task": next(iter(sent.values()))} if sent else {})
 
 
+def task_names(body: JsonObject) -> tuple[str, ...]:
+    """The names under which an instruction was sent, in request order."""
+    template = body.get("chat_template_kwargs")
+    sent = {name: body.get(name) for name in TASK_NAMES}
+    sent["chat_template_kwargs"] = template.get("instruction") if isinstance(template, dict) else None
+    return tuple(name for name in body if sent.get(name))
+
+
 def prompt_limit(tokens: int | None) -> int | None:
     """`truncate_prompt_tokens` as a limit; None is the model's maximum.
 
@@ -74,7 +82,13 @@ def prompt_limit(tokens: int | None) -> int | None:
 
 
 def make_call(
-    fields: RerankBody, texts: Sequence[str], top_n: int | None, *, raw_scores: bool = False, field: str = "documents"
+    fields: RerankBody,
+    texts: Sequence[str],
+    top_n: int | None,
+    *,
+    raw_scores: bool = False,
+    field: str = "documents",
+    tasks: tuple[str, ...] = (),
 ) -> RerankCall:
     """The call that a body asks for.
 
@@ -92,4 +106,5 @@ def make_call(
         max_tokens_per_doc=fields.max_tokens_per_doc or None,
         truncate_prompt_tokens=prompt_limit(fields.truncate_prompt_tokens),
         field=field,
+        task_names=tasks,
     )

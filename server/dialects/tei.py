@@ -9,7 +9,7 @@ from server.calls import Cut, EmbedCall, Embedded, Reranked
 from server.dialects.fields import Fields, JsonObject, WireBool, WireInt, ignored, parse
 from server.dialects.inputs import read_input
 from server.dialects.reply import EmbedRequest, Reply, RerankDialect, RerankRequest, notes
-from server.dialects.rerank import NAMES, SILENT, RerankBody, make_call, with_one_task
+from server.dialects.rerank import NAMES, SILENT, RerankBody, make_call, task_names, with_one_task
 from server.errors import ApiError, EmptyArray, MissingParameter
 from server.openapi import operation
 from server.trace import Trace
@@ -113,9 +113,10 @@ class TEI:
 
     def parse_rerank(self, body: JsonObject) -> RerankRequest:
         """`top_n` is not TEI's, and LiteLLM sends it."""
-        body = with_one_task(body)
+        tasks, body = task_names(body), with_one_task(body)
         fields = parse(TextsBody, body)
-        call = make_call(fields, fields.texts, fields.top_n or None, raw_scores=fields.raw_scores, field="texts")
+        best, raw = fields.top_n or None, fields.raw_scores
+        call = make_call(fields, fields.texts, best, raw_scores=raw, field="texts", tasks=tasks)
         silent = ("truncate", "truncation_direction", *SILENT)
         return RerankRequest(call, ignored(body, TextsBody, silent), fields.texts, fields.return_text)
 
@@ -124,7 +125,7 @@ class TEI:
         rows = [{"index": index, "score": result.scores[index]} for index in result.order]
         if asked.return_documents:
             rows = [{"text": asked.documents[row["index"]], **row} for row in rows]
-        return Reply(wire.dump(rows), notes(asked.ignored, len(result.warnings)))
+        return Reply(wire.dump(rows), notes([*asked.ignored, *result.ignored], len(result.warnings)))
 
     def write_error(self, error: ApiError) -> bytes:
         """`error` is the message itself."""

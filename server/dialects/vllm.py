@@ -82,6 +82,7 @@ class VLLM:
             raw_scores=not fields.use_activation,
             max_tokens_per_doc=fields.max_tokens_per_doc or None,
             truncate_prompt_tokens=prompt_limit(fields.truncate_prompt_tokens),
+            task_names=("instruction",) if fields.instruction else (),
         )
         return RerankRequest(call, ignored(body, ScoreBody, SILENT), documents, return_documents=False)
 
@@ -97,7 +98,7 @@ class VLLM:
             "data": data,
             "usage": usage,
         }
-        return Reply(wire.dump(answer), notes(asked.ignored, len(result.warnings)))
+        return Reply(wire.dump(answer), notes([*asked.ignored, *result.ignored], len(result.warnings)))
 
     def write_error(self, error: ApiError) -> bytes:
         """As the OpenAI door does."""

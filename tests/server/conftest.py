@@ -6,7 +6,7 @@ import pytest
 
 from models import TextModel
 from server.catalogue import ServedModel
-from tests.server.world import served, text_model
+from tests.server.world import pair_model, served, text_model
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +25,12 @@ def embedder_text(tmp_path_factory: pytest.TempPathFactory) -> TextModel:
 def reranker_text(tmp_path_factory: pytest.TempPathFactory) -> TextModel:
     """A reranker whose tokens are bytes."""
     return text_model(tmp_path_factory.mktemp("reranker"), "reranker")
+
+
+@pytest.fixture(scope="session")
+def pair_text(tmp_path_factory: pytest.TempPathFactory) -> TextModel:
+    """A classification reranker."""
+    return pair_model(tmp_path_factory.mktemp("pairs"))
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The steps of a rerank call."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -117,3 +118,64 @@ async def test_65_raw_scores_are_the_log_odds(reranker: ServedModel) -> None:
         raw = (await _rerank(here, raw_scores=True)).json()["data"][0]["relevance_score"]
 
     assert 1 / (1 + np.exp(-raw)) == pytest.approx(score, abs=1e-6)
+
+
+async def test_a_classifier_is_given_the_pair_and_the_document_is_cut(
+    pair_text: TextModel, backend: FakeBackend, prompts: list[list[int]]
+) -> None:
+    short = replace(pair_text, info=replace(pair_text.info, max_tokens=8))
+    pieces = {text: short.tokenizer.encode([text])[0].tolist() for text in ("what is mars", "a red planet")}
+    start, end = short.tokenizer.added["[CLS]"], short.tokenizer.added["[SEP]"]
+
+    async with world(served(short, "pairs"), backend=backend) as here:
+        answer = await _rerank(here, query="what is mars", documents=["a red planet"])
+
+    assert prompts == [[start, *pieces["what is mars"], end, *pieces["a red planet"][:2], end]]
+    assert answer.json()["usage"]["total_tokens"] == 8
+    assert answer.headers["X-Hearth-Truncated"] == "1"
+    assert answer.json()["meta"]["warnings"] == ["documents[0] was cut from 3 to 2 tokens"]
+
+
+async def test_a_query_that_leaves_no_room_for_a_document_is_refused(pair_text: TextModel) -> None:
+    short = replace(pair_text, info=replace(pair_text.info, max_tokens=6))
+
+    async with world(served(short, "pairs")) as here:
+        answer = await _rerank(here, query="what is mars", documents=["a"])
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"].startswith("Invalid 'query': instruction and query take 6 tokens")
+    assert here.backend.batches == []
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "names"),
+    [
+        ("/v1/rerank", {"task": "t", "foo": 1}, "foo,task"),
+        ("/v1/rerank", {"chat_template_kwargs": {"instruction": "t"}}, "chat_template_kwargs"),
+        ("/inference/v1/rerank", {"instruction": "t"}, "instruction"),
+        ("/score", {"queries": "q", "instruction": "t"}, "query,instruction"),
+        ("/v1/rerank", {"task": ""}, None),
+    ],
+)
+async def test_a_classifier_has_no_place_for_an_instruction_and_says_so(
+    pair_text: TextModel, path: str, fields: dict[str, Any], names: str | None
+) -> None:
+    async with world(served(pair_text, "pairs")) as here:
+        answer = await here.client.post(path, json={"query": "a", "documents": ["b"], **fields})
+
+    assert answer.status_code == 200
+    assert answer.headers.get("X-Hearth-Ignored-Fields") == names
+
+
+async def test_a_classifier_has_no_logits_and_no_vectors(pair_text: TextModel) -> None:
+    async with world(served(pair_text, "pairs")) as here:
+        logits = await here.embed("a", model="pairs", return_logits=[0])
+        vector = await here.embed("a", model="pairs")
+
+    assert logits.json()["error"]["message"] == (
+        "Model `pairs` is a classifier and has no token logits. Use POST /v1/rerank."
+    )
+    assert vector.json()["error"]["message"] == (
+        "Model `pairs` is a reranker and gives no embeddings. Use POST /v1/rerank."
+    )
+    assert (logits.status_code, vector.status_code) == (400, 400)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from models import Backend, ModelInfo, RerankPrompt, TextModel
 from models.backends.fake import FakeBackend
+from models.pairs import pair_prompt
 from models.prompts import rerank_prompt
 from models.tokenizer import Tokenizer
 from server.admission import Admission
@@ -22,6 +23,7 @@ from server.config import Config, ModelConfig
 from server.local import LocalEngine
 from server.metrics import Metrics
 from server.worker import Worker
+from tests.classifiers import bert_tokenizer
 from tests.vocabulary import write_tokenizer
 
 ROWS = 320
@@ -52,6 +54,16 @@ def text_model(folder: Path, kind: Any = "embedder", **changes: Any) -> TextMode
         "no_yes": (prompt.no, prompt.yes) if prompt else None,
     }
     return TextModel(ModelInfo(**facts | changes), tokenizer, prompt, {"query": "Query: ", "document": ""})
+
+
+def pair_model(folder: Path, **changes: Any) -> TextModel:
+    """The text side of a classification reranker: BERT's pairs, over a few words and letters."""
+    bert_tokenizer().save_pretrained(folder)
+    tokenizer = Tokenizer(folder / "tokenizer.json")
+    prompt = pair_prompt(tokenizer)
+    info = text_model(folder / "facts", "reranker").info
+    facts: dict[str, Any] = {"head_rows": 0, "no_yes": None, "classifier": True, "separator": prompt.separator}
+    return TextModel(replace(info, path=str(folder), **facts | changes), tokenizer, prompt)
 
 
 def served(text: TextModel, name: str, **options: Any) -> ServedModel:

@@ -1,0 +1,85 @@
+"""Classification rerankers: which are served, and that a folded Qwen3 reranker scores as it did before."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import CrossEncoder
+
+from models import Item, LoadOptions, ModelError, Readout, finish_scores, load_backend, load_text
+from models.prompts import INSTRUCTION, PREFIX, SUFFIX
+from tests.calibration import DOCUMENTS, QUERIES
+from tests.checkpoints import build
+from tests.classifiers import cross_encoder, fold_head
+
+PAIRS = [(query, document) for query in QUERIES for document in DOCUMENTS]
+
+
+def scores(folder: Path, backend: str) -> np.ndarray:
+    text = load_text(folder)
+    prompt = text.rerank
+    assert prompt
+    heads = [(prompt.head(INSTRUCTION, query), prompt.documents([document])[0]) for query, document in PAIRS]
+    items = [Item(prompt.join(head, ids), Readout("score")) for head, ids in heads]
+    options = LoadOptions(dtype="float32", backend=backend)
+    return finish_scores(load_backend(folder, text.info, options).launch(items).rows())
+
+
+@pytest.mark.parametrize("backend", ["packed", "transformers"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_folded_head_scores_as_the_original(tmp_path: Path, backend: str, tied: bool) -> None:
+    original = build(tmp_path / "reranker", "reranker", tie_word_embeddings=tied)
+    folded = fold_head(original, tmp_path / "seq-cls")
+
+    ours = scores(folded, backend)
+
+    assert np.abs(ours - scores(original, "packed")).max() <= 1e-5
+    assert ours.std() > 0.2
+
+
+def test_a_folded_head_scores_as_sentence_transformers_cross_encoder(tmp_path: Path) -> None:
+    folded = fold_head(build(tmp_path / "reranker", "reranker"), tmp_path / "seq-cls")
+    framed = [
+        (f"{PREFIX}<Instruct>: {INSTRUCTION}\n<Query>: {query}\n", f"<Document>: {document}{SUFFIX}")
+        for query, document in PAIRS
+    ]
+
+    theirs = CrossEncoder(str(folded), device="cpu", model_kwargs={"dtype": torch.float32}).predict(framed)
+
+    assert np.abs(scores(folded, "packed") - theirs).max() <= 1e-5
+
+
+def test_a_folded_head_runs_on_our_own_network_and_has_no_token_logits(tmp_path: Path) -> None:
+    info = load_text(fold_head(build(tmp_path / "reranker", "reranker"), tmp_path / "seq-cls")).info
+
+    assert (info.kind, info.classifier, info.head_rows, info.no_yes) == ("reranker", True, 0, None)
+    assert load_backend(Path(info.path), info).info.backend == "packed"
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"id2label": {"0": "no", "1": "yes"}}, "has one label, and it has: 2"),
+        ({"id2label": None}, "has one label, and it has: 2"),
+        ({"sentence_transformers": {"activation_fn": "torch.nn.Tanh"}}, "activation that is not served: Tanh"),
+        ({"sbert_ce_default_activation_function": "torch.nn.Tanh"}, "activation that is not served: Tanh"),
+    ],
+)
+def test_a_head_that_gives_no_relevance_is_refused(tmp_path: Path, config: dict[str, Any], message: str) -> None:
+    folder = cross_encoder(tmp_path, "Bert")
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | config), "utf-8")
+
+    with pytest.raises(ModelError, match=message):
+        load_text(folder)
+
+
+@pytest.mark.parametrize("activation", ["torch.nn.modules.linear.Identity", "torch.nn.modules.activation.Sigmoid"])
+def test_both_activations_of_published_rerankers_are_taken(tmp_path: Path, activation: str) -> None:
+    folder = cross_encoder(tmp_path, "Bert")
+    (folder / "config_sentence_transformers.json").write_text(json.dumps({"activation_fn": activation}), "utf-8")
+
+    assert load_text(folder).info.classifier
