@@ -20,6 +20,7 @@ from models.interface import (
     Row,
 )
 from models.loading import TextModel, load_backend, load_text
+from models.named_prompts import NamedPrompts
 from models.pairs import PairPrompt
 from models.prompts import INSTRUCTION, RerankPrompt, is_complete_prompt
 from models.sources import demo_models, find_checkpoint, model_id
@@ -38,6 +39,7 @@ __all__ = [
     "Matrix",
     "ModelError",
     "ModelInfo",
+    "NamedPrompts",
     "NonFinite",
     "OutOfMemory",
     "PairPrompt",

@@ -67,11 +67,6 @@ class Checkpoint:
         found = self._optional("config_sentence_transformers.json")
         return found if isinstance(found, dict) else {}
 
-    @property
-    def prompts(self) -> dict[str, str]:
-        """Named prompts of config_sentence_transformers.json."""
-        return dict(self.sentence_transformers.get("prompts") or {})
-
     @cached_property
     def max_seq_length(self) -> int | None:
         """The length limit of sentence_bert_config.json, which may lie below the network's own."""

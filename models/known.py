@@ -1,15 +1,31 @@
 """What is known of published checkpoints that their files do not say. The model cards are the source."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+# Qwen3-Embedding README: the default task, and no space behind `Query:`.
+QWEN3 = {
+    "query": "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:",
+    "document": "",
+}
+# Model cards of bge-*-en-v1.5, mxbai-embed-large-v1 and UAE-Large-V1.
+REPRESENT = {"query": "Represent this sentence for searching relevant passages: ", "document": ""}
+# Model card of nomic-embed-text-v1 and v1.5, "Task instruction prefixes".
+NOMIC = {
+    "query": "search_query: ",
+    "document": "search_document: ",
+    "clustering": "clustering: ",
+    "classification": "classification: ",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Whether `dimensions` may be asked for, and whether a layer norm comes before the cut."""
+    """Whether `dimensions` may be asked for, whether a layer norm comes before the cut, and prompts by name."""
 
     matryoshka: bool = True
     layer_norm_before_dimensions: bool = False
+    prompts: Mapping[str, str] = field(default_factory=dict)
 
 
 NOT_MATRYOSHKA = Known(matryoshka=False)
@@ -17,13 +33,17 @@ NOT_MATRYOSHKA = Known(matryoshka=False)
 # By the last part of the repository's name, in lower case.
 KNOWN: Mapping[str, Known] = {
     # Model card of nomic-embed-text-v1.5, "Usage": layer_norm over the full width, then the slice.
-    "nomic-embed-text-v1.5": Known(layer_norm_before_dimensions=True),
-    "nomic-embed-text-v1": NOT_MATRYOSHKA,
-    "uae-large-v1": NOT_MATRYOSHKA,
+    "nomic-embed-text-v1.5": Known(layer_norm_before_dimensions=True, prompts=NOMIC),
+    "nomic-embed-text-v1": Known(matryoshka=False, prompts=NOMIC),
+    "uae-large-v1": Known(matryoshka=False, prompts=REPRESENT),
+    "mxbai-embed-large-v1": Known(prompts=REPRESENT),
+    "qwen3-embedding-0.6b": Known(prompts=QWEN3),
+    "qwen3-embedding-4b": Known(prompts=QWEN3),
+    "qwen3-embedding-8b": Known(prompts=QWEN3),
     "gte-large": NOT_MATRYOSHKA,
     "gte-base": NOT_MATRYOSHKA,
-    "bge-base-en-v1.5": NOT_MATRYOSHKA,
-    "bge-small-en-v1.5": NOT_MATRYOSHKA,
+    "bge-base-en-v1.5": Known(matryoshka=False, prompts=REPRESENT),
+    "bge-small-en-v1.5": Known(matryoshka=False, prompts=REPRESENT),
     "all-minilm-l6-v2": NOT_MATRYOSHKA,
     "paraphrase-multilingual-minilm-l12-v2": NOT_MATRYOSHKA,
 }

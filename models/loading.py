@@ -10,7 +10,8 @@ from models.architectures.qwen3_config import why_not_packed
 from models.checkpoint import Checkpoint
 from models.interface import Backend, Kind, LoadOptions, ModelError, ModelInfo, OutOfMemory, Pooling
 from models.kinds import ENCODERS, check_served, decide_kind, has_frame, is_classifier
-from models.known import known_of
+from models.known import Known, known_of
+from models.named_prompts import NamedPrompts
 from models.pairs import PairPrompt, pair_prompt
 from models.prompts import RerankPrompt, rerank_prompt
 from models.sources import model_id
@@ -41,7 +42,20 @@ class TextModel:
     info: ModelInfo
     tokenizer: Tokenizer
     rerank: RerankPrompt | PairPrompt | None
-    prompts: Mapping[str, str] = field(default_factory=dict)
+    prompts: NamedPrompts = field(default_factory=NamedPrompts)
+
+    def instructed(self, instruction: str) -> "TextModel":
+        """The same model with another instruction for queries than its own.
+
+        Raises: ModelError: it has no place for one.
+        """
+        if self.info.kind == "reranker":
+            prompts = self.prompts if self.rerank is not None and self.rerank.takes_instruction else None
+        else:
+            prompts = self.prompts.instructed(instruction)
+        if prompts is None:
+            raise ModelError(f"{self.info.path} has no place for an instruction, and one is configured: {instruction}")
+        return replace(self, prompts=prompts)
 
     def truncate(self, text: str, max_tokens: int | None = None) -> str:
         """The beginning of a text that is `max_tokens` long; by default what fits the model with its special tokens."""
@@ -72,7 +86,7 @@ def load_text(path: Path, options: LoadOptions | None = None) -> TextModel:
         info = replace(info, separator=rerank.separator)
     elif rerank is not None and not info.classifier:
         info = replace(info, no_yes=(rerank.no, rerank.yes))
-    return TextModel(info, tokenizer, rerank, checkpoint.prompts)
+    return TextModel(info, tokenizer, rerank, _named_prompts(checkpoint))
 
 
 def load_backend(path: Path, info: ModelInfo, options: LoadOptions | None = None) -> Backend:
@@ -99,7 +113,7 @@ def choose_backend(path: Path) -> str:
 def read_info(checkpoint: Checkpoint, options: LoadOptions, kind: Kind, reason: str) -> ModelInfo:
     """What the files say of widths, limits, pooling and head."""
     rows, width = checkpoint.table
-    known = known_of((model_id(str(checkpoint.path)), str(checkpoint.config.get("_name_or_path", ""))))
+    known = _known(checkpoint)
     return ModelInfo(
         path=str(checkpoint.path),
         kind=kind,
@@ -114,6 +128,21 @@ def read_info(checkpoint: Checkpoint, options: LoadOptions, kind: Kind, reason: 
         matryoshka=known.matryoshka if options.matryoshka is None else options.matryoshka,
         layer_norm_before_dimensions=known.layer_norm_before_dimensions,
         classifier=is_classifier(checkpoint, kind),
+    )
+
+
+def _known(checkpoint: Checkpoint) -> Known:
+    return known_of((model_id(str(checkpoint.path)), str(checkpoint.config.get("_name_or_path", ""))))
+
+
+def _named_prompts(checkpoint: Checkpoint) -> NamedPrompts:
+    of_files = checkpoint.sentence_transformers
+    saved = {name: text or "" for name, text in (of_files.get("prompts") or {}).items()}
+    return NamedPrompts(
+        # What the files say wins, an empty prompt included.
+        dict(_known(checkpoint).prompts) | saved,
+        of_files.get("default_prompt_name"),
+        are_pooled=bool(checkpoint.pooling.get("include_prompt", True)),
     )
 
 

@@ -87,7 +87,10 @@ def normalise(name: str) -> str:
 
 def _load(config: ModelConfig) -> ServedModel:
     folder = find_checkpoint(config.path)
-    return ServedModel(config.id or model_id(config.path), load_text(folder, config.load_options()), config)
+    text = load_text(folder, config.load_options())
+    if config.instruction:
+        text = text.instructed(config.instruction)
+    return ServedModel(config.id or model_id(config.path), text, config)
 
 
 def _unique(pairs: Iterable[tuple[str, ServedModel]]) -> dict[str, ServedModel]:

@@ -49,7 +49,7 @@ class ModelConfig(Part):
     matryoshka: bool | tuple[Positive, ...] | None = None
     """Whether `dimensions` may be asked for, or the sizes that may; by default what is known of the model."""
     instruction: str | None = None
-    """The rerank instruction when a request sends no `task`."""
+    """Of a reranker: the task when a request sends none. Of an embedder: the task in its prompt `query`."""
     frame_rerank_prompts: bool = True
     """Whether a bare <Instruct>/<Query>/<Document> text sent with return_logits gets the official chat frame."""
     token_ids: Literal["auto", "native", "cl100k_base", "reject"] = "auto"

@@ -142,10 +142,15 @@ def _rendered(inputs: Texts | Objects, source: str | None, model: ServedModel) -
 def _with_prompt(texts: Texts, call: EmbedCall, model: ServedModel) -> Texts:
     if call.prompt_name is None:
         return texts
-    prompt = model.text.prompts.get(call.prompt_name, "" if call.prompt_is_optional else None)
-    if prompt is None:
-        known = ", ".join(model.text.prompts) or "none"
-        raise InvalidValue("prompt_name", f"this model has no prompt of that name; it has: {known}.")
+    prompts, field = model.text.prompts, "input_type" if call.prompt_is_optional else "prompt_name"
+    prompt = prompts.find(call.prompt_name)
+    if prompt is None and not call.prompt_is_optional:
+        known = ", ".join(prompts.by_name) or "none"
+        raise InvalidValue(field, f"this model has no prompt of that name; it has: {known}.")
+    if not prompt:
+        return texts
+    if not prompts.are_pooled:
+        raise InvalidValue(field, "this model leaves its prompt out of the mean, which is not served.")
     return Texts(tuple(prompt + text for text in texts.values), texts.is_list, texts.field)
 
 

@@ -135,6 +135,7 @@ def _served(service: Service, model: ServedModel) -> JsonObject:
         "architecture": info.architecture,
         "pooling": info.pooling,
         "dimensions": info.width,
+        "prompts": list(model.text.prompts.by_name),
     }
     # Absent while the model is still loading.
     return served | (asdict(how) if how else {})

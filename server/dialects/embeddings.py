@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import WithJsonSchema
 
 from server import openapi, schemas, wire
-from server.calls import Cut, EmbedCall, Embedded, IdLists
+from server.calls import Cut, EmbedCall, Embedded, IdLists, Objects, Texts
 from server.dialects.fields import Fields, JsonObject, WireBool, WireInt, ignored, parse, rename
 from server.dialects.inputs import read_input
 from server.dialects.reply import EmbedRequest, Reply, notes
@@ -126,7 +126,7 @@ def parse_embeddings(body: JsonObject, *, normalize: bool) -> EmbedRequest:
         cut=_cut(fields),
         encoding_format=fields.encoding_format,
     )
-    return EmbedRequest(call, _ignored(body, fields), fields.perf_metrics_in_response)
+    return EmbedRequest(call, _ignored(body, fields, inputs), fields.perf_metrics_in_response)
 
 
 def write_embeddings(asked: EmbedRequest, result: Embedded, trace: Trace) -> Reply:
@@ -176,8 +176,10 @@ def _cut(fields: EmbeddingsBody) -> Cut:
     return Cut(fields.truncate or tokens is not None, None if tokens == -1 else tokens, fields.truncation_side)
 
 
-def _ignored(body: JsonObject, fields: EmbeddingsBody) -> list[str]:
+def _ignored(body: JsonObject, fields: EmbeddingsBody, inputs: Texts | IdLists | Objects) -> list[str]:
     without_effect = {"dimensions", "use_activation", "prompt_name"} if fields.return_logits is not None else set()
+    # No prompt can be put before ids: the tokens of both together may be others.
+    without_effect |= {"prompt_name"} if isinstance(inputs, IdLists) else set()
     unknown = set(ignored(body, EmbeddingsBody, SILENT))
     return [name for name in body if name in unknown or name in without_effect]
 

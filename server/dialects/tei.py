@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import WithJsonSchema
 
 from server import openapi, schemas, wire
-from server.calls import Cut, EmbedCall, Embedded, Reranked
+from server.calls import Cut, EmbedCall, Embedded, IdLists, Reranked
 from server.dialects.fields import Fields, JsonObject, WireBool, WireInt, ignored, parse
 from server.dialects.inputs import read_input
 from server.dialects.reply import EmbedRequest, Reply, RerankDialect, RerankRequest, notes
@@ -89,7 +89,10 @@ class TEI:
             cut=Cut(fields.truncate, None, fields.truncation_direction),
             encoding_format="float",
         )
-        return EmbedRequest(call, ignored(body, EmbedBody))
+        names = ignored(body, EmbedBody)
+        if fields.prompt_name is not None and isinstance(call.input, IdLists):
+            names.append("prompt_name")
+        return EmbedRequest(call, names)
 
     def write_embeddings(self, asked: EmbedRequest, result: Embedded, trace: Trace) -> Reply:
         """Always a list of vectors, also for one input."""

@@ -424,7 +424,7 @@ def test_26_and_accepted_when_they_change_nothing(plain: httpx.Client, name: str
 
 
 def test_a_named_prompt_is_put_before_the_text(plain: httpx.Client, embedder: TextModel) -> None:
-    prompt = embedder.prompts["query"]
+    prompt = embedder.prompts.by_name["query"]
 
     assert np.array_equal(vector(plain, "x", prompt_name="query"), vector(plain, prompt + "x"))
 

@@ -43,7 +43,7 @@ def test_what_the_files_say_is_read(tmp_path: Path) -> None:
 
     info = text.info
     assert (info.width, info.table_rows, info.max_tokens, info.pooling) == (64, 300, 4096, "lasttoken")
-    assert text.prompts["query"].endswith("\nQuery:")
+    assert text.prompts.by_name["query"].endswith("\nQuery:")
     assert text.rerank is None
 
 

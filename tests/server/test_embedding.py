@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import TextModel
+from models import NamedPrompts, TextModel
 from server.catalogue import ServedModel
 from server.config import Limits
 from tests.server.world import served, world
@@ -89,6 +89,38 @@ async def test_a_named_prompt_goes_before_text_and_not_before_ids(embedder: Serv
     async with world(embedder) as here:
         text = await here.embed("a", prompt_name="query")
         ids = await here.embed([64], prompt_name="query")
+        tei = await here.client.post("/embed", json={"inputs": [64], "prompt_name": "query"})
 
     assert text.json()["usage"]["total_tokens"] == len("Query: ") + 2
+    assert "X-Hearth-Ignored-Fields" not in text.headers
     assert ids.json()["usage"]["total_tokens"] == 2
+    assert ids.headers["X-Hearth-Ignored-Fields"] == tei.headers["X-Hearth-Ignored-Fields"] == "prompt_name"
+
+
+@pytest.mark.parametrize(
+    ("input_type", "tokens"),
+    [("search_query", 7), ("search_document", 3), ("clustering", 11), ("classification", 0)],
+)
+async def test_coheres_input_types_find_the_models_prompts(
+    embedder_text: TextModel, input_type: str, tokens: int
+) -> None:
+    prompts = NamedPrompts({"search_query": "Query: ", "passage": "P: ", "clustering": "clustering:"})
+    model = served(replace(embedder_text, prompts=prompts), "e")
+
+    async with world(model) as here:
+        answer = await here.client.post("/v2/embed", json={"texts": ["a"], "input_type": input_type})
+
+    assert answer.json()["meta"]["billed_units"]["input_tokens"] == tokens + 2
+
+
+async def test_a_prompt_that_is_left_out_of_the_mean_is_refused(embedder_text: TextModel) -> None:
+    model = served(replace(embedder_text, prompts=NamedPrompts({"query": "Query: "}, are_pooled=False)), "e")
+
+    async with world(model) as here:
+        openai = await here.embed("a", prompt_name="query")
+        cohere = await here.client.post("/v2/embed", json={"texts": ["a"], "input_type": "search_query"})
+        bare = await here.embed("a")
+
+    assert (openai.status_code, cohere.status_code, bare.status_code) == (400, 400, 200)
+    assert openai.json()["error"]["message"].startswith("Invalid 'prompt_name': this model leaves its prompt out")
+    assert cohere.json()["message"].startswith("Invalid 'input_type'")

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from models import Backend, ModelInfo, RerankPrompt, TextModel
+from models import Backend, ModelInfo, NamedPrompts, RerankPrompt, TextModel
 from models.backends.fake import FakeBackend
 from models.pairs import pair_prompt
 from models.prompts import rerank_prompt
@@ -26,6 +26,7 @@ from server.worker import Worker
 from tests.classifiers import bert_tokenizer
 from tests.vocabulary import write_tokenizer
 
+PROMPTS = NamedPrompts({"query": "Query: ", "document": ""})
 ROWS = 320
 WIDTH = 8
 BATCH = Limits(1024, 64)
@@ -53,7 +54,7 @@ def text_model(folder: Path, kind: Any = "embedder", **changes: Any) -> TextMode
         "layer_norm_before_dimensions": False,
         "no_yes": (prompt.no, prompt.yes) if prompt else None,
     }
-    return TextModel(ModelInfo(**facts | changes), tokenizer, prompt, {"query": "Query: ", "document": ""})
+    return TextModel(ModelInfo(**facts | changes), tokenizer, prompt, PROMPTS)
 
 
 def pair_model(folder: Path, **changes: Any) -> TextModel:

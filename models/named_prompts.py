@@ -1,0 +1,33 @@
+"""What a model's authors put before each text, by name. Strings alone; nothing is added that nobody asked for."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+# Where sentence-transformers 6.2 documents that encode_document() looks, in order.
+DOCUMENT_NAMES = ("document", "passage", "corpus")
+# The form of Qwen3-Embedding, E5-instruct and GTE-Qwen2, some of which have a space at the end.
+_INSTRUCT = re.compile(r"\AInstruct: .*?(?P<end>\nQuery: ?)\Z", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedPrompts:
+    """The named prompts of one model. Any thread."""
+
+    by_name: Mapping[str, str] = field(default_factory=dict)
+    default_name: str | None = None  # what sentence-transformers adds unasked; we do not
+    are_pooled: bool = True  # whether the prompt's tokens count in the vector
+
+    def find(self, name: str) -> str | None:
+        """A prompt by any of the names that clients and authors use for it."""
+        names = (name, f"search_{name}", *(DOCUMENT_NAMES if name == "document" else ()))
+        return next((self.by_name[each] for each in names if each in self.by_name), None)
+
+    def instructed(self, instruction: str) -> "NamedPrompts | None":
+        """The same with another instruction in the prompt `query`; None where no prompt has a place for one."""
+        prompts = (self.by_name.get("query", ""), *self.by_name.values())
+        found = next(filter(None, map(_INSTRUCT.match, prompts)), None)
+        if found is None:
+            return None
+        query = f"Instruct: {instruction}{found['end']}"
+        return NamedPrompts(dict(self.by_name) | {"query": query}, self.default_name, self.are_pooled)
