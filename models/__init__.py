@@ -20,9 +20,11 @@ from models.interface import (
     Row,
 )
 from models.loading import TextModel, load_backend, load_text
+from models.manifest import Manifest
 from models.named_prompts import NamedPrompts
 from models.pairs import PairPrompt
 from models.prompts import INSTRUCTION, RerankPrompt, is_complete_prompt
+from models.pulling import Pulled, pull
 from models.sources import demo_models, find_checkpoint, model_id
 from models.tokenizer import cut
 
@@ -36,6 +38,7 @@ __all__ = [
     "Item",
     "Kind",
     "LoadOptions",
+    "Manifest",
     "Matrix",
     "ModelError",
     "ModelInfo",
@@ -44,6 +47,7 @@ __all__ = [
     "OutOfMemory",
     "PairPrompt",
     "Pending",
+    "Pulled",
     "Readout",
     "Report",
     "RerankPrompt",
@@ -60,4 +64,5 @@ __all__ = [
     "load_backend",
     "load_text",
     "model_id",
+    "pull",
 ]

@@ -1,6 +1,7 @@
 """The files of one checkpoint folder, read and checked. No torch: tensors are known by name and shape only."""
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from models.interface import ModelError
+from models.selection import names_in
 
 JsonObject = dict[str, Any]
 
+INDEX = "model.safetensors.index.json"
 # How the token table is called across the architectures that Hearth serves.
 TABLE_NAMES = ("embed_tokens.weight", "word_embeddings.weight", "wte.weight", "tok_embeddings.weight")
 
@@ -85,12 +88,20 @@ class Checkpoint:
     @cached_property
     def weight_files(self) -> list[Path]:
         """The safetensors files, all of them present."""
-        index = self._optional("model.safetensors.index.json")
+        present = [name for name in names_in(self.path) if (self.path / name).is_file()]
+        return [self.path / name for name in self.weight_names(present)]
+
+    def weight_names(self, present: Collection[str]) -> list[str]:
+        """The safetensors files that the index asks for, all of them in `present`: what the folder or its source holds.
+
+        Raises: ModelError: some are missing, or the weights are of another format.
+        """
+        index = self._optional(INDEX)
         names = sorted(set(index["weight_map"].values())) if isinstance(index, dict) else ["model.safetensors"]
-        missing = [name for name in names if not (self.path / name).is_file()]
+        missing = [name for name in names if name not in present]
         if missing:
             raise ModelError(f"{self.path} has no weights that can be read; missing: {', '.join(missing)}")
-        return [self.path / name for name in names]
+        return names
 
     @property
     def table(self) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from models.checkpoint import Checkpoint
 from models.interface import Backend, Kind, LoadOptions, ModelError, ModelInfo, OutOfMemory, Pooling
 from models.kinds import ENCODERS, check_served, decide_kind, has_frame, is_classifier
 from models.known import Known, known_of
+from models.manifest import check_text_files, check_weight_files
 from models.named_prompts import NamedPrompts
 from models.pairs import PairPrompt, pair_prompt
 from models.prompts import RerankPrompt, rerank_prompt
@@ -74,19 +75,21 @@ def load_text(path: Path, options: LoadOptions | None = None) -> TextModel:
     Raises: ModelError: something is missing, damaged or of a sort that would give wrong numbers.
     """
     options = options or LoadOptions()
+    manifest = check_text_files(path)
     checkpoint = Checkpoint(path)
     checkpoint.check()
     tokenizer = Tokenizer(path / "tokenizer.json")
     kind, reason = decide_kind(checkpoint, tokenizer, options.kind)
     check_served(checkpoint, kind)
     check_terminator(checkpoint, tokenizer, kind)
-    info = read_info(checkpoint, options, kind, reason)
+    source = manifest.source if manifest else ""
+    info = read_info(checkpoint, options, kind, reason, source)
     rerank = _rerank_prompt(checkpoint, tokenizer) if kind == "reranker" else None
     if isinstance(rerank, PairPrompt):
         info = replace(info, separator=rerank.separator)
     elif rerank is not None and not info.classifier:
         info = replace(info, no_yes=(rerank.no, rerank.yes))
-    return TextModel(info, tokenizer, rerank, _named_prompts(checkpoint))
+    return TextModel(info, tokenizer, rerank, _named_prompts(checkpoint, source))
 
 
 def load_backend(path: Path, info: ModelInfo, options: LoadOptions | None = None) -> Backend:
@@ -98,6 +101,7 @@ def load_backend(path: Path, info: ModelInfo, options: LoadOptions | None = None
     name = options.backend if options.backend != "auto" else choose_backend(path)
     if name not in BACKENDS:
         raise ModelError(f"no such backend; known are {', '.join(BACKENDS)}, and asked was: {name}")
+    check_weight_files(path)
     module = cast("_BackendModule", importlib.import_module(BACKENDS[name]))
     try:
         return module.load(str(path), info, options)
@@ -110,10 +114,10 @@ def choose_backend(path: Path) -> str:
     return "transformers" if why_not_packed(Checkpoint(path)) else "packed"
 
 
-def read_info(checkpoint: Checkpoint, options: LoadOptions, kind: Kind, reason: str) -> ModelInfo:
-    """What the files say of widths, limits, pooling and head."""
+def read_info(checkpoint: Checkpoint, options: LoadOptions, kind: Kind, reason: str, source: str = "") -> ModelInfo:
+    """What the files say of widths, limits, pooling and head; `source` is where a manifest says that they are from."""
     rows, width = checkpoint.table
-    known = _known(checkpoint)
+    known = _known(checkpoint, source)
     return ModelInfo(
         path=str(checkpoint.path),
         kind=kind,
@@ -131,16 +135,16 @@ def read_info(checkpoint: Checkpoint, options: LoadOptions, kind: Kind, reason: 
     )
 
 
-def _known(checkpoint: Checkpoint) -> Known:
-    return known_of((model_id(str(checkpoint.path)), str(checkpoint.config.get("_name_or_path", ""))))
+def _known(checkpoint: Checkpoint, source: str) -> Known:
+    return known_of((source, model_id(str(checkpoint.path)), str(checkpoint.config.get("_name_or_path", ""))))
 
 
-def _named_prompts(checkpoint: Checkpoint) -> NamedPrompts:
+def _named_prompts(checkpoint: Checkpoint, source: str) -> NamedPrompts:
     of_files = checkpoint.sentence_transformers
     saved = {name: text or "" for name, text in (of_files.get("prompts") or {}).items()}
     return NamedPrompts(
         # What the files say wins, an empty prompt included.
-        dict(_known(checkpoint).prompts) | saved,
+        dict(_known(checkpoint, source).prompts) | saved,
         of_files.get("default_prompt_name"),
         are_pooled=bool(checkpoint.pooling.get("include_prompt", True)),
     )

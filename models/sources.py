@@ -6,14 +6,12 @@ from pathlib import Path
 
 from models.checkpoint import Checkpoint
 from models.interface import ModelError
+from models.selection import ALLOWED, IGNORED
 
 DEMO = Path(__file__).parent / "demo"
 DEMO_NAMES = ("demo-embedding", "demo-reranker")
 
-# Nothing that runs code, and no second copy of the weights in another format.
-WANTED_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
-
-_CACHE_FOLDER = re.compile(r"models--([^/]+)/snapshots/[^/]+/?$")
+_CACHE_FOLDER = re.compile(r"models--([^/]+)/snapshots/([^/]+)/?$")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -30,9 +28,27 @@ def find_checkpoint(source: str) -> Path:
     folder = Path(source).expanduser()
     if folder.is_dir():
         return folder
-    if folder.is_absolute() or source.startswith((".", "~")) or not _REPOSITORY.fullmatch(source):
+    if not is_repository(source):
         raise ModelError(f"no such model folder: {source}")
     return _from_hub(source)
+
+
+def is_repository(source: str) -> bool:
+    """Whether it is no folder here, and can be a hub id."""
+    folder = Path(source).expanduser()
+    is_path = folder.exists() or folder.is_absolute() or source.startswith((".", "~"))
+    return not is_path and bool(_REPOSITORY.fullmatch(source))
+
+
+def is_offline() -> bool:
+    """Whether the operator forbids any look-up (HF_HUB_OFFLINE)."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
+
+
+def revision_of(folder: Path) -> str | None:
+    """The commit of a hub-cache folder; None of any other."""
+    cached = _CACHE_FOLDER.search(str(folder))
+    return cached.group(2) if cached else None
 
 
 def model_id(source: str) -> str:
@@ -42,26 +58,24 @@ def model_id(source: str) -> str:
     """
     if cached := _CACHE_FOLDER.search(source):
         return cached.group(1).replace("--", "/")
-    folder = Path(source).expanduser()
-    if not folder.is_dir() and _REPOSITORY.fullmatch(source):
-        return source
-    return folder.resolve().name
+    return source if is_repository(source) else Path(source).expanduser().resolve().name
 
 
 def _from_hub(repository: str) -> Path:
     from huggingface_hub import snapshot_download  # 0.4 s to import, and local folders do not need it
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    wanted = {"allow_patterns": ALLOWED, "ignore_patterns": IGNORED}
     try:
-        cached = Path(snapshot_download(repository, allow_patterns=WANTED_FILES, local_files_only=True))
+        cached = Path(snapshot_download(repository, local_files_only=True, **wanted))
         if _is_whole(cached):
             return cached
     except LocalEntryNotFoundError:
         pass
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
+    if is_offline():
         raise ModelError(f"HF_HUB_OFFLINE is set, and the local cache has no such model: {repository}")
     try:
-        return Path(snapshot_download(repository, allow_patterns=WANTED_FILES))
+        return Path(snapshot_download(repository, **wanted))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(f"{repository} is no local folder, and the download failed: {_first_line(error)}") from error
 

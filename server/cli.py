@@ -61,6 +61,23 @@ def check(
 
 
 @app.command()
+def pull(
+    model: Annotated[str, typer.Argument(help="A hub id, or a local folder to copy.")],
+    folder: Annotated[Path, typer.Argument(help="Where to: a folder of the model's own.", metavar="DIR")],
+    revision: Annotated[
+        str | None, typer.Option(help="A branch, tag or commit; by default the newest, or what DIR holds already.")
+    ] = None,
+) -> None:
+    """Bring a model into a folder to be copied behind an air gap: its files, checked, and a manifest of them."""
+    from server.pulling import pull as run
+
+    try:
+        run(model, folder, revision, Console(stderr=True))
+    except ModelError as error:
+        raise _stop(error) from None
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     typer.echo(VERSION)

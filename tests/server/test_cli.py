@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from models import demo_models
 from server.cli import app
 from server.version import VERSION
 
@@ -41,3 +42,20 @@ def test_a_config_file_in_this_folder_is_read(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("prot: 1", "utf-8")
 
     assert "prot: no such key" in CliRunner().invoke(app, ["serve"]).stderr
+
+
+def test_pull_says_what_it_brought_and_the_second_time_that_it_was_whole(tmp_path: Path) -> None:
+    arguments = ["pull", demo_models()[0], str(tmp_path / "m")]
+
+    first, second = CliRunner().invoke(app, arguments), CliRunner().invoke(app, arguments)
+
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert f"{tmp_path / 'm'} is whole: 8 files, 11.8 MB, of demo-embedding" in first.stderr
+    assert "was whole already, every checksum agrees" in second.stderr
+
+
+def test_pull_of_nothing_is_one_line_and_status_2(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["pull", "/nowhere", str(tmp_path / "m")])
+
+    assert result.exit_code == 2
+    assert result.stderr.strip() == "hearth: no such model folder: /nowhere"

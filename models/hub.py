@@ -1,0 +1,70 @@
+"""The hub, as `hearth pull` needs it: what a repository holds, and its files into a folder. Errors are sentences."""
+
+import glob
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.interface import ModelError
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """One revision of a repository."""
+
+    id: str
+    revision: str
+    checksums: Mapping[str, str | None]
+    """Every file's name, with its SHA-256 where the hub knows it: of large files."""
+
+
+def look_up(source: str, revision: str | None) -> Repository:
+    """What a repository holds at a revision; by default its newest.
+
+    Raises: ModelError.
+    """
+    from huggingface_hub import HfApi  # 0.4 s to import
+
+    with _sentences(source):
+        found = HfApi().model_info(source, revision=revision, files_metadata=True)
+    files = {file.rfilename: file.lfs.sha256 if file.lfs else None for file in found.siblings or ()}
+    return Repository(source, str(found.sha), files)
+
+
+def fetch(repository: Repository, names: Sequence[str], folder: Path) -> None:
+    """Download files into a folder; what a broken-off attempt left is used.
+
+    Raises: ModelError.
+    """
+    from huggingface_hub import snapshot_download
+
+    wanted = [glob.escape(name) for name in names]
+    with _sentences(repository.id):
+        snapshot_download(repository.id, revision=repository.revision, local_dir=folder, allow_patterns=wanted)
+
+
+@contextmanager
+def _sentences(source: str) -> Iterator[None]:
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HTTPError,  # of the HTTP library that this version of huggingface_hub uses
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        yield
+    except GatedRepoError as error:
+        raise ModelError(f"accept this model's terms on its page, then set HF_TOKEN to your token: {source}") from error
+    except RepositoryNotFoundError as error:
+        raise ModelError(f"the hub has no such model, or shows it only with a token in HF_TOKEN: {source}") from error
+    except RevisionNotFoundError as error:
+        raise ModelError(f"the hub has no such revision of this model: {source}") from error
+    except (HTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelError(f"{source} could not be downloaded, run the command again to go on: {_line(error)}") from error
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0] or type(error).__name__
