@@ -24,7 +24,7 @@ from benchmarks.pages import RESULTS, machine, markdown, show, write
 from models import demo_models
 from server.batching import Job, Limits, take_batch
 from tests.contract.process import Hearth
-from tests.faults.stand import FakeModel
+from tests.faults.stand import FakeModel, children, pid_of
 
 STAGES = ("tokenize", "queue", "forward", "write")
 FLOOD_CLIENTS = 16
@@ -58,11 +58,26 @@ SHAPES = [
 
 
 @contextmanager
-def fake_server(**config: Any) -> Iterator[Address]:
+def fake_hearth(**config: Any) -> Iterator[Hearth]:
     """The demo pair's names and widths without its networks."""
     models = [{"path": path, "backend": "fake"} for path in demo_models()]
     with tempfile.TemporaryDirectory() as folder, Hearth(Path(folder), {"models": models, **config}) as hearth:
-        yield hearth.address
+        yield hearth
+
+
+@contextmanager
+def apart(hearth: Hearth) -> Iterator[None]:
+    """Give the engine a core of its own, and everything else the others: a third busy process on two cores takes turns
+    with it, and turns are the operating system's time, not the engine's.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    others, own = set(cores[:-1]) or set(cores), {cores[-1]}
+    [engine] = children(pid_of(hearth))
+    for process, allowed in ((pid_of(hearth), others), (engine, own), (os.getpid(), others)):
+        for thread in Path(f"/proc/{process}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), allowed)
+    yield
+    os.sched_setaffinity(0, cores)
 
 
 async def stages(address: Address, shape: Shape, requests: Sequence[bytes], seconds: float) -> Figures:
@@ -86,8 +101,8 @@ async def stages(address: Address, shape: Shape, requests: Sequence[bytes], seco
 def throughput(seconds: float, rounds: int) -> list[list[str]]:
     """Every shape; a server for each number of workers lives through all rounds."""
     found: dict[Shape, list[Figures]] = {shape: [] for shape in SHAPES}
-    with fake_server() as one, fake_server(workers=2) as two:
-        addresses = {1: one, 2: two}
+    with fake_hearth() as one, fake_hearth(workers=2) as two:
+        addresses = {1: one.address, 2: two.address}
         requests = {shape: bodies(shape.texts, encoding_format=shape.encoding) for shape in SHAPES}
         for _ in range(rounds):
             for shape, each in found.items():
@@ -98,8 +113,8 @@ def throughput(seconds: float, rounds: int) -> list[list[str]]:
 
 def host_time(seconds: float, rounds: int) -> list[list[str]]:
     """Host time of a batch while HTTP is idle, and while it answers as much as it can of something else."""
-    with fake_server(batching={"max_tokens": 65536}) as address:
-        rows = [_host_row(address, texts, seconds, rounds) for texts in PROBES]
+    with fake_hearth(batching={"max_tokens": 65536}) as hearth, apart(hearth):
+        rows = [_host_row(hearth.address, texts, seconds, rounds) for texts in PROBES]
     return [["texts of a batch", "HTTP idle", "HTTP saturated", "ratio"], *rows]
 
 
