@@ -188,7 +188,7 @@ def choosing(rounds: int = 21) -> list[list[str]]:
 def _take_us(count: int, tokens: int) -> float:
     jobs = [Job((b"", number), "model", (tokens,), (0,), number * 1e-4) for number in range(count)]
     started = time.perf_counter()
-    take_batch(jobs, Limits(1024, 2048), 1.0, 1e-4)
+    take_batch(jobs, Limits(1024, 2048), 1.0, {"model": 1e-4})
     return (time.perf_counter() - started) * 1e6
 
 

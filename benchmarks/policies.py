@@ -25,14 +25,14 @@ class Policy:
 
 def by_ratio(jobs: Sequence[Job], limits: Limits, now: float, seconds_per_token: float) -> list[Entry]:
     """The server's own rule."""
-    return take_batch(jobs, limits, now, seconds_per_token)
+    return take_batch(jobs, limits, now, {job.model: seconds_per_token for job in jobs})
 
 
 def by_ratio_of_rest(jobs: Sequence[Job], limits: Limits, now: float, seconds_per_token: float) -> list[Entry]:
     """The same with the ratio taken to what is left of a job: its last batches pass everybody."""
     for job in jobs:
         job.tokens = job.waiting_tokens
-    return take_batch(jobs, limits, now, seconds_per_token)
+    return by_ratio(jobs, limits, now, seconds_per_token)
 
 
 def fifo(jobs: Sequence[Job], limits: Limits, now: float, seconds_per_token: float) -> list[Entry]:

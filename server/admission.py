@@ -1,36 +1,54 @@
 """Whether a request may enter the queue: all of it or none, refused before it costs anything."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from server.config import Config
 from server.errors import Draining, ModelLoading, QueueFull, TooLate, Unavailable
-from server.link import State
+from server.link import Queue, State
 
 RESTART_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The bounds of the queue, never below the largest request that the limits allow."""
+    """The bounds of a model's queue, never below the largest request that the limits allow."""
 
     max_tokens: int
     max_items: int
     timeout_s: float
 
-    def check(self, state: State, tokens: int, items: int) -> None:
-        """Refuse what the engine cannot take now; an empty queue takes any request that is allowed at all.
+    def check_open(self, state: State, models: Iterable[str]) -> None:
+        """Refuse what every model would refuse.
+
+        Raises: ModelLoading, Draining, Unavailable, QueueFull.
+        """
+        check_phase(state)
+        refusals = [self._full(state.queue(model), 0, 0) for model in models]
+        if refusals and all(refusals):
+            raise min(filter(None, refusals), key=lambda refusal: refusal.retry_after_s)
+
+    def check(self, state: State, model: str, tokens: int, items: int) -> None:
+        """Refuse what a model cannot take now; its empty queue takes any request that is allowed at all.
 
         Raises: ModelLoading, Draining, Unavailable, QueueFull, TooLate.
         """
-        _check_phase(state)
-        if not state.waiting_items:
-            return
-        if state.waiting_tokens + tokens > self.max_tokens or state.waiting_items + items > self.max_items:
-            raise QueueFull(state.waiting_tokens, _seconds(state, state.waiting_tokens + tokens - self.max_tokens))
-        # By response ratio a request waits for about as much of each larger one as it brings itself.
-        ahead = min(state.waiting_tokens, state.waiting_items * tokens)
-        if (wait_s := _seconds(state, ahead + tokens)) > self.timeout_s:
-            raise TooLate(wait_s, self.timeout_s)
+        check_phase(state)
+        queue = state.queue(model)
+        if refusal := self._full(queue, tokens, items):
+            raise refusal
+        own_s = tokens / queue.tokens_per_s if queue.tokens_per_s else 0.0
+        # By response ratio a request waits for about as much of each larger one as it brings itself, whoever's it is.
+        ahead_s = sum(min(other.seconds, other.items * own_s) for other in state.queues.values())
+        if state.waiting_items and ahead_s + own_s > self.timeout_s:
+            raise TooLate(ahead_s + own_s, self.timeout_s)
+
+    def _full(self, queue: Queue, tokens: int, items: int) -> QueueFull | None:
+        over = queue.tokens + tokens - self.max_tokens
+        if not queue.items or (over <= 0 and queue.items + items <= self.max_items):
+            return None
+        # Before the first batch nothing is measured.
+        return QueueFull(queue.tokens, max(over, 0) / queue.tokens_per_s if queue.tokens_per_s else 1.0)
 
 
 def make_admission(config: Config) -> Admission:
@@ -43,7 +61,11 @@ def make_admission(config: Config) -> Admission:
     )
 
 
-def _check_phase(state: State) -> None:
+def check_phase(state: State) -> None:
+    """Refuse everything while the engine is not ready.
+
+    Raises: ModelLoading, Draining, Unavailable.
+    """
     match state.phase:
         case "loading":
             raise ModelLoading
@@ -51,8 +73,3 @@ def _check_phase(state: State) -> None:
             raise Draining
         case "failed":
             raise Unavailable("The engine is not running.", RESTART_S)
-
-
-def _seconds(state: State, tokens: int) -> float:
-    # Before the first batch nothing is measured: no estimate is better than a wrong refusal.
-    return max(tokens, 0) / state.tokens_per_s if state.tokens_per_s else 1.0

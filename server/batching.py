@@ -1,6 +1,6 @@
 """Which waiting items run next. Pure: no threads, no clocks, no torch."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 # Which client's, and which of its requests.
@@ -72,16 +72,16 @@ class Entry:
     index: int
 
 
-def take_batch(jobs: Iterable[Job], limits: Limits, now: float, seconds_per_token: float) -> list[Entry]:
+def take_batch(jobs: Iterable[Job], limits: Limits, now: float, seconds_per_token: Mapping[str, float]) -> list[Entry]:
     """Take the next batch: the job with the highest response ratio first, then others of its model while they fit.
 
-    A job's items stay neighbours. An item above the budget runs alone. Jobs are marked as taken; the caller drops those
-    with nothing waiting.
+    `seconds_per_token` is each model's. A job's items stay neighbours. An item above the budget runs alone. Jobs are
+    marked as taken; the caller drops those with nothing waiting.
     """
     waiting = [job for job in jobs if job.waiting]
     if not waiting:
         return []
-    waiting.sort(key=lambda job: job.response_ratio(now, seconds_per_token), reverse=True)
+    waiting.sort(key=lambda job: job.response_ratio(now, seconds_per_token[job.model]), reverse=True)
     model = waiting[0].model
     entries: list[Entry] = []
     tokens = misfits = 0

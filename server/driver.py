@@ -1,17 +1,19 @@
 """The loop of an engine, in a process or a thread of its own: receive, step, send. It never waits for a client."""
 
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter
 from typing import Protocol
 
 from server.batching import Key
-from server.link import Cancel, Done, Failed, Hello, Report, State, Work
+from server.link import Cancel, Done, Failed, Hello, Queue, Report, State, Work
 from server.worker import Worker
 
 # Other HTTP processes hear of a change after so long at most.
 REPORT_EVERY_S = 0.02
 
 Client = bytes
+_Size = tuple[str, int, int]
 FromClient = Work | Cancel | Hello
 ToClient = Done | Failed | Report
 
@@ -40,8 +42,8 @@ class Driver:
         self._worker = worker
         self._port = port
         self._note = note
-        # Of each client, the tokens and items of every request that has no answer yet.
-        self._waiting: dict[Client, dict[int, tuple[int, int]]] = {}
+        # Of each client, the model, items and tokens of every request that has no answer yet.
+        self._waiting: dict[Client, dict[int, _Size]] = {}
         self._reported_at = 0.0
         self._changed = False
 
@@ -63,7 +65,7 @@ class Driver:
         self._changed = True
         match message:
             case Work():
-                waiting[message.id] = (message.unique_tokens, len(message.ids))
+                waiting[message.id] = (message.model, len(message.ids), message.unique_tokens)
                 self._worker.add((client, message.id), message)
             case Cancel():
                 waiting.pop(message.id, None)
@@ -89,12 +91,12 @@ class Driver:
         self._reported_at, self._changed = perf_counter(), False
         state = self._worker.state()
         self._note(state)
-        totals = {client: _total(waiting.values()) for client, waiting in self._waiting.items()}
-        tokens, items = _total(totals.values())
-        for client, (own_tokens, own_items) in totals.items():
+        own = {client: _totals(waiting.values()) for client, waiting in self._waiting.items()}
+        everybody = _totals((model, *counts) for totals in own.values() for model, counts in totals.items())
+        for client, totals in own.items():
             # A client counts its own requests itself, at once; what it cannot know is what others have sent.
-            others = State("ready", items - own_items, tokens - own_tokens, state.tokens_per_s)
-            self._send(client, Report(others, self._worker.info))
+            queues = {model: _others(queue, everybody[model], totals[model]) for model, queue in state.queues.items()}
+            self._send(client, Report(State("ready", queues), self._worker.info))
 
     def _send(self, client: Client, message: ToClient) -> None:
         if not self._port.send(client, message):
@@ -102,9 +104,12 @@ class Driver:
                 self._worker.drop((client, work_id))
 
 
-def _total(sizes: Iterable[tuple[int, int]]) -> tuple[int, int]:
-    tokens = items = 0
-    for more_tokens, more_items in sizes:
-        tokens += more_tokens
-        items += more_items
-    return tokens, items
+def _totals(sizes: Iterable[_Size]) -> Mapping[str, tuple[int, int]]:
+    totals: defaultdict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
+    for model, items, tokens in sizes:
+        totals[model] = totals[model][0] + items, totals[model][1] + tokens
+    return totals
+
+
+def _others(queue: Queue, everybody: tuple[int, int], own: tuple[int, int]) -> Queue:
+    return Queue(everybody[0] - own[0], everybody[1] - own[1], queue.tokens_per_s)

@@ -34,7 +34,7 @@ async def embed(call: EmbedCall, service: Service, caller: Caller) -> Embedded:
     model = service.catalogue.find(call.model, "embedder" if call.return_logits is None else "reranker")
     readout = _readout(call, model)
     _check_sizes(call, model, readout, service.limits)
-    service.engine.check_open(_least_tokens(call, caller, service.limits), len(call.input.values))
+    service.engine.check_room(model.id, _least_tokens(call, caller, service.limits), len(call.input.values))
     with caller.trace.stage("tokenize"):
         prepared, inputs = (
             _prepare(call, model) if _is_short(call, caller) else await to_thread.run_sync(_prepare, call, model)

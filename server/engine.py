@@ -8,7 +8,7 @@ from typing import Protocol
 
 from models import BackendInfo
 from server.admission import Admission
-from server.link import Cancel, Done, Failed, Report, State, Work
+from server.link import Cancel, Done, Failed, Queue, Report, State, Work
 
 
 class Engine(Protocol):
@@ -23,7 +23,14 @@ class Engine(Protocol):
         """How the engine is and what waits, running batches included; never waits for a batch."""
         ...
 
-    def check_open(self, tokens: int = 0, items: int = 0) -> None:
+    def check_open(self) -> None:
+        """Refuse before a body is read what would be refused whatever it holds.
+
+        Raises: ModelLoading, Draining, Unavailable, QueueFull: no model takes anything.
+        """
+        ...
+
+    def check_room(self, model: str, tokens: int, items: int) -> None:
         """Refuse early, before anything is tokenised; `tokens` and `items` are the least that will come.
 
         Raises: ModelLoading, Draining, Unavailable, QueueFull, TooLate.
@@ -37,7 +44,7 @@ class Engine(Protocol):
     def submit(self, work: Work) -> asyncio.Future[Done | Failed]:
         """Admit all of a request or none of it.
 
-        Raises: as check_open().
+        Raises: as check_room().
         """
         ...
 
@@ -71,9 +78,13 @@ class NearSide:
         found = self._undrained()
         return replace(found, phase="draining") if self._draining else found
 
-    def check_open(self, tokens: int = 0, items: int = 0) -> None:
+    def check_open(self) -> None:
+        """Refuse before a body is read."""
+        self._admission.check_open(self.state(), self._info)
+
+    def check_room(self, model: str, tokens: int, items: int) -> None:
         """Refuse early."""
-        self._admission.check(self.state(), tokens, items)
+        self._admission.check(self.state(), model, tokens, items)
 
     def new_id(self) -> int:
         """An id for a Work."""
@@ -82,7 +93,7 @@ class NearSide:
     def submit(self, work: Work) -> asyncio.Future[Done | Failed]:
         """Admit all of a request or none of it."""
         # What got this far was open when it came, and is answered also while we drain.
-        self._admission.check(self._undrained(), work.unique_tokens, len(work.ids))
+        self._admission.check(self._undrained(), work.model, work.unique_tokens, len(work.ids))
         future = self._outstanding.add(work)
         self._send(work)
         return future
@@ -112,9 +123,13 @@ class NearSide:
             self._outstanding.answer(message)
 
     def _undrained(self) -> State:
-        own, others = self._outstanding, self._reported
-        items, tokens = own.items + others.waiting_items, own.tokens + others.waiting_tokens
-        return replace(others, waiting_items=items, waiting_tokens=tokens)
+        own, others = self._outstanding.waiting, self._reported
+        queues = {model: _joined(others.queue(model), own.get(model, (0, 0))) for model in {*own, *others.queues}}
+        return replace(others, queues=queues)
+
+
+def _joined(others: Queue, own: tuple[int, int]) -> Queue:
+    return replace(others, items=others.items + own[0], tokens=others.tokens + own[1])
 
 
 class Outstanding:
@@ -122,10 +137,10 @@ class Outstanding:
 
     def __init__(self) -> None:
         self._futures: dict[int, asyncio.Future[Done | Failed]] = {}
-        self._sizes: dict[int, tuple[int, int]] = {}
         self._ids = itertools.count(1)
-        self.tokens = 0
-        self.items = 0
+        self._sizes: dict[int, tuple[str, int, int]] = {}
+        # Of each model, items and tokens.
+        self.waiting: dict[str, tuple[int, int]] = {}
 
     def new_id(self) -> int:
         """Never the same twice."""
@@ -135,18 +150,16 @@ class Outstanding:
         """Wait for the answer to `work`."""
         future: asyncio.Future[Done | Failed] = asyncio.get_running_loop().create_future()
         self._futures[work.id] = future
-        self._sizes[work.id] = (work.unique_tokens, len(work.ids))
-        self.tokens += work.unique_tokens
-        self.items += len(work.ids)
+        self._sizes[work.id] = (work.model, len(work.ids), work.unique_tokens)
+        self._count(work.model, len(work.ids), work.unique_tokens)
         return future
 
     def remove(self, work_id: int) -> asyncio.Future[Done | Failed] | None:
         """The future of a request that is no longer outstanding; None when it was not."""
         future = self._futures.pop(work_id, None)
         if future is not None:
-            tokens, items = self._sizes.pop(work_id)
-            self.tokens -= tokens
-            self.items -= items
+            model, items, tokens = self._sizes.pop(work_id)
+            self._count(model, -items, -tokens)
         return future
 
     def answer(self, message: Done | Failed) -> None:
@@ -154,6 +167,10 @@ class Outstanding:
         future = self.remove(message.id)
         if future is not None and not future.done():
             future.set_result(message)
+
+    def _count(self, model: str, items: int, tokens: int) -> None:
+        before = self.waiting.get(model, (0, 0))
+        self.waiting[model] = (before[0] + items, before[1] + tokens)
 
     def fail_all(self) -> None:
         """The engine is gone: nothing that was sent to it will be answered."""

@@ -227,6 +227,7 @@ class Retryable(ApiError):
     """A refusal that may pass; SDKs wait as long as Retry-After says, and not at all above 120 seconds."""
 
     def __init__(self, message: str, retry_after_s: float) -> None:
+        self.retry_after_s = retry_after_s
         seconds = min(max(int(retry_after_s + 0.999), 1), 120)
         headers = {"Retry-After": str(seconds), "retry-after-ms": str(seconds * 1000)}
         super().__init__(f"{message} Retry in {seconds} s.", headers=headers)

@@ -1,7 +1,7 @@
 """What passes between HTTP and engine, and its frames: a small JSON header, then arrays as they lie in memory."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -74,14 +74,40 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Queue:
+    """What waits for one model, and how fast that model was lately; 0 before its first batch."""
+
+    items: int = 0
+    tokens: int = 0
+    tokens_per_s: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """How long what waits takes; 0 as long as no speed is known."""
+        return self.tokens / self.tokens_per_s if self.tokens_per_s else 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class State:
-    """How the engine is. `waiting_*` counts what has not been launched; `reason` says why it failed."""
+    """How the engine is, with a queue for each model; `reason` says why it failed."""
 
     phase: Phase
-    waiting_items: int = 0
-    waiting_tokens: int = 0
-    tokens_per_s: float = 0.0
+    queues: Mapping[str, Queue] = field(default_factory=dict)
     reason: str = ""
+
+    def queue(self, model: str) -> Queue:
+        """One model's queue; empty when nothing was ever heard of it."""
+        return self.queues.get(model, Queue())
+
+    @property
+    def waiting_items(self) -> int:
+        """Of all models."""
+        return sum(queue.items for queue in self.queues.values())
+
+    @property
+    def waiting_tokens(self) -> int:
+        """Of all models."""
+        return sum(queue.tokens for queue in self.queues.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +148,7 @@ def decode(frames: Sequence[Any]) -> Message:
             return Done(header["id"], rows, Timings(**header["timings"]))
         case b"report":
             info = {model: BackendInfo(**fields) for model, fields in header["info"].items()}
-            return Report(State(**header["state"]), info)
+            return Report(_state(header["state"]), info)
         case b"failed":
             return Failed(**header)
         case b"cancel":
@@ -136,6 +162,11 @@ def _work(header: dict[str, Any], arrays: Sequence[Any]) -> Work:
     lengths, shared, tokens = (np.frombuffer(array, dtype=np.int32) for array in arrays)
     ids = np.split(tokens, np.cumsum(lengths)[:-1])
     return Work(header["id"], header["model"], Readout(header["what"], tuple(header["ids"])), ids, shared)
+
+
+def _state(fields: dict[str, Any]) -> State:
+    queues = {model: Queue(**counts) for model, counts in fields.pop("queues").items()}
+    return State(queues=queues, **fields)
 
 
 def _json(value: Any) -> bytes:

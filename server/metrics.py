@@ -31,9 +31,9 @@ class Metrics:
         self._in_flight = _gauge("hearth_requests_in_flight", "Requests being answered.", registry)
         self._refusals = Counter("hearth_refusals", "Refused requests, by error code.", ("reason",), registry=registry)
         self._ready = _gauge("hearth_ready", "HTTP processes that are serving.", registry)
-        self._queue_items = _gauge("hearth_queue_items", "Inputs that wait.", registry)
-        self._queue_tokens = _gauge("hearth_queue_tokens", "Tokens that wait.", registry)
-        self._tokens_per_s = _gauge("hearth_tokens_per_second", "Measured speed of forward passes.", registry)
+        self._queue_items = _gauge("hearth_queue_items", "Inputs that wait.", registry, "model")
+        self._queue_tokens = _gauge("hearth_queue_tokens", "Tokens that wait.", registry, "model")
+        self._tokens_per_s = _gauge("hearth_tokens_per_second", "Measured speed of forward passes.", registry, "model")
         self._tokens = Counter("hearth_tokens", "Tokens computed by forward passes.", ("model",), registry=registry)
         self._batch_items = _histogram("hearth_batch_items", "Inputs of a forward pass.", POWERS_OF_4[:7], registry)
         self._batch_tokens = _histogram("hearth_batch_tokens", "Tokens of a forward pass.", POWERS_OF_4, registry)
@@ -68,9 +68,10 @@ class Metrics:
 
     def queue(self, state: State) -> None:
         """What waits at the engine."""
-        self._queue_items.set(state.waiting_items)
-        self._queue_tokens.set(state.waiting_tokens)
-        self._tokens_per_s.set(state.tokens_per_s)
+        for model, queue in state.queues.items():
+            self._queue_items.labels(model).set(queue.items)
+            self._queue_tokens.labels(model).set(queue.tokens)
+            self._tokens_per_s.labels(model).set(queue.tokens_per_s)
 
     def ready(self, state: State) -> None:
         """Whether this process serves."""
@@ -100,5 +101,5 @@ def _histogram(name: str, text: str, buckets: tuple[float, ...], registry: Colle
     return Histogram(name, text, buckets=buckets, registry=registry)
 
 
-def _gauge(name: str, text: str, registry: CollectorRegistry) -> Gauge:
-    return Gauge(name, text, registry=registry, multiprocess_mode="livesum")
+def _gauge(name: str, text: str, registry: CollectorRegistry, *labels: str) -> Gauge:
+    return Gauge(name, text, labels, registry=registry, multiprocess_mode="livesum")

@@ -32,7 +32,7 @@ async def rerank(call: RerankCall, service: Service, caller: Caller) -> Reranked
     prompt = _prompt_of(model, call.model)
     _check_count(call, service.limits)
     least = len(call.documents) if call.max_tokens_per_doc else min(least_tokens(caller), service.limits.rerank_tokens)
-    service.engine.check_open(least, len(call.documents))
+    service.engine.check_room(model.id, least, len(call.documents))
     with caller.trace.stage("tokenize"):
         prompts = await to_thread.run_sync(_prepare, call, model, prompt)
     tokens = count_tokens(prompts.inputs.ids)

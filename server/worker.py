@@ -5,16 +5,15 @@ It belongs to one thread, which does nothing else. It never waits: wait_s() says
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from time import perf_counter
 
-import numpy as np
-
-from models import Backend, BackendInfo, DeviceLost, Item, NonFinite, OutOfMemory, Pending, Row
+from models import Backend, BackendInfo, Item, Row
 from server.batching import Job, Key, Limits, take_batch
 from server.budget import Budget
-from server.link import Done, Failed, State, Timings, Work
+from server.flight import Collector, Flight, Running, done, launched, unique_tokens
+from server.link import Done, Failed, Queue, State, Work
 from server.speed import Speed
 
 log = logging.getLogger("hearth.engine")
@@ -38,32 +37,6 @@ class BatchNote:
     device_s: float
 
 
-@dataclass(slots=True)
-class _Running:
-    """A request between its arrival and its answer."""
-
-    work: Work
-    job: Job
-    started: float = 0.0
-    forward_s: float = 0.0
-    batches: int = 0
-    rows: dict[int, Row] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class _Flight:
-    """A batch on the device."""
-
-    model: str
-    places: Sequence[tuple[_Running, int]]
-    items: Sequence[Item]
-    pending: Pending
-    tokens: int
-    launched: float
-    host_s: float
-    is_part: bool = False  # of a batch that was out of memory as a whole
-
-
 class Worker:
     """One device's backends and queue. `clock` counts seconds."""
 
@@ -76,13 +49,14 @@ class Worker:
     ) -> None:
         self._backends = backends
         self._budget = Budget(limits)
+        self._collector = Collector(backends, self._budget)
         self._note = note
         self._clock = clock
-        self._running: dict[Key, _Running] = {}
+        self._running: dict[Key, Running] = {}
         # Of those, the jobs with something that was not launched yet.
         self._waiting: dict[Key, Job] = {}
-        self._flights: deque[_Flight] = deque()
-        self._speed = Speed()
+        self._flights: deque[Flight] = deque()
+        self._speeds = {model: Speed() for model in backends}
         self._free_since = clock()
         self._busy_since: float | None = None
         # The CPU computes in launch(): a second batch would only be bound earlier.
@@ -95,9 +69,11 @@ class Worker:
 
     def state(self) -> State:
         """What waits, and how fast it goes."""
-        jobs = self._waiting.values()
-        items, tokens = sum(job.waiting for job in jobs), sum(job.waiting_tokens for job in jobs)
-        return State("ready", items, tokens, self._speed.tokens_per_s)
+        items, tokens = dict.fromkeys(self._backends, 0), dict.fromkeys(self._backends, 0)
+        for job in self._waiting.values():
+            items[job.model] += job.waiting
+            tokens[job.model] += job.waiting_tokens
+        return State("ready", {m: Queue(items[m], tokens[m], s.tokens_per_s) for m, s in self._speeds.items()})
 
     def batch_s(self) -> float:
         """For how long a batch has been under way, 0 when none is; any thread may ask."""
@@ -109,7 +85,7 @@ class Worker:
         shares = self._backends[work.model].info.shares_prefixes
         shared = work.shared.tolist() if shares else [0] * len(work.ids)
         job = Job(key, work.model, [len(ids) for ids in work.ids], shared, self._clock())
-        self._running[key] = _Running(work, job)
+        self._running[key] = Running(work, job)
         self._waiting[key] = job
 
     def drop(self, key: Key) -> None:
@@ -144,16 +120,17 @@ class Worker:
         if not self._flights:
             return True
         # Bound at the first's start, it would cost every later query a batch; at its end, the device would idle.
-        return self._rest_s(self._flights[0]) <= BIND_AT_HOST_TIMES * self._speed.host_s
+        return self._rest_s(flight := self._flights[0]) <= BIND_AT_HOST_TIMES * self._speeds[flight.model].host_s
 
-    def _rest_s(self, flight: _Flight) -> float:
+    def _rest_s(self, flight: Flight) -> float:
         started = max(flight.launched, self._free_since)
-        return started + self._speed.seconds(flight.tokens) - self._clock()
+        return started + self._speeds[flight.model].seconds(flight.tokens) - self._clock()
 
     def _launch(self) -> None:
         started = self._clock()
         self._busy_since = self._busy_since or started
-        entries = take_batch(self._waiting.values(), self._budget.limits, started, self._speed.seconds_per_token)
+        pace = {model: speed.seconds_per_token for model, speed in self._speeds.items()}
+        entries = take_batch(self._waiting.values(), self._budget.limits, started, pace)
         for key in {entry.key for entry in entries}:
             if not self._waiting[key].waiting:
                 del self._waiting[key]
@@ -163,17 +140,17 @@ class Worker:
         for running, _ in places:
             running.started = running.started or started
         more_follow = any(running.job.waiting for running, _ in places)
-        pending = _launched(self._backends[model], items, more_follow=more_follow)
+        pending = launched(self._backends[model], items, more_follow=more_follow)
         host_s = self._clock() - started
-        self._flights.append(_Flight(model, places, items, pending, _tokens(places), started, host_s))
+        self._flights.append(Flight(model, places, items, pending, unique_tokens(places), started, host_s))
 
-    def _collect(self, flight: _Flight) -> list[Answer]:
-        rows = self._rows(flight)
+    def _collect(self, flight: Flight) -> list[Answer]:
+        rows = self._collector.rows(flight)
         now = self._clock()
         seconds = now - max(flight.launched, self._free_since)
         self._free_since = now
         self._busy_since = now if self._flights else None
-        self._speed.note(flight.tokens, seconds, flight.host_s)
+        self._speeds[flight.model].note(flight.tokens, seconds, flight.host_s)
         fill = flight.tokens / self._budget.limits.max_tokens
         self._note(BatchNote(flight.model, len(flight.items), flight.tokens, fill, flight.host_s, seconds))
         for running in {id(running): running for running, _ in flight.places}.values():
@@ -182,41 +159,7 @@ class Worker:
         taken = [self._take(running, index, row) for (running, index), row in zip(flight.places, rows, strict=True)]
         return [answer for answer in taken if answer is not None]
 
-    def _rows(self, flight: _Flight) -> Sequence[Row | Failed]:
-        try:
-            rows = _read(flight.pending)
-        except OutOfMemory:
-            return self._halves(flight)
-        except DeviceLost:
-            raise
-        except Exception:  # a batch's edge: its requests fail, the next batch runs
-            log.exception("a batch of %d items failed", len(flight.items))
-            return [Failed(0, "internal")] * len(flight.items)
-        if not flight.is_part:
-            # The halves of a batch that did not fit say nothing about one of full size.
-            self._budget.note_good()
-        return rows
-
-    def _halves(self, flight: _Flight) -> Sequence[Row | Failed]:
-        count = len(flight.items)
-        if count == 1:
-            return [Failed(0, "out_of_memory")]
-        if not flight.is_part:
-            # Once a batch, not at every step on the way to the one item that does not fit.
-            self._budget.shrink(flight.tokens)
-            log.warning("out of memory with %d items; a batch has %d tokens now", count, self._budget.limits.max_tokens)
-        return [
-            row
-            for half in (slice(count // 2), slice(count // 2, None))
-            for row in self._rows(self._again(flight, half))
-        ]
-
-    def _again(self, flight: _Flight, part: slice) -> _Flight:
-        items, places = flight.items[part], flight.places[part]
-        pending = _launched(self._backends[flight.model], items, more_follow=False)
-        return replace(flight, places=places, items=items, pending=pending, tokens=_tokens(places), is_part=True)
-
-    def _take(self, running: _Running, index: int, row: Row | Failed) -> Answer | None:
+    def _take(self, running: Running, index: int, row: Row | Failed) -> Answer | None:
         key = running.job.key
         # By identity: a dropped key may have come again.
         if self._running.get(key) is not running:
@@ -228,48 +171,4 @@ class Worker:
         if len(running.rows) < len(running.work.ids):
             return None
         self.drop(key)
-        return key, _done(running)
-
-
-class _Raising:
-    """A batch that failed before it was on the device."""
-
-    def __init__(self, error: Exception) -> None:
-        self._error = error
-
-    def done(self) -> bool:
-        return True
-
-    def rows(self) -> list[Row]:
-        raise self._error
-
-
-def _launched(backend: Backend, items: Sequence[Item], *, more_follow: bool) -> Pending:
-    try:
-        return backend.launch(items, more_follow=more_follow)
-    except Exception as error:  # what launch() raises is dealt with where rows() would raise it
-        return _Raising(error)
-
-
-def _read(pending: Pending) -> Sequence[Row | Failed]:
-    try:
-        return pending.rows()
-    except NonFinite as error:
-        bad = set(error.indexes)
-        return [Failed(0, "non_finite") if place in bad else row for place, row in enumerate(error.rows)]
-
-
-def _tokens(places: Sequence[tuple[_Running, int]]) -> int:
-    """Tokens that are computed: what an item shares with its neighbour counts once."""
-    total, before = 0, (0, -1)
-    for running, index in places:
-        joins = before == (id(running), index - 1)
-        total += running.job.lengths[index] - (running.job.shared[index] if joins else 0)
-        before = (id(running), index)
-    return total
-
-
-def _done(running: _Running) -> Done:
-    rows = np.stack([running.rows[index] for index in range(len(running.work.ids))])
-    timings = Timings(running.started - running.job.arrived, running.forward_s, running.batches)
-    return Done(running.work.id, rows, timings)
+        return key, done(running)

@@ -77,7 +77,7 @@ def test_83_health_answers_at_once_while_a_long_batch_runs(start: Callable[..., 
 
     with ThreadPoolExecutor(1) as pool, httpx.Client(base_url=hearth.url, trust_env=False) as client:
         in_flight = pool.submit(embed, hearth.client, texts, dimensions=1)
-        hearth.until(lambda: re.search(r"hearth_queue_tokens [1-9]", client.get("/metrics").text))
+        hearth.until(lambda: re.search(r"hearth_queue_tokens{[^}]*} [1-9]", client.get("/metrics").text))
         answers = [client.get("/health") for _ in range(5)]
         was_running = not in_flight.done()
         answer = in_flight.result()

@@ -62,7 +62,7 @@ def test_76_a_request_in_flight_is_answered_before_the_server_ends(start: Callab
     with ThreadPoolExecutor(1) as pool:
         in_flight = pool.submit(embed, hearth.client, BULK, dimensions=1)
         with httpx.Client(base_url=hearth.url, trust_env=False) as client:
-            hearth.until(lambda: re.search(r"hearth_queue_tokens [1-9]", client.get("/metrics").text))
+            hearth.until(lambda: re.search(r"hearth_queue_tokens{[^}]*} [1-9]", client.get("/metrics").text))
             hearth.terminate()
             hearth.until(lambda: client.get("/ready").status_code == 503)
             late = embed(client, "a")

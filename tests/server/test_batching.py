@@ -1,5 +1,7 @@
 """Which waiting items run next."""
 
+from collections import defaultdict
+
 import pytest
 
 from server.batching import MAX_MISFITS, Entry, Job, Limits, take_batch
@@ -13,7 +15,7 @@ def _job(key: tuple[bytes, int], lengths: list[int], *, model: str = "m", arrive
 
 
 def _take(*jobs: Job, max_tokens: int = 100, max_items: int = 10, now: float = 1) -> list[Entry]:
-    return take_batch(jobs, Limits(max_tokens, max_items), now, SECONDS_PER_TOKEN)
+    return take_batch(jobs, Limits(max_tokens, max_items), now, defaultdict(lambda: SECONDS_PER_TOKEN))
 
 
 def test_nothing_waits_nothing_runs() -> None:
@@ -113,3 +115,11 @@ def test_the_response_ratio_is_waiting_time_in_units_of_the_work_that_is_left(wa
     job = _job(A, [100])
 
     assert job.response_ratio(waited, SECONDS_PER_TOKEN) == pytest.approx(waited + 1)
+
+
+def test_each_models_own_speed_decides_who_waits_longest() -> None:
+    fast, slow = _job(A, [10], model="fast", arrived=0.5), _job(B, [10], model="slow", arrived=0)
+
+    taken = take_batch([slow, fast], Limits(100, 10), 1, {"fast": 0.001, "slow": 1.0})
+
+    assert taken == [Entry(A, 0)]

@@ -9,7 +9,7 @@ from models import Readout
 from models.backends.fake import FakeBackend
 from server.batching import Limits
 from server.driver import Client, Driver, FromClient, ToClient
-from server.link import Cancel, Done, Hello, Report, State, Work
+from server.link import Cancel, Done, Hello, Queue, Report, State, Work
 from server.worker import Worker
 
 ONE, OTHER = b"one", b"other"
@@ -82,7 +82,7 @@ def test_who_says_hello_is_told_how_the_engine_is() -> None:
 
     [(client, report), *_] = script.of(Report)
     assert client == ONE
-    assert report.state == State("ready")
+    assert report.state == State("ready", {"m": Queue()})
     assert report.info["m"].backend == "fake"
 
 

@@ -35,7 +35,7 @@ async def test_what_waits_is_counted() -> None:
 
     waiting.answer(_done(1))
 
-    assert (waiting.items, waiting.tokens) == (1, 5)
+    assert waiting.waiting == {"m": (1, 5)}
 
 
 async def test_an_answer_that_nobody_waits_for_is_no_fault() -> None:
@@ -45,7 +45,7 @@ async def test_an_answer_that_nobody_waits_for_is_no_fault() -> None:
 
     waiting.answer(_done(1))
 
-    assert (waiting.items, waiting.tokens) == (0, 0)
+    assert not any(map(any, waiting.waiting.values()))
     assert waiting.remove(1) is None
 
 
@@ -56,7 +56,7 @@ async def test_when_the_engine_is_gone_everybody_is_told() -> None:
     waiting.fail_all()
 
     assert await asyncio.gather(*futures) == [Failed(1, "unavailable"), Failed(2, "unavailable")]
-    assert waiting.items == 0
+    assert waiting.waiting == {"m": (0, 0)}
 
 
 async def test_no_id_comes_twice() -> None:

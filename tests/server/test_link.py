@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models import BackendInfo, Readout
-from server.link import Cancel, Done, Failed, Hello, Report, State, Timings, Work, decode, encode
+from server.link import Cancel, Done, Failed, Hello, Queue, Report, State, Timings, Work, decode, encode
 
 
 def _over(message: object) -> object:
@@ -41,7 +41,9 @@ def test_rows_come_bit_for_bit() -> None:
         Hello(),
         Failed(3, "non_finite", 1),
         Failed(4, "unavailable"),
-        Report(State("failed", 1, 2, 3.5, "why"), {"m": BackendInfo("fake", "r", "cpu", "float32", 7, True)}),
+        Report(
+            State("failed", {"m": Queue(1, 2, 3.5)}, "why"), {"m": BackendInfo("fake", "r", "cpu", "float32", 7, True)}
+        ),
     ],
 )
 def test_small_messages_come_whole(message: object) -> None:

@@ -3,7 +3,7 @@
 import re
 
 from server.catalogue import ServedModel
-from server.link import State
+from server.link import Queue, State
 from server.metrics import Metrics
 from server.worker import BatchNote
 from tests.server.world import world
@@ -43,11 +43,11 @@ def test_batches_are_counted_with_their_fill() -> None:
 def test_the_queue_and_readiness_are_gauges() -> None:
     metrics = Metrics()
 
-    metrics.queue(State("ready", 4, 50, 100.0))
+    metrics.queue(State("ready", {"m": Queue(4, 50, 100.0), "n": Queue()}))
 
     text = metrics.text(State("loading")).decode()
-    assert _value(text, "hearth_queue_items") == 4
-    assert _value(text, "hearth_queue_tokens") == 50
+    assert _value(text, 'hearth_queue_items{model="m"}') == 4
+    assert _value(text, 'hearth_queue_tokens{model="m"}') == 50
     assert _value(text, "hearth_ready") == 0
 
 

@@ -8,7 +8,7 @@ import pytest
 from models import DeviceLost, Item, NonFinite, OutOfMemory, Readout, Row
 from models.backends.fake import FakeBackend
 from server.batching import Limits
-from server.link import Done, Failed, Work
+from server.link import Done, Failed, Queue, Work
 from server.worker import Answer, BatchNote, Worker
 
 FIRST, SECOND, THIRD = (b"", 1), (b"", 2), (b"", 3)
@@ -229,7 +229,7 @@ def test_state_counts_what_has_not_been_launched() -> None:
     worker.step()
     after = worker.state()
 
-    assert (before.waiting_items, before.waiting_tokens, before.tokens_per_s) == (3, 6, 0)
+    assert before.queue("m") == Queue(3, 6, 0)
     assert (after.waiting_items, after.waiting_tokens) == (2, 4)
 
 
@@ -260,3 +260,16 @@ def test_each_batch_is_noted() -> None:
 def _row(backend: FakeBackend, token: int) -> Row:
     plain = FakeBackend(backend.width)
     return plain.launch([Item(np.array([token], dtype=np.int32), Readout("vector"))]).rows()[0]
+
+
+def test_the_speed_of_one_model_says_nothing_of_another() -> None:
+    now = [0.0]
+    worker = Worker({"m": FakeBackend(), "n": FakeBackend()}, Limits(10, 10), clock=lambda: now[0])
+    worker.add(FIRST, _work([1, 1]))
+    worker.step()
+    now[0] = 4.0
+
+    worker.step()
+
+    assert worker.state().queue("m").tokens_per_s == pytest.approx(0.5)
+    assert worker.state().queue("n").tokens_per_s == 0
