@@ -31,6 +31,7 @@ from models.interface import (
 )
 from models.readout import Groups, Head, by_readout, read
 from models.selfcheck import check_backend
+from models.tail import Tail, load_tail
 from models.weights import CLASSIFIER, HEAD, Weights
 
 # Larger padded batches are slower on a CPU: 64 texts of mixed lengths took 3.3 times as long at 32 a batch as at 4.
@@ -57,7 +58,8 @@ def load(path: str, info: ModelInfo, options: LoadOptions) -> "TransformersBacke
         parameters=sum(math.prod(shape) for shape in checkpoint.tensors.values()),
     )
     head = _head(checkpoint, network, info, device)
-    backend = TransformersBackend(network, head, about, pooling=info.pooling, device=device, dtype=dtype)
+    tail = load_tail(checkpoint, device)
+    backend = TransformersBackend(network, head, tail, about, pooling=info.pooling, device=device, dtype=dtype)
     check_backend(backend, info)
     return backend
 
@@ -115,13 +117,14 @@ class TransformersBackend:
         self,
         network: nn.Module,
         head: Head | None,
+        tail: Tail | None,
         info: BackendInfo,
         *,
         pooling: Pooling,
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        self._network, self._head, self._info = network, head, info
+        self._network, self._head, self._tail, self._info = network, head, tail, info
         self._pooling, self._device, self._dtype = pooling, device, dtype
 
     @property
@@ -148,7 +151,7 @@ class TransformersBackend:
     ) -> list[Tensor]:
         with mode or nullcontext():
             states = self._states([item.ids for item in items])
-        return [read(states[numbers], readout, self._head) for readout, numbers in groups.items()]
+        return [read(states[numbers], readout, self._head, self._tail) for readout, numbers in groups.items()]
 
     def _states(self, texts: Sequence[Ids]) -> Tensor:
         """Pooled states [n, H], float32."""
