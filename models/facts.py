@@ -24,7 +24,7 @@ def read_info(checkpoint: Checkpoint, options: LoadOptions, kind: Kind, reason: 
         architecture=checkpoint.architecture,
         model_type=checkpoint.model_type,
         width=width_of(checkpoint, hidden),
-        max_tokens=_max_tokens(checkpoint, options.max_tokens),
+        max_tokens=_max_tokens(checkpoint, kind, options.max_tokens),
         table_rows=rows,
         head_rows=_head_rows(checkpoint, kind),
         pooling=_pooling(checkpoint),
@@ -40,11 +40,13 @@ def known_facts(checkpoint: Checkpoint, source: str) -> Known:
     return known_of((source, model_id(str(checkpoint.path)), str(checkpoint.config.get("_name_or_path", ""))))
 
 
-def _max_tokens(checkpoint: Checkpoint, asked: int | None) -> int:
+def _max_tokens(checkpoint: Checkpoint, kind: Kind, asked: int | None) -> int:
     network = int(checkpoint.config.get("max_position_embeddings") or 0)
     if checkpoint.model_type in OFFSET_POSITIONS:
         network -= int(checkpoint.config.get("pad_token_id") or 0) + 1
-    limit = min(filter(None, (checkpoint.max_seq_length, network)), default=0)
+    # A language model's tokenizer says how long a chat may be, not what its network takes.
+    files = None if kind == "llm" else checkpoint.max_seq_length
+    limit = min(filter(None, (files, network)), default=0)
     if not limit:
         raise ModelError(f"{checkpoint.path}/config.json does not say how long a text may be: max_position_embeddings")
     if asked is not None and asked > limit:
