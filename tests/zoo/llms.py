@@ -17,11 +17,13 @@ EXPERTS: JsonObject = {"first_k_dense_replace": 1, "n_routed_experts": 16, "num_
 
 def _llm(name: str, seed_name: str, reduced: JsonObject, **about: object) -> Recipe:
     config = published(name.rsplit("/", 1)[-1].lower())
+    reduced = {"hidden_size": 64, "num_hidden_layers": 3, **reduced}
     return Recipe(
         name=name,
         seed_name=seed_name,
         config=config,
-        reduced={"hidden_size": 64, "num_hidden_layers": 3, **reduced},
+        reduced=reduced,
+        native_reduced=reduced,
         saved_as="AutoModelForCausalLM",
         kind="llm",
         max_tokens=int(config["max_position_embeddings"]),
@@ -55,6 +57,8 @@ LLMS = (
         | LATENT
         | {"num_attention_heads": 4, "num_key_value_heads": 4, "intermediate_size": 160}
         | {"moe_intermediate_size": 24},
+        # The same network under the name that the library knows.
+        native={**published("kimi-k2-instruct-0905"), "model_type": "deepseek_v3"},
         vocabulary=KIMI_WORDS,
         quantised="fp8",
     ),

@@ -1,5 +1,6 @@
 """Random weights of one of the library's networks, drawn so that its answers differ: a tolerance needs that."""
 
+import re
 from collections.abc import Mapping
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -9,8 +10,8 @@ import transformers
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-# DeepSeek's network under another name, which no class of the library carries.
-SAME_NETWORK = {"kimi_k2": "deepseek_v3"}
+# Queries and keys of every architecture here: flat attention would hide a wrong mask or a wrong position.
+DECIDES_WHERE_TO_LOOK = re.compile(r"query|key|Wqkv|qkv|attn\.(q|k|q_a|q_b|kv_a|kv_b)_|attn\.[qk]\.|relative_attention")
 
 
 def library_config(entries: Mapping[str, Any]) -> Any:
@@ -18,12 +19,12 @@ def library_config(entries: Mapping[str, Any]) -> Any:
     known = {
         key: value for key, value in entries.items() if key not in ("model_type", "auto_map", "quantization_config")
     }
-    model_type = str(entries["model_type"])
-    return transformers.AutoConfig.for_model(SAME_NETWORK.get(model_type, model_type), **known)
+    return transformers.AutoConfig.for_model(str(entries["model_type"]), **known)
 
 
 def random_weights(saved_as: str, entries: Mapping[str, Any], seed: int) -> dict[str, Tensor]:
     """Tensors by their published names: the library writes each architecture's own layout."""
+    transformers.utils.logging.disable_progress_bar()
     generator = torch.Generator().manual_seed(seed)
     network: nn.Module = getattr(transformers, saved_as).from_config(library_config(entries), dtype=torch.float32)
     with torch.no_grad():
@@ -47,13 +48,13 @@ def _drawn(network: nn.Module) -> list[tuple[str, Tensor]]:
 def _draw(name: str, weight: Tensor, generator: torch.Generator) -> None:
     noise = torch.randn(weight.shape, generator=generator)
     if weight.dim() == 1:
-        # Norms stay near what they were. Above one for queries and keys: flat attention would hide a wrong mask.
+        # Norms stay near what they were.
         weight += 0.2 * noise + (0.5 if name.endswith(("q_norm.weight", "k_norm.weight")) else 0)
     elif "embed" in name or "lm_head" in name or name.endswith("_bias"):
         # With this scale a difference of two logits has a standard deviation of about 5.
         weight.copy_(noise * 5 / (2 * weight.shape[-1]) ** 0.5)
     else:
-        weight.copy_(noise * 1.1 / weight.shape[-1] ** 0.5)
+        weight.copy_(noise * (2.0 if DECIDES_WHERE_TO_LOOK.search(name) else 1.1) / weight.shape[-1] ** 0.5)
 
 
 def unread_beside(tensors: dict[str, Tensor], entries: Mapping[str, Any]) -> dict[str, Tensor]:

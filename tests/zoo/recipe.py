@@ -27,7 +27,7 @@ class Modules:
     dense: tuple[tuple[int, int], ...] = ()  # (in, out) of each Dense module, without bias or activation
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Recipe:
     """How to write a folder with a model's architecture and file layout, at reduced size, with random weights.
 
