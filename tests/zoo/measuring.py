@@ -53,7 +53,7 @@ class Measured:
     def way(self) -> str:
         """How the batches lie, or that another library runs them."""
         backend = str(self.about["backend"])
-        return backend if backend == "sentence_transformers" else str(self.about.get("layout", backend))
+        return backend if backend == "sentence_transformers" else str(self.about.get("layout") or backend)
 
 
 async def measure(recipe: Recipe, folder: Path, **options: Any) -> Measured:

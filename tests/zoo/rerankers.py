@@ -1,7 +1,7 @@
 """Rerankers with a classification head: pairs of texts in, one number out."""
 
 from tests.zoo.qwen3 import QWEN3
-from tests.zoo.recipe import JsonObject, Recipe, published
+from tests.zoo.recipe import JsonObject, Recipe, Way, published
 from tests.zoo.relatives import ENCODER
 from tests.zoo.vocabularies import (
     BERT_WORDS,
@@ -28,6 +28,8 @@ MINILM: JsonObject = {
     "num_hidden_layers": 6,
     "sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity", "version": "4.0.1"},
 }
+# DeBERTa's attention is no function that can be replaced.
+WAYS: dict[str, Way] = {"Qwen3": "packed", "DebertaV2": "padded"}
 QWEN3_SMALL = next(recipe for recipe in QWEN3 if recipe.name == "Qwen/Qwen3-Reranker-0.6B")
 
 
@@ -40,7 +42,7 @@ def _reranker(name: str, config: JsonObject, reduced: JsonObject, vocabulary: Vo
         vocabulary=vocabulary,
         saved_as="AutoModelForSequenceClassification",
         kind="reranker",
-        way="padded" if family == "DebertaV2" else "unpadded",
+        way=WAYS.get(family, "unpadded"),
         max_tokens=max_tokens,
     )
 
