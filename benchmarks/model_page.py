@@ -1,0 +1,150 @@
+"""docs/models.md: the reader's guide and the tables of all models. Words only; nothing is measured here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.pages import Lines, markdown
+from tests.zoo.measuring import Measured
+from tests.zoo.recipe import Recipe
+
+HEAD = "Model", "Class", "Parameters", "Runs", "Against the reference", "In a batch and alone", "Loads in"
+OFFERS = "Model", "Kind", "Pooling", "Named prompts", "Longest text", "`dimensions`", "`return_logits`", "Not tried"
+POOLINGS = {"cls": "first token", "mean": "mean", "lasttoken": "last token", "max": "max"}
+# Above this nobody has the memory to try it here: half precision of more than a hundred thousand million numbers.
+HUGE = 100e9
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One model: what was found of it, or nothing, and what is wrong with it."""
+
+    recipe: Recipe
+    parameters: int
+    found: Measured | None
+    wrong: tuple[str, ...]
+    real: bool = False  # its published weights were run, not a small twin
+
+    @property
+    def name(self) -> str:
+        """The repository's name, and how the seed documents call it if that is another."""
+        seed = self.recipe.seed_name
+        other = f" (`{seed}`)" if seed and seed != self.recipe.name else ""
+        return f"{self.recipe.name}{other}{', real weights' if self.real else ''}"
+
+
+def run_rows(lines: Sequence[Line]) -> Lines:
+    """How each model runs; the first row is the header."""
+    return [HEAD, *(_run_row(line) for line in lines)]
+
+
+def offer_rows(lines: Sequence[Line]) -> Lines:
+    """What each model offers; the first row is the header."""
+    return [OFFERS, *(_offer_row(line) for line in lines)]
+
+
+def page(guide: str, lines: Sequence[Line], machine: str) -> str:
+    """The whole page."""
+    seeds = [line for line in lines if line.recipe.seed_name]
+    others = [line for line in lines if not line.recipe.seed_name]
+    return "\n".join(
+        [
+            guide,
+            markdown("How each model of the guides runs", run_rows(seeds)),
+            markdown("What each of them offers", offer_rows(seeds)),
+            markdown("How their relatives run", run_rows(others)),
+            markdown("What the relatives offer", offer_rows(others)),
+            f"Made by `make model-table` on: {machine}.",
+            "",
+        ]
+    )
+
+
+def _run_row(line: Line) -> tuple[str, ...]:
+    found = line.found
+    name = (line.name, str(line.recipe.config["architectures"][0]), _count(line.parameters))
+    if found is None:
+        return (*name, f"**not served**: {'; '.join(line.wrong)}", "", "", "")
+    if line.wrong:
+        return (*name, f"**wrong**: {'; '.join(line.wrong)}", _parity(found), _alone(found), "")
+    return (*name, _way(found), _parity(found), _alone(found), f"{found.load_seconds:.2f} s")
+
+
+def _offer_row(line: Line) -> tuple[str, ...]:
+    recipe = line.recipe
+    return (
+        line.name,
+        "LLM" if recipe.kind == "llm" else recipe.kind,
+        _pooling(recipe),
+        ", ".join(f"`{name}`" for name in recipe.modules.prompts) if recipe.modules and recipe.modules.prompts else "",
+        f"{recipe.max_tokens:,}",
+        _dimensions(recipe),
+        _logits(line),
+        _not_tried(line),
+    )
+
+
+def _count(parameters: int) -> str:
+    unit, each = ("B", 1e9) if parameters >= 1e9 else ("M", 1e6)
+    return f"{parameters / each:,.4g} {unit}"
+
+
+def _way(found: Measured) -> str:
+    why = found.about.get("layout_reason") or found.about.get("reason") or found.about.get("backend_reason") or ""
+    return f"{found.way}: {why}" if why else found.way
+
+
+def _parity(found: Measured) -> str:
+    if found.recipe.kind == "reranker":
+        return f"scores within {found.worst_score:.0e}"
+    assert found.worst_cosine is not None, "an embedder that was measured without vectors"
+    return _cosine(found.worst_cosine)
+
+
+def _alone(found: Measured) -> str:
+    assert found.worst_alone is not None, "a model that was measured without its batch"
+    if found.recipe.kind == "reranker":
+        return f"scores within {found.worst_alone:.0e}"
+    return _cosine(found.worst_alone)
+
+
+def _cosine(cosine: float) -> str:
+    # Cut, not rounded: 0.9999999 must not be shown for less.
+    return f"cosine ≥ {min(int(cosine * 1e8) / 1e8, 0.99999999):.8f}"
+
+
+def _pooling(recipe: Recipe) -> str:
+    if recipe.kind == "reranker":
+        return ""
+    if recipe.modules is None:
+        return "last token"
+    dense = ", then Dense" * bool(recipe.modules.dense)
+    return f"{POOLINGS[recipe.modules.pooling]}{dense}{', normalised' if recipe.modules.normalize else ''}"
+
+
+def _dimensions(recipe: Recipe) -> str:
+    if recipe.kind == "reranker":
+        return ""
+    width = recipe.full_native["hidden_size"]
+    if not recipe.dimensions:
+        return f"{width} only"
+    first = ", layer norm before the cut" if recipe.name.endswith("nomic-embed-text-v1.5") else ""
+    return f"1 to {width}{first}"
+
+
+def _logits(line: Line) -> str:
+    if line.recipe.saved_as == "AutoModelForCausalLM" and line.found and line.found.worst_logit is not None:
+        return f"every token's, within {line.found.worst_logit:.0e}"
+    return "none" if line.recipe.kind != "reranker" else "its label's"
+
+
+def _not_tried(line: Line) -> str:
+    if line.real:
+        return "nothing: these are its weights"
+    gigabytes = line.parameters * 2 / 1e9
+    if line.parameters >= HUGE:
+        return f"its weights and its size: {gigabytes:,.0f} GB in bfloat16"
+    return (
+        f"its weights: {gigabytes:,.2g} GB in bfloat16"
+        if gigabytes < 10
+        else f"its weights: {gigabytes:,.0f} GB in bfloat16"
+    )

