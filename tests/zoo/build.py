@@ -1,16 +1,18 @@
 """From a recipe to a folder that a server loads as it would load the real one."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from tests.calibration import calibrate
 from tests.zoo.classifiers import calibrate_classifier
 from tests.zoo.networks import random_weights, unread_beside
+from tests.zoo.quantised import FP8_BLOCK, QUANTISED
 from tests.zoo.recipe import JsonObject, Modules, Recipe
 from tests.zoo.tokenizer_files import write_vocabulary
 from tests.zoo.vocabularies import Vocabulary
@@ -36,6 +38,23 @@ def build(recipe: Recipe, parent: Path, *, seed: int = 0) -> Path:
     if recipe.kind == "reranker":
         (calibrate if recipe.saved_as == "AutoModelForCausalLM" else calibrate_classifier)(folder, LOG_ODDS_STD)
     return folder
+
+
+def build_quantised(recipe: Recipe, parent: Path) -> tuple[Path, Path]:
+    """The small twin with its weights stored as published, and the same twin with the numbers that they stand for."""
+    assert recipe.quantised is not None, "a recipe whose weights are published as they are"
+    meant = build(recipe, parent / "meant")
+    stored = parent / meant.name
+    shutil.copytree(meant, stored)
+    tensors, numbers = QUANTISED[recipe.quantised](load_file(meant / "model.safetensors"))
+    save_file(tensors, stored / "model.safetensors", metadata={"format": "pt"})
+    save_file(numbers, meant / "model.safetensors", metadata={"format": "pt"})
+    how = dict(recipe.config["quantization_config"])
+    if "weight_block_size" in how:
+        how["weight_block_size"] = [FP8_BLOCK, FP8_BLOCK]
+    config = json.loads((stored / "config.json").read_text("utf-8"))
+    _write(stored / "config.json", config | {"quantization_config": how})
+    return stored, meant
 
 
 def _fitted(config: JsonObject, vocabulary: Vocabulary, ids: Mapping[str, int]) -> dict[str, Any]:
