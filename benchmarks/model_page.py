@@ -49,7 +49,7 @@ def page(guide: str, lines: Sequence[Line], machine: str) -> str:
     return "\n".join(
         [
             guide,
-            markdown("How each model of the guides runs", run_rows(seeds)),
+            markdown("How the models of the guides run", run_rows(seeds)),
             markdown("What each of them offers", offer_rows(seeds)),
             markdown("How their relatives run", run_rows(others)),
             markdown("What the relatives offer", offer_rows(others)),

@@ -34,6 +34,7 @@ def readable(recipe: Recipe, folder: Path) -> Path:
     config = json.loads((folder / "config.json").read_text("utf-8"))
     kept = {key: config[key] for key in recipe.small_native if key in config and key not in recipe.native_reduced}
     native = {**recipe.small_native, **kept, "model_type": recipe.small_native["model_type"]}
+    native.pop("quantization_config", None)
     (twin / "config.json").write_text(json.dumps(native), "utf-8")
     return twin
 

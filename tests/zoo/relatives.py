@@ -50,6 +50,8 @@ RELATIVES = (
         reduced=ENCODER,
         vocabulary=MPNET_WORDS,
         modules=Modules("mean", normalize=True, max_seq_length=384),
+        # Its attention adds a bias by distance and is no function that can be exchanged.
+        way="padded",
         max_tokens=384,
     ),
     Recipe(

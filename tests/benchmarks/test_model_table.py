@@ -1,0 +1,38 @@
+"""The table of models: no row is missing, and one that is wrong is said and felt."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import model_table
+from models import ModelError
+from tests.zoo.catalogue import SEEDS
+from tests.zoo.measuring import Measured
+from tests.zoo.recipe import Recipe
+
+
+async def _breaks(recipe: Recipe, folder: Path) -> Measured:
+    raise ModelError(f"{folder.name} has a part that is not served yet: Thing")
+
+
+def test_the_committed_page_has_a_row_for_every_model_of_the_seed_documents() -> None:
+    rows = [line for line in model_table.PAGE.read_text("utf-8").splitlines() if line.startswith("| ")]
+
+    assert [recipe.name for recipe in SEEDS if sum(f"| {recipe.name} " in f"{row} " for row in rows) < 2] == []
+    assert [row for row in rows if "**" in row] == []
+
+
+def test_a_model_that_is_served_right_gives_status_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert model_table.main(["--only", "Qwen3-Reranker-0.6B"]) == 0
+
+    assert "packed" in capsys.readouterr().out
+
+
+def test_a_model_that_does_not_load_has_a_row_and_gives_status_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(model_table, "measure", _breaks)
+
+    assert model_table.main(["--only", "Qwen3-Embedding-0.6B"]) == 1
+
+    assert "not served" in capsys.readouterr().out
