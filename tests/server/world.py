@@ -95,11 +95,12 @@ class World:
         await until(happened)
 
 
-async def until(happened: Callable[[], object], timeout_s: float = 20) -> None:
+async def until(happened: Callable[[], object], timeout_s: float = 60) -> None:
     """Let everybody else work until it has happened."""
     async with asyncio.timeout(timeout_s):
         while not happened():  # noqa: ASYNC110 (what is asked tells nobody when it changes)
-            await asyncio.sleep(0)
+            # Not 0: a spinning test takes its core from those it waits for.
+            await asyncio.sleep(0.001)
 
 
 @asynccontextmanager
