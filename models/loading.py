@@ -22,6 +22,7 @@ from models.tokenizer import Tokenizer, cut
 BACKENDS = {
     "packed": "models.backends.packed",
     "transformers": "models.backends.transformers",
+    "transformers-padded": "models.backends.transformers",
     "fake": "models.backends.fake",
 }
 

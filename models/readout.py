@@ -77,6 +77,20 @@ def read(states: Tensor, readout: Readout, head: Head | None) -> Tensor:
     return head.scores(states) if readout.what == "score" else head.logits(states, readout.ids)
 
 
+def pool_texts(states: Tensor, lengths: Sequence[int], pooling: Pooling) -> Tensor:
+    """One state a text, [n, H] float32, from the final states of texts one after another, [T, H]."""
+    parts = states.float().split(list(lengths))
+    match pooling:
+        case "cls":
+            return torch.stack([part[0] for part in parts])
+        case "lasttoken":
+            return torch.stack([part[-1] for part in parts])
+        case "max":
+            return torch.stack([part.amax(0) for part in parts])
+        case "mean":
+            return torch.stack([part.mean(0) for part in parts])
+
+
 def pool(states: Tensor, forest: Forest, pooling: Pooling) -> Tensor:
     """Each end's state [R, H] from the final states of all tokens [T, H], by another rule than the last token."""
     paths = [torch.from_numpy(forest.path(int(end))).to(states.device) for end in forest.ends]

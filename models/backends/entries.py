@@ -1,5 +1,8 @@
 """Which entries of a config.json a class of the library understands. No networks."""
 
+import importlib
+import inspect
+import re
 from typing import Any
 
 from models.checkpoint import Checkpoint
@@ -22,6 +25,7 @@ def check_entries(checkpoint: Checkpoint, config_class: Any) -> None:
     Raises: ModelError: names them.
     """
     known = HARMLESS | set(getattr(config_class, "__dataclass_fields__", ())) | set(config_class.attribute_map)
+    known |= _read_in(config_class)
     unknown = [
         key
         for key, value in checkpoint.config.items()
@@ -30,3 +34,17 @@ def check_entries(checkpoint: Checkpoint, config_class: Any) -> None:
     if unknown:
         name = config_class.__name__
         raise ModelError(f"{checkpoint.path}/config.json has entries unknown to {name}: {', '.join(unknown)}")
+
+
+def _read_in(config_class: Any) -> set[str]:
+    """Every word in the library's files of this architecture: not all that they read is a field of the config."""
+    words: set[str] = set()
+    for each in config_class.__mro__:
+        if not each.__module__.startswith("transformers.models."):
+            continue
+        for name in (each.__module__, each.__module__.replace(".configuration_", ".modeling_")):
+            try:
+                words |= set(re.findall(r"\w+", inspect.getsource(importlib.import_module(name))))
+            except (ImportError, OSError, TypeError):
+                continue  # a class without a file of its own, or a library without its sources
+    return words

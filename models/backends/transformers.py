@@ -1,4 +1,4 @@
-"""Way 2: the library's own network, over groups of similar length, padded on the right and masked by length."""
+"""Way 2: the library's own network, unpadded where that is exact for it, else padded or one text at a time."""
 
 import math
 from collections.abc import Sequence
@@ -6,13 +6,13 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from models.architectures.qwen3_config import why_not_packed
-from models.backends.entries import check_entries
-from models.backends.padding import pool_padded, similar_lengths
+from models.backends.agreement import Agreement, Runner
+from models.backends.library import LibraryNetwork
+from models.backends.library_weights import load_network
 from models.backends.pending import Failed, Launched
 from models.backends.widening import widened
 from models.checkpoint import Checkpoint
@@ -29,11 +29,12 @@ from models.interface import (
     Pending,
     Pooling,
 )
-from models.readout import Groups, Head, by_readout, read
+from models.readout import Groups, Head, by_readout, pool_texts, read
 from models.selfcheck import check_backend
 from models.weights import CLASSIFIER, HEAD, Weights
 
-# Larger padded batches are slower on a CPU: 64 texts of mixed lengths took 3.3 times as long at 32 a batch as at 4.
+PADDED = "transformers-padded"
+# Larger batches are slower on a CPU, whose caches hold less: 64 padded texts took 3.3 times as long at 32 as at 4.
 GROUP_TOKENS = {"cpu": 512, "cuda": 16384}
 # What some networks do to logits after the head; we read the head ourselves.
 LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "output_multiplier_scale")
@@ -47,47 +48,22 @@ def load(path: str, info: ModelInfo, options: LoadOptions) -> "TransformersBacke
     checkpoint = Checkpoint(Path(path))
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device)
-    with device_faults():
-        network = _load_network(checkpoint, dtype).to(device)
+    with device_faults(), torch.inference_mode():
+        network = LibraryNetwork(load_network(checkpoint, dtype).to(device), separator=info.separator)
+        runner, layout_reason = Agreement(network, info).choose(unpadded=options.backend != PADDED)
     about = BackendInfo(
         backend="transformers",
-        reason="asked for" if options.backend == "transformers" else why_not_packed(checkpoint) or "",
+        reason="asked for" if options.backend != "auto" else why_not_packed(checkpoint) or "",
         device=str(device),
         dtype=str(dtype).removeprefix("torch."),
         parameters=sum(math.prod(shape) for shape in checkpoint.tensors.values()),
+        layout=runner.name,
+        layout_reason=layout_reason,
     )
-    head = _head(checkpoint, network, info, device)
-    backend = TransformersBackend(network, head, about, pooling=info.pooling, device=device, dtype=dtype)
+    head = _head(checkpoint, network.module, info, device)
+    backend = TransformersBackend(network, runner, head, about, pooling=info.pooling, dtype=dtype)
     check_backend(backend, info)
     return backend
-
-
-def _load_network(checkpoint: Checkpoint, dtype: torch.dtype) -> nn.Module:
-    import transformers
-
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()  # its load report: what matters of it is raised below
-    where = {"trust_remote_code": False, "local_files_only": True}
-    try:
-        config = transformers.AutoConfig.from_pretrained(checkpoint.path, **where)
-        check_entries(checkpoint, type(config))
-        network, found = transformers.AutoModel.from_pretrained(
-            checkpoint.path,
-            config=config,
-            dtype=dtype,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # to name them, below
-            **where,
-        )
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
-        raise ModelError(f"transformers cannot load {checkpoint.path}: {str(error).splitlines()[0]}") from error
-    # Nothing reads a pooler; whatever else is missing would be random numbers.
-    missing = [name for name in found["missing_keys"] if "pooler." not in name]
-    other_shapes = [str(key if isinstance(key, str) else key[0]) for key in found["mismatched_keys"]]
-    if wrong := sorted([*missing, *other_shapes, *map(str, found.get("error_msgs") or [])]):
-        name = type(network).__name__
-        raise ModelError(f"{checkpoint.path} lacks weights of {name}, or they do not fit: {', '.join(wrong[:3])}")
-    return cast("nn.Module", network.eval())
 
 
 def _head(checkpoint: Checkpoint, network: nn.Module, info: ModelInfo, device: torch.device) -> Head | None:
@@ -113,16 +89,16 @@ class TransformersBackend:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: LibraryNetwork,
+        runner: Runner,
         head: Head | None,
         info: BackendInfo,
         *,
         pooling: Pooling,
-        device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        self._network, self._head, self._info = network, head, info
-        self._pooling, self._device, self._dtype = pooling, device, dtype
+        self._network, self._runner, self._head, self._info = network, runner, head, info
+        self._pooling, self._dtype = pooling, dtype
 
     @property
     def info(self) -> BackendInfo:
@@ -140,7 +116,7 @@ class TransformersBackend:
             return Failed(error)
 
     def _again(self, item: Item) -> Tensor:
-        return self._read([item], {item.readout: [0]}, widened(self._network, self._dtype))[0]
+        return self._read([item], {item.readout: [0]}, widened(self._network.module, self._dtype))[0]
 
     @torch.inference_mode()
     def _read(
@@ -153,22 +129,16 @@ class TransformersBackend:
     def _states(self, texts: Sequence[Ids]) -> Tensor:
         """Pooled states [n, H], float32."""
         states: dict[int, Tensor] = {}
-        for numbers in similar_lengths([len(ids) for ids in texts], GROUP_TOKENS.get(self._device.type, 512)):
-            pooled = self._pooled([texts[number] for number in numbers])
+        for numbers in self._groups([len(ids) for ids in texts]):
+            group = [texts[number] for number in numbers]
+            pooled = pool_texts(self._runner.states(group), [len(ids) for ids in group], self._pooling)
             states |= zip(numbers, pooled, strict=True)
         return torch.stack([states[number] for number in range(len(texts))])
 
-    def _pooled(self, texts: Sequence[Ids]) -> Tensor:
-        longest = max(len(ids) for ids in texts)
-        padded = np.zeros((len(texts), longest), dtype=np.int64)
-        for row, ids in zip(padded, texts, strict=True):
-            row[: len(ids)] = ids
-        # By length, never by id: the padding id of Qwen3 is its terminator.
-        lengths = torch.tensor([len(ids) for ids in texts], device=self._device)
-        mask = torch.arange(longest, device=self._device) < lengths[:, None]
-        tokens = torch.from_numpy(padded).to(self._device)
-        hidden = self._network(input_ids=tokens, attention_mask=mask.long(), **self._no_cache()).last_hidden_state
-        return pool_padded(hidden.float(), mask, self._pooling)
-
-    def _no_cache(self) -> dict[str, bool]:
-        return {"use_cache": False} if hasattr(self._network.config, "use_cache") else {}
+    def _groups(self, lengths: Sequence[int]) -> list[list[int]]:
+        over = self._network.alone_over
+        together = [number for number, length in enumerate(lengths) if over is None or length <= over]
+        max_tokens = GROUP_TOKENS.get(self._network.device.type, 512)
+        groups = self._runner.groups([lengths[number] for number in together], max_tokens)
+        alone = [[number] for number in range(len(lengths)) if number not in set(together)]
+        return [[together[place] for place in group] for group in groups] + alone
