@@ -11,6 +11,7 @@ from models.checkpoint import Checkpoint
 from models.interface import Backend, Kind, LoadOptions, ModelError, ModelInfo, OutOfMemory, Pooling
 from models.kinds import ENCODERS, check_served, decide_kind, has_frame, is_classifier
 from models.known import Known, known_of
+from models.limits import max_tokens
 from models.manifest import check_text_files, check_weight_files
 from models.named_prompts import NamedPrompts
 from models.pairs import PairPrompt, pair_prompt
@@ -32,8 +33,6 @@ POOLINGS: Mapping[str, Pooling] = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
 }
-# Their positions begin behind the padding token's id (transformers: create_position_ids_from_input_ids).
-OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert", "mpnet"}
 TERMINATOR = "<|endoftext|>"
 
 
@@ -126,7 +125,7 @@ def read_info(checkpoint: Checkpoint, options: LoadOptions, kind: Kind, reason: 
         architecture=checkpoint.architecture,
         model_type=checkpoint.model_type,
         width=width,
-        max_tokens=_max_tokens(checkpoint, options.max_tokens),
+        max_tokens=max_tokens(checkpoint, options.max_tokens),
         table_rows=rows,
         head_rows=_head_rows(checkpoint, kind),
         pooling=_pooling(checkpoint),
@@ -173,18 +172,6 @@ def check_terminator(checkpoint: Checkpoint, tokenizer: Tokenizer, kind: Kind) -
             f"{checkpoint.path} is a Qwen3 reranker, so tokenizer.json must add no tokens; "
             f"it adds: {tokenizer.before.tolist() + tokenizer.after.tolist()}"
         )
-
-
-def _max_tokens(checkpoint: Checkpoint, asked: int | None) -> int:
-    network = int(checkpoint.config.get("max_position_embeddings") or 0)
-    if checkpoint.model_type in OFFSET_POSITIONS:
-        network -= int(checkpoint.config.get("pad_token_id") or 0) + 1
-    limit = min(filter(None, (checkpoint.max_seq_length, network)), default=0)
-    if not limit:
-        raise ModelError(f"{checkpoint.path}/config.json does not say how long a text may be: max_position_embeddings")
-    if asked is not None and asked > limit:
-        raise ModelError(f"max_tokens is over what {checkpoint.path} allows, which is {limit}: {asked}")
-    return asked or limit
 
 
 def _head_rows(checkpoint: Checkpoint, kind: Kind) -> int:

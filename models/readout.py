@@ -1,6 +1,7 @@
 """Final states -> what was asked of each item: a vector, some logits, or the score. float32 out."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -13,6 +14,18 @@ CHUNK_ROWS = 16384
 MOST_ROW_SETS, MOST_KEPT_ROWS = 16, 64
 
 Groups = dict[Readout, list[int]]
+
+
+class ReadsLogits(Protocol):
+    """What turns final states, [n, H] float32, into numbers of tokens or labels."""
+
+    def logits(self, states: Tensor, ids: tuple[int, ...]) -> Tensor:
+        """Logits [n, len(ids)]; of every token or label if `ids` is empty."""
+        ...
+
+    def scores(self, states: Tensor) -> Tensor:
+        """The one number that ranks, [n, 1]."""
+        ...
 
 
 class Head:
@@ -68,7 +81,7 @@ def by_readout(items: Sequence[Item]) -> Groups:
     return groups
 
 
-def read(states: Tensor, readout: Readout, head: Head | None) -> Tensor:
+def read(states: Tensor, readout: Readout, head: ReadsLogits | None) -> Tensor:
     """Read float32 states [n, H] in one way: [n, H], [n, ids] or [n, 1]."""
     if readout.what == "vector":
         return states

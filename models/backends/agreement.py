@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -43,8 +43,13 @@ class _Plain(Alone):
 
     def states(self, texts: Sequence[Ids]) -> Tensor:
         """Final states of all tokens, one text after another, [T, H]."""
+        return torch.cat([self._state(ids) for ids in texts])
+
+    def _state(self, ids: Ids) -> Tensor:
         network = self._network
-        return torch.cat([network.module(network.row([ids])).last_hidden_state[0] for ids in texts])
+        types = network.row([network.types(ids)])
+        more = {"token_type_ids": types} if types.any() else {}
+        return cast("Tensor", network.module(network.row([ids]), **more).last_hidden_state[0])
 
 
 class Agreement:
@@ -54,8 +59,8 @@ class Agreement:
         """Computes the truth, with the network as the library loaded it."""
         self._network = network
         self._window = _window(network, info.max_tokens)
-        self._texts = _texts(network, info, self._window)
-        self._truth = self._states(_Plain(network))
+        self.texts = _texts(network, info, self._window)
+        self.truth = self._states(_Plain(network))
 
     def choose(self, *, unpadded: bool = True) -> tuple[Runner, str]:
         """The best layout that gives the truth, and why it is taken; `unpadded`: whether that one is tried.
@@ -98,15 +103,15 @@ class Agreement:
 
     def _distance(self, runner: Runner) -> float:
         # A token whose state is all zeros must be so in both.
-        lengths = self._truth.norm(dim=1).clamp_min(1e-6)
-        distance = ((self._states(runner) - self._truth).norm(dim=1) / lengths).max().item()
+        lengths = self.truth.norm(dim=1).clamp_min(1e-6)
+        distance = ((self._states(runner) - self.truth).norm(dim=1) / lengths).max().item()
         return distance if np.isfinite(distance) else np.inf
 
     def _states(self, runner: Runner) -> Tensor:
         dtype = next(self._network.module.parameters()).dtype
         # In bfloat16 rounding alone sends tokens to other experts, and a layout that is right would look wrong.
         with nullcontext() if dtype == torch.float32 else widened(self._network.module, dtype):
-            return runner.states(self._texts)
+            return runner.states(self.texts).float()
 
 
 def _window(network: LibraryNetwork, max_tokens: int) -> int | None:
@@ -125,4 +130,8 @@ def _texts(network: LibraryNetwork, info: ModelInfo, window: int | None) -> list
         lengths.insert(2, min(window + BEYOND_WINDOW, info.max_tokens))
     ids = np.arange(info.table_rows, dtype=np.int32)
     ids = ids[ids != getattr(network.config, "pad_token_id", None)]
-    return [random.choice(ids, length).astype(np.int32) for length in lengths]
+    texts = [random.choice(ids, length).astype(np.int32) for length in lengths]
+    if info.separator is not None:
+        for text in texts:
+            text[len(text) // 2] = info.separator
+    return texts

@@ -5,13 +5,13 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from models.backends.entries import check_entries
+from models.backends.library_config import read_config
 from models.checkpoint import Checkpoint
 from models.interface import ModelError
 
 
-def load_network(checkpoint: Checkpoint, dtype: torch.dtype) -> nn.Module:
-    """The network without its head, on the CPU.
+def load_network(checkpoint: Checkpoint, dtype: torch.dtype, *, classifier: bool = False) -> nn.Module:
+    """The network on the CPU: a `classifier` with its head, any other without.
 
     Raises: ModelError: an entry of config.json or a tensor that the library's class does not know, or lacks.
     """
@@ -21,9 +21,9 @@ def load_network(checkpoint: Checkpoint, dtype: torch.dtype) -> nn.Module:
     transformers.utils.logging.set_verbosity_error()  # its load report: what matters of it is raised below
     where = {"trust_remote_code": False, "local_files_only": True}
     try:
-        config = transformers.AutoConfig.from_pretrained(checkpoint.path, **where)
-        check_entries(checkpoint, type(config))
-        network, found = transformers.AutoModel.from_pretrained(
+        config = read_config(checkpoint)
+        kind = transformers.AutoModelForSequenceClassification if classifier else transformers.AutoModel
+        network, found = kind.from_pretrained(
             checkpoint.path,
             config=config,
             dtype=dtype,
@@ -33,13 +33,13 @@ def load_network(checkpoint: Checkpoint, dtype: torch.dtype) -> nn.Module:
         )
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise ModelError(f"transformers cannot load {checkpoint.path}: {str(error).splitlines()[0]}") from error
-    _check_found(checkpoint, network, found)
+    _check_found(checkpoint, network, found, reads_pooler=classifier)
     return cast("nn.Module", network.eval())
 
 
-def _check_found(checkpoint: Checkpoint, network: nn.Module, found: Any) -> None:
-    # Nothing reads a pooler; whatever else is missing would be random numbers.
-    missing = [name for name in found["missing_keys"] if "pooler." not in name]
+def _check_found(checkpoint: Checkpoint, network: nn.Module, found: Any, *, reads_pooler: bool) -> None:
+    # What is missing would be random numbers; only a head reads a pooler.
+    missing = [name for name in found["missing_keys"] if reads_pooler or "pooler." not in name]
     other_shapes = [str(key if isinstance(key, str) else key[0]) for key in found["mismatched_keys"]]
     if wrong := sorted([*missing, *other_shapes, *map(str, found.get("error_msgs") or [])]):
         name = type(network).__name__

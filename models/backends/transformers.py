@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from models.architectures.qwen3_config import why_not_packed
 from models.backends.agreement import Agreement, Runner
+from models.backends.classifier import Classifier
 from models.backends.library import LibraryNetwork
 from models.backends.library_weights import load_network
 from models.backends.pending import Failed, Launched
@@ -29,9 +30,9 @@ from models.interface import (
     Pending,
     Pooling,
 )
-from models.readout import Groups, Head, by_readout, pool_texts, read
+from models.readout import Groups, Head, ReadsLogits, by_readout, pool_texts, read
 from models.selfcheck import check_backend
-from models.weights import CLASSIFIER, HEAD, Weights
+from models.weights import HEAD, Weights
 
 PADDED = "transformers-padded"
 # Larger batches are slower on a CPU, whose caches hold less: 64 padded texts took 3.3 times as long at 32 as at 4.
@@ -49,8 +50,12 @@ def load(path: str, info: ModelInfo, options: LoadOptions) -> "TransformersBacke
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device)
     with device_faults(), torch.inference_mode():
-        network = LibraryNetwork(load_network(checkpoint, dtype).to(device), separator=info.separator)
-        runner, layout_reason = Agreement(network, info).choose(unpadded=options.backend != PADDED)
+        module = load_network(checkpoint, dtype, classifier=info.classifier).to(device)
+        classifier = Classifier(module) if info.classifier else None
+        network = LibraryNetwork(classifier.body if classifier else module, separator=info.separator)
+        agreement = Agreement(network, info)
+        runner, layout_reason = agreement.choose(unpadded=options.backend != PADDED)
+        pooling = classifier.pooling(agreement.truth, agreement.texts) if classifier else info.pooling
     about = BackendInfo(
         backend="transformers",
         reason="asked for" if options.backend != "auto" else why_not_packed(checkpoint) or "",
@@ -60,8 +65,8 @@ def load(path: str, info: ModelInfo, options: LoadOptions) -> "TransformersBacke
         layout=runner.name,
         layout_reason=layout_reason,
     )
-    head = _head(checkpoint, network.module, info, device)
-    backend = TransformersBackend(network, runner, head, about, pooling=info.pooling, dtype=dtype)
+    head = classifier or _head(checkpoint, network.module, info, device)
+    backend = TransformersBackend(network, runner, head, about, pooling=pooling, dtype=dtype)
     check_backend(backend, info)
     return backend
 
@@ -72,9 +77,6 @@ def _head(checkpoint: Checkpoint, network: nn.Module, info: ModelInfo, device: t
         changed.append("lm_head.bias")
     if changed and info.kind == "reranker":
         raise ModelError(f"{checkpoint.path} changes its logits in a way that is not served: {', '.join(changed)}")
-    if info.classifier:
-        weight = Weights(checkpoint, device=device, dtype=torch.float32).take(CLASSIFIER, 1, info.width)
-        return Head.of_classifier(weight, device=device)
     if changed or not info.head_rows:
         return None
     if checkpoint.tied:
@@ -91,7 +93,7 @@ class TransformersBackend:
         self,
         network: LibraryNetwork,
         runner: Runner,
-        head: Head | None,
+        head: ReadsLogits | None,
         info: BackendInfo,
         *,
         pooling: Pooling,

@@ -22,6 +22,7 @@ SMALL: dict[str, Any] = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
+ROBERTA = {"pad_token_id": 1, "bos_token_id": 0, "type_vocab_size": 1}
 GROUPED = SMALL | {"num_key_value_heads": 2}
 EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 16}
 ROUTED = EXPERTS | {"n_routed_experts": 8, "first_k_dense_replace": 1}
@@ -41,8 +42,8 @@ LATENT = {
 CONFIGS: Mapping[str, Callable[[], Any]] = {
     "bert": lambda: transformers.BertConfig(**SMALL),
     "nomic_bert": lambda: transformers.NomicBertConfig(**SMALL),
-    "roberta": lambda: transformers.RobertaConfig(**SMALL | {"pad_token_id": 1}),
-    "xlm-roberta": lambda: transformers.XLMRobertaConfig(**SMALL | {"pad_token_id": 1}),
+    "roberta": lambda: transformers.RobertaConfig(**SMALL | ROBERTA),
+    "xlm-roberta": lambda: transformers.XLMRobertaConfig(**SMALL | ROBERTA),
     "distilbert": lambda: transformers.DistilBertConfig(
         vocab_size=300, dim=32, n_layers=2, n_heads=4, hidden_dim=48, pad_token_id=0
     ),
