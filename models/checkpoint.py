@@ -16,7 +16,10 @@ JsonObject = dict[str, Any]
 
 INDEX = "model.safetensors.index.json"
 # How the token table is called across the architectures that Hearth serves.
-TABLE_NAMES = ("embed_tokens.weight", "word_embeddings.weight", "wte.weight", "tok_embeddings.weight")
+TABLE_NAMES = (
+    *("embed_tokens.weight", "word_embeddings.weight", "wte.weight", "tok_embeddings.weight"),
+    "shared.weight",  # T5
+)
 
 
 @dataclass(frozen=True)
@@ -51,18 +54,33 @@ class Checkpoint:
         names = self.config.get("architectures") or ["unknown"]
         return str(names[0])
 
-    @cached_property
+    @property
+    def module_types(self) -> list[str]:
+        """The classes of modules.json (sentence-transformers) in full, in order; empty when there is no such file."""
+        return [str(module["type"]) for module in self._modules]
+
+    @property
+    def module_paths(self) -> list[tuple[str, str]]:
+        """The same as short name and folder, relative to this one."""
+        return [(str(module["type"]).rsplit(".", 1)[-1], str(module.get("path", ""))) for module in self._modules]
+
+    @property
     def modules(self) -> list[str]:
-        """The class names of modules.json (sentence-transformers), in order; empty when there is no such file."""
-        return [str(module["type"]).rsplit(".", 1)[-1] for module in self._modules]
+        """The short names alone."""
+        return [name for name, _ in self.module_paths]
 
     @cached_property
     def pooling(self) -> JsonObject:
         """The Pooling module's own configuration; empty when there is none."""
-        for module in self._modules:
-            if str(module["type"]).endswith(".Pooling"):
-                return self._object(f"{module['path']}/config.json")
+        for name, path in self.module_paths:
+            if name == "Pooling":
+                return self._object(f"{path}/config.json")
         return {}
+
+    def config_of(self, path: str) -> JsonObject:
+        """The configuration of the module in a folder below this one; empty when it has none."""
+        found = self._optional(f"{path}/config.json") if path else None
+        return found if isinstance(found, dict) else {}
 
     @cached_property
     def sentence_transformers(self) -> JsonObject:

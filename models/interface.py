@@ -65,6 +65,8 @@ class ModelInfo:
     pooling: Pooling
     matryoshka: bool | tuple[int, ...]
     layer_norm_before_dimensions: bool
+    # Why only sentence-transformers' own modules run it, if that is so; `pooling` then says nothing.
+    library_modules: str | None = None
     no_yes: tuple[int, int] | None = None  # ids of "no" and "yes", for `score`
     classifier: bool = False  # `score` is read from a classification head of one label, and there are no token logits
     # The id that ends the first text of a pair; tokens behind it have type 1, where the network has token types.

@@ -3,13 +3,16 @@
 from models.checkpoint import Checkpoint
 from models.classifiers import check_classifier
 from models.interface import Kind, ModelError
+from models.modules import ONLY_IN_LIBRARY, TAIL, check_modules
 from models.tokenizer import Tokenizer
 
 FRAME_TOKENS = ("<|im_start|>", "<|im_end|>", "<think>", "</think>")
 CLASSIFIER = "ForSequenceClassification"
+# sentence-transformers' kinds of model beside SentenceTransformer and CrossEncoder.
+OTHER_VECTORS = ("SparseEncoder", "MultiVectorEncoder")
 CROSS_ENCODER_MODULES = {"LogitScore", "CrossEncoder"}
-# A Dense projection that is left out gives vectors that look right and are not.
-SERVED_MODULES = {"Transformer", "Pooling", "Normalize", *CROSS_ENCODER_MODULES}
+EMBEDDER_MODULES = ("Transformer", "Pooling", *TAIL, *ONLY_IN_LIBRARY)
+RERANKER_MODULES = ("Transformer", "Dropout", *CROSS_ENCODER_MODULES)
 ENCODERS = {
     *("bert", "roberta", "xlm-roberta", "camembert", "mpnet", "nomic_bert", "modernbert", "distilbert", "electra"),
     *("albert", "deberta", "deberta-v2"),
@@ -20,10 +23,12 @@ def decide_kind(checkpoint: Checkpoint, tokenizer: Tokenizer, asked: Kind | None
     """The kind and the reason, by the first rule that holds (shown in the log and in GET /v1/models)."""
     if asked is not None:
         return asked, "kind: in the configuration"
-    if "Pooling" in checkpoint.modules:
+    if "Pooling" in checkpoint.modules and checkpoint.sentence_transformers.get("model_type") != "CrossEncoder":
         return "embedder", "modules.json has a Pooling module"
     if checkpoint.architecture.endswith(CLASSIFIER):
         return "reranker", f"its class is {checkpoint.architecture}"
+    if checkpoint.sentence_transformers.get("model_type") == "CrossEncoder":
+        return "reranker", "config_sentence_transformers.json says CrossEncoder"
     if CROSS_ENCODER_MODULES & set(checkpoint.modules):
         return "reranker", "modules.json has a cross-encoder module"
     if checkpoint.model_type in ENCODERS:
@@ -35,8 +40,9 @@ def decide_kind(checkpoint: Checkpoint, tokenizer: Tokenizer, asked: Kind | None
 
 def check_served(checkpoint: Checkpoint, kind: Kind) -> None:
     """Refuse what no backend of this version can run right."""
-    if unknown := [module for module in checkpoint.modules if module not in SERVED_MODULES]:
-        raise ModelError(f"{checkpoint.path}/modules.json has a part that is not served yet: {', '.join(unknown)}")
+    check_modules(checkpoint, RERANKER_MODULES if kind == "reranker" else EMBEDDER_MODULES)
+    if (library := checkpoint.sentence_transformers.get("model_type")) in OTHER_VECTORS:
+        raise ModelError(f"{checkpoint.path} gives other than one dense vector a text, which is not served: {library}")
     quantised = checkpoint.config.get("quantization_config")
     if quantised:
         method = quantised.get("quant_method", "unknown") if isinstance(quantised, dict) else quantised

@@ -1,22 +1,19 @@
 """From a folder to a model: its text side without torch, and a backend that runs it."""
 
 import importlib
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, cast
 
 from models.architectures.qwen3_config import why_not_packed
 from models.checkpoint import Checkpoint
-from models.interface import Backend, Kind, LoadOptions, ModelError, ModelInfo, OutOfMemory, Pooling
-from models.kinds import ENCODERS, check_served, decide_kind, has_frame, is_classifier
-from models.known import Known, known_of
-from models.limits import max_tokens
+from models.facts import known_facts, read_info
+from models.interface import Backend, Kind, LoadOptions, ModelError, ModelInfo, OutOfMemory
+from models.kinds import check_served, decide_kind, has_frame, is_classifier
 from models.manifest import check_text_files, check_weight_files
 from models.named_prompts import NamedPrompts
 from models.pairs import PairPrompt, pair_prompt
 from models.prompts import RerankPrompt, rerank_prompt
-from models.sources import model_id
 from models.tokenizer import Tokenizer, cut
 
 # Found by a table and imported when chosen: torch costs 1.7 s to import, sentence_transformers 4.9 s.
@@ -24,15 +21,12 @@ BACKENDS = {
     "packed": "models.backends.packed",
     "transformers": "models.backends.transformers",
     "transformers-padded": "models.backends.transformers",
+    "sentence_transformers": "models.backends.sentence_transformers",
     "fake": "models.backends.fake",
 }
 
-POOLINGS: Mapping[str, Pooling] = {
-    "pooling_mode_lasttoken": "lasttoken",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_max_tokens": "max",
-}
+# Those that run any module that sentence-transformers knows, or none.
+OF_MODULES = ("sentence_transformers", "fake")
 TERMINATOR = "<|endoftext|>"
 
 
@@ -98,9 +92,11 @@ def load_backend(path: Path, info: ModelInfo, options: LoadOptions | None = None
     Raises: ModelError: weights missing, damaged or not run right by any backend.
     """
     options = options or LoadOptions()
-    name = options.backend if options.backend != "auto" else choose_backend(path)
+    name = options.backend if options.backend != "auto" else choose_backend(path, info)
     if name not in BACKENDS:
         raise ModelError(f"no such backend; known are {', '.join(BACKENDS)}, and asked was: {name}")
+    if info.library_modules and name not in OF_MODULES:
+        raise ModelError(f"{path} cannot be run by {name}: {info.library_modules}")
     check_weight_files(path)
     module = cast("_BackendModule", importlib.import_module(BACKENDS[name]))
     try:
@@ -109,34 +105,11 @@ def load_backend(path: Path, info: ModelInfo, options: LoadOptions | None = None
         raise ModelError(f"{path} does not fit into the device's memory: {error}") from error
 
 
-def choose_backend(path: Path) -> str:
+def choose_backend(path: Path, info: ModelInfo) -> str:
     """The best way to run a checkpoint: our own network where all of its settings are known to it."""
+    if info.library_modules:
+        return "sentence_transformers"
     return "transformers" if why_not_packed(Checkpoint(path)) else "packed"
-
-
-def read_info(checkpoint: Checkpoint, options: LoadOptions, kind: Kind, reason: str, source: str = "") -> ModelInfo:
-    """What the files say of widths, limits, pooling and head; `source` is where a manifest says that they are from."""
-    rows, width = checkpoint.table
-    known = _known(checkpoint, source)
-    return ModelInfo(
-        path=str(checkpoint.path),
-        kind=kind,
-        kind_reason=reason,
-        architecture=checkpoint.architecture,
-        model_type=checkpoint.model_type,
-        width=width,
-        max_tokens=max_tokens(checkpoint, options.max_tokens),
-        table_rows=rows,
-        head_rows=_head_rows(checkpoint, kind),
-        pooling=_pooling(checkpoint),
-        matryoshka=known.matryoshka if options.matryoshka is None else options.matryoshka,
-        layer_norm_before_dimensions=known.layer_norm_before_dimensions,
-        classifier=is_classifier(checkpoint, kind),
-    )
-
-
-def _known(checkpoint: Checkpoint, source: str) -> Known:
-    return known_of((source, model_id(str(checkpoint.path)), str(checkpoint.config.get("_name_or_path", ""))))
 
 
 def _named_prompts(checkpoint: Checkpoint, source: str) -> NamedPrompts:
@@ -144,7 +117,7 @@ def _named_prompts(checkpoint: Checkpoint, source: str) -> NamedPrompts:
     saved = {name: text or "" for name, text in (of_files.get("prompts") or {}).items()}
     return NamedPrompts(
         # What the files say wins, an empty prompt included.
-        dict(_known(checkpoint, source).prompts) | saved,
+        dict(known_facts(checkpoint, source).prompts) | saved,
         of_files.get("default_prompt_name"),
         are_pooled=bool(checkpoint.pooling.get("include_prompt", True)),
     )
@@ -172,35 +145,3 @@ def check_terminator(checkpoint: Checkpoint, tokenizer: Tokenizer, kind: Kind) -
             f"{checkpoint.path} is a Qwen3 reranker, so tokenizer.json must add no tokens; "
             f"it adds: {tokenizer.before.tolist() + tokenizer.after.tolist()}"
         )
-
-
-def _head_rows(checkpoint: Checkpoint, kind: Kind) -> int:
-    if kind == "embedder" or is_classifier(checkpoint, kind):
-        return 0
-    head = checkpoint.tensors.get("lm_head.weight")
-    if head is not None:
-        return head[0]
-    if checkpoint.tied:
-        return checkpoint.table[0]
-    if kind == "llm":
-        return 0
-    # An untied head that was not loaded gave 0.5 for every pair (vllm#27857).
-    raise ModelError(f"{checkpoint.path} says tie_word_embeddings: false, and its weights lack: lm_head.weight")
-
-
-def _pooling(checkpoint: Checkpoint) -> Pooling:
-    if checkpoint.pooling.get("pooling_mode"):
-        return _named_pooling(checkpoint, str(checkpoint.pooling["pooling_mode"]))
-    chosen = [key for key, value in checkpoint.pooling.items() if key.startswith("pooling_mode_") and value]
-    if len(chosen) > 1 or any(key not in POOLINGS for key in chosen):
-        raise ModelError(f"{checkpoint.path} pools in a way that is not served: {', '.join(chosen)}")
-    if chosen:
-        return POOLINGS[chosen[0]]
-    return "mean" if checkpoint.model_type in ENCODERS else "lasttoken"
-
-
-def _named_pooling(checkpoint: Checkpoint, name: str) -> Pooling:
-    for pooling in POOLINGS.values():
-        if pooling == name:
-            return pooling
-    raise ModelError(f"{checkpoint.path} pools in a way that is not served: {name}")

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from models.forest import Forest
 from models.interface import Item, ModelError, Pooling, Readout
+from models.tail import Tail
 
 # Rows of the head multiplied at a time when every token's logit is asked.
 CHUNK_ROWS = 16384
@@ -81,10 +82,10 @@ def by_readout(items: Sequence[Item]) -> Groups:
     return groups
 
 
-def read(states: Tensor, readout: Readout, head: ReadsLogits | None) -> Tensor:
-    """Read float32 states [n, H] in one way: [n, H], [n, ids] or [n, 1]."""
+def read(states: Tensor, readout: Readout, head: ReadsLogits | None, tail: Tail | None = None) -> Tensor:
+    """Read float32 states [n, H] in one way: [n, W], [n, ids] or [n, 1]."""
     if readout.what == "vector":
-        return states
+        return states if tail is None else tail(states)
     if head is None:
         raise ModelError(f"this checkpoint has no token head to read: {readout.what}")
     return head.scores(states) if readout.what == "score" else head.logits(states, readout.ids)

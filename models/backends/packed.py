@@ -31,6 +31,7 @@ from models.kept import KeptPrefix, KeptPrefixes
 from models.packing import pack
 from models.readout import Groups, Head, by_readout, pool, read
 from models.selfcheck import check_backend
+from models.tail import Tail, load_tail
 from models.weights import CLASSIFIER, HEAD, TABLE, Weights
 
 
@@ -55,7 +56,8 @@ def load(path: str, info: ModelInfo, options: LoadOptions) -> "PackedBackend":
         parameters=sum(math.prod(shape) for shape in checkpoint.tensors.values()),
         shares_prefixes=True,
     )
-    backend = PackedBackend(network, head, about, pooling=info.pooling, device=device, dtype=dtype)
+    tail = load_tail(checkpoint, device)
+    backend = PackedBackend(network, head, tail, about, pooling=info.pooling, device=device, dtype=dtype)
     check_backend(backend, info)
     return backend
 
@@ -81,13 +83,14 @@ class PackedBackend:
         self,
         network: Qwen3,
         head: Head | None,
+        tail: Tail | None,
         info: BackendInfo,
         *,
         pooling: Pooling,
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        self._network, self._head, self._info = network, head, info
+        self._network, self._head, self._tail, self._info = network, head, tail, info
         self._pooling, self._device, self._dtype = pooling, device, dtype
         self._kept = KeptPrefixes(max_tokens=0) if pooling != "lasttoken" else KeptPrefixes()
 
@@ -138,7 +141,7 @@ class PackedBackend:
         if self._pooling != "lasttoken":
             states = pool(states, forest, self._pooling)
         return [
-            read(states[to_device(forest.rows[numbers], self._device)], readout, self._head)
+            read(states[to_device(forest.rows[numbers], self._device)], readout, self._head, self._tail)
             for readout, numbers in groups.items()
         ]
 

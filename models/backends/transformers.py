@@ -32,6 +32,7 @@ from models.interface import (
 )
 from models.readout import Groups, Head, ReadsLogits, by_readout, pool_texts, read
 from models.selfcheck import check_backend
+from models.tail import Tail, load_tail
 from models.weights import HEAD, Weights
 
 PADDED = "transformers-padded"
@@ -66,7 +67,8 @@ def load(path: str, info: ModelInfo, options: LoadOptions) -> "TransformersBacke
         layout_reason=layout_reason,
     )
     head = classifier or _head(checkpoint, network.module, info, device)
-    backend = TransformersBackend(network, runner, head, about, pooling=pooling, dtype=dtype)
+    tail = load_tail(checkpoint, device)
+    backend = TransformersBackend(network, runner, head, tail, about, pooling=pooling, dtype=dtype)
     check_backend(backend, info)
     return backend
 
@@ -94,12 +96,14 @@ class TransformersBackend:
         network: LibraryNetwork,
         runner: Runner,
         head: ReadsLogits | None,
+        tail: Tail | None,
         info: BackendInfo,
         *,
         pooling: Pooling,
         dtype: torch.dtype,
     ) -> None:
-        self._network, self._runner, self._head, self._info = network, runner, head, info
+        self._network, self._runner, self._info = network, runner, info
+        self._head, self._tail = head, tail
         self._pooling, self._dtype = pooling, dtype
 
     @property
@@ -126,7 +130,7 @@ class TransformersBackend:
     ) -> list[Tensor]:
         with mode or nullcontext():
             states = self._states([item.ids for item in items])
-        return [read(states[numbers], readout, self._head) for readout, numbers in groups.items()]
+        return [read(states[numbers], readout, self._head, self._tail) for readout, numbers in groups.items()]
 
     def _states(self, texts: Sequence[Ids]) -> Tensor:
         """Pooled states [n, H], float32."""

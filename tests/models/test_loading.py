@@ -82,13 +82,20 @@ def test_a_reranker_whose_untied_head_is_missing_is_refused(tmp_path: Path) -> N
         load_text(folder)
 
 
-def test_a_projection_that_would_be_left_out_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("LSTM", "has a part that is not served: LSTM"),
+        ("Dense", r"3_Part/config\.json must give a positive whole number for out_features, it gives: None"),
+    ],
+)
+def test_a_part_that_would_be_left_out_is_refused(tmp_path: Path, name: str, message: str) -> None:
     folder = build(tmp_path / "m")
     modules = json.loads((folder / "modules.json").read_text("utf-8"))
-    dense = {"idx": 3, "name": "3", "path": "3_Dense", "type": "sentence_transformers.models.Dense"}
-    (folder / "modules.json").write_text(json.dumps([*modules, dense]), "utf-8")
+    part = {"idx": 3, "name": "3", "path": "3_Part", "type": f"sentence_transformers.models.{name}"}
+    (folder / "modules.json").write_text(json.dumps([*modules, part]), "utf-8")
 
-    with pytest.raises(ModelError, match="has a part that is not served yet: Dense"):
+    with pytest.raises(ModelError, match=message):
         load_text(folder)
 
 
