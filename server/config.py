@@ -43,7 +43,7 @@ class ModelConfig(Part):
     device: str = "auto"
     """auto, cpu, cuda, or cuda:N."""
     backend: str = "auto"
-    """auto takes the best way that is known to be right: packed, then transformers."""
+    """auto takes the best way that is known to be right: packed, then transformers, then sentence_transformers."""
     max_tokens: Positive | None = None
     """Longest input in tokens; by default the model's own maximum, and never above it."""
     matryoshka: bool | tuple[Positive, ...] | None = None
