@@ -88,6 +88,15 @@ class Checkpoint:
         found = self._optional("config_sentence_transformers.json")
         return found if isinstance(found, dict) else {}
 
+    @property
+    def chat_template(self) -> str:
+        """The chat template, in either of the places where transformers keeps one; "" when there is none."""
+        file = self.path / "chat_template.jinja"
+        if file.is_file():
+            return file.read_text("utf-8")
+        found = self._optional("tokenizer_config.json")
+        return str(found.get("chat_template") or "") if isinstance(found, dict) else ""
+
     @cached_property
     def max_seq_length(self) -> int | None:
         """The length limit of sentence_bert_config.json, which may lie below the network's own."""

@@ -10,6 +10,7 @@ from models.checkpoint import Checkpoint
 from models.facts import known_facts, read_info
 from models.interface import Backend, Kind, LoadOptions, ModelError, ModelInfo, OutOfMemory
 from models.kinds import check_served, decide_kind, has_frame, is_classifier
+from models.logit_scores import check_prompt, read_no_yes
 from models.manifest import check_text_files, check_weight_files
 from models.named_prompts import NamedPrompts
 from models.pairs import PairPrompt, pair_prompt
@@ -82,7 +83,7 @@ def load_text(path: Path, options: LoadOptions | None = None) -> TextModel:
     if isinstance(rerank, PairPrompt):
         info = replace(info, separator=rerank.separator)
     elif rerank is not None and not info.classifier:
-        info = replace(info, no_yes=(rerank.no, rerank.yes))
+        info = replace(info, no_yes=read_no_yes(checkpoint, rerank))
     return TextModel(info, tokenizer, rerank, _named_prompts(checkpoint, source))
 
 
@@ -124,6 +125,7 @@ def _named_prompts(checkpoint: Checkpoint, source: str) -> NamedPrompts:
 
 
 def _rerank_prompt(checkpoint: Checkpoint, tokenizer: Tokenizer) -> RerankPrompt | PairPrompt:
+    check_prompt(checkpoint)
     # A Qwen3 classifier is a Qwen3 reranker whose head was folded into one row (MODELS: section 3): the same frame.
     if not is_classifier(checkpoint, "reranker") or (checkpoint.model_type == "qwen3" and has_frame(tokenizer)):
         return rerank_prompt(tokenizer)

@@ -77,6 +77,8 @@ def rerank_prompt(tokenizer: Tokenizer) -> RerankPrompt:
 
     Raises: ModelError: the vocabulary gives another frame, or "yes"/"no" are not single tokens.
     """
+    if CONTROL not in tokenizer.added:
+        raise ModelError(f"the tokenizer has no token for the rerank prompt's {CONTROL}")
     prefix, suffix = tokenizer.encode_control(PREFIX), tokenizer.encode_control(SUFFIX)
     no, yes = tokenizer.single("no"), tokenizer.single("yes")
     for name, text, ids in (("prefix", PREFIX, prefix), ("suffix", SUFFIX, suffix)):

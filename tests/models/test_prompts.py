@@ -78,6 +78,15 @@ def test_a_complete_prompt_starts_with_the_control_token_and_nowhere_later() -> 
     assert not is_complete_prompt(" <|im_start|>system")
 
 
+def test_a_vocabulary_without_chat_tokens_is_refused(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path, terminator=False)
+    file = tmp_path / "tokenizer.json"
+    file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | {"added_tokens": []}), "utf-8")
+
+    with pytest.raises(ModelError, match=r"no token for the rerank prompt's <\|im_start\|>"):
+        rerank_prompt(Tokenizer(file))
+
+
 @pytest.mark.parametrize(
     ("merges", "message"),
     [
