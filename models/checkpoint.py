@@ -88,20 +88,25 @@ class Checkpoint:
         found = self._optional("config_sentence_transformers.json")
         return found if isinstance(found, dict) else {}
 
+    @cached_property
+    def tokenizer_config(self) -> JsonObject:
+        """tokenizer_config.json; empty when there is no such file."""
+        found = self._optional("tokenizer_config.json")
+        return found if isinstance(found, dict) else {}
+
     @property
     def chat_template(self) -> str:
         """The chat template, in either of the places where transformers keeps one; "" when there is none."""
         file = self.path / "chat_template.jinja"
-        if file.is_file():
-            return file.read_text("utf-8")
-        found = self._optional("tokenizer_config.json")
-        return str(found.get("chat_template") or "") if isinstance(found, dict) else ""
+        return file.read_text("utf-8") if file.is_file() else str(self.tokenizer_config.get("chat_template") or "")
 
     @cached_property
     def max_seq_length(self) -> int | None:
-        """The length limit of sentence_bert_config.json, which may lie below the network's own."""
+        """The length limit of an embedder's or cross-encoder's files, which may lie below the network's own."""
         found = self._optional("sentence_bert_config.json")
-        value = found.get("max_seq_length") if isinstance(found, dict) else None
+        # Published folders have the first, sentence-transformers 6.2 writes the second.
+        asked = found.get("max_seq_length") if isinstance(found, dict) else None
+        value = asked or self.tokenizer_config.get("model_max_length")
         return int(value) if value else None
 
     @cached_property

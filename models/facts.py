@@ -22,7 +22,7 @@ def read_info(checkpoint: Checkpoint, options: LoadOptions, kind: Kind, reason: 
         architecture=checkpoint.architecture,
         model_type=checkpoint.model_type,
         width=width_of(checkpoint, hidden),
-        max_tokens=max_tokens(checkpoint, options.max_tokens),
+        max_tokens=max_tokens(checkpoint, kind, options.max_tokens),
         table_rows=rows,
         head_rows=_head_rows(checkpoint, kind),
         pooling=_pooling(checkpoint),

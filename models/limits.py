@@ -1,14 +1,14 @@
 """How many tokens a text may have, by what the files of a checkpoint say. No torch."""
 
 from models.checkpoint import Checkpoint
-from models.interface import ModelError
+from models.interface import Kind, ModelError
 
 # Their positions begin behind the padding token's id (transformers: create_position_ids_from_input_ids).
 OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert", "mpnet"}
 LENGTH_ENTRIES = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 
 
-def max_tokens(checkpoint: Checkpoint, asked: int | None) -> int:
+def max_tokens(checkpoint: Checkpoint, kind: Kind, asked: int | None) -> int:
     """The limit that was asked for, or the lowest of those in the files.
 
     Raises: ModelError: there is none, or more was asked for than the network has.
@@ -19,7 +19,9 @@ def max_tokens(checkpoint: Checkpoint, asked: int | None) -> int:
         network -= int(config.get("pad_token_id") or 0) + 1
     # nomic-embed-text has positions for more tokens than it was trained on: more must be asked for.
     trained = int(config.get("max_trained_positions") or 0)
-    limits = [limit for limit in (checkpoint.max_seq_length, network) if limit]
+    # A language model's tokenizer says how long a chat may be, not what its network takes.
+    files = None if kind == "llm" else checkpoint.max_seq_length
+    limits = [limit for limit in (files, network) if limit]
     if not limits:
         raise ModelError(f"{checkpoint.path}/config.json does not say how long a text may be: max_position_embeddings")
     if asked is not None and asked > min(limits):

@@ -47,11 +47,25 @@ def test_what_the_files_say_is_read(tmp_path: Path) -> None:
     assert text.rerank is None
 
 
-def test_a_lower_limit_of_sentence_transformers_is_honoured(tmp_path: Path) -> None:
-    folder = build(tmp_path / "m")
-    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 256}', "utf-8")
+@pytest.mark.parametrize(
+    ("sentence_bert", "tokenizer", "kind", "limit"),
+    [
+        ({"max_seq_length": 256}, {}, "embedder", 256),
+        ({"max_seq_length": 256}, {"model_max_length": 128}, "embedder", 256),
+        ({}, {"model_max_length": 128}, "embedder", 128),
+        ({}, {"model_max_length": 10**30}, "embedder", 4096),
+        ({"max_seq_length": 9999}, {}, "embedder", 4096),
+        ({}, {"model_max_length": 128}, "llm", 4096),
+    ],
+)
+def test_a_lower_limit_of_the_files_is_honoured(
+    tmp_path: Path, sentence_bert: dict[str, int], tokenizer: dict[str, int], kind: Any, limit: int
+) -> None:
+    folder = build(tmp_path / "m", kind)
+    (folder / "sentence_bert_config.json").write_text(json.dumps(sentence_bert), "utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer), "utf-8")
 
-    assert load_text(folder).info.max_tokens == 256
+    assert load_text(folder).info.max_tokens == limit
 
 
 def test_a_longer_limit_than_the_models_own_is_refused(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import transformers
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
@@ -16,9 +15,8 @@ from sentence_transformers.sentence_transformer import modules as library
 from models import Backend, Item, LoadOptions, ModelError, NonFinite, Readout, TextModel, load_backend, load_text
 from models.backends.sentence_transformers import ModulesBackend
 from tests.checkpoints import build
-from tests.classifiers import SIZES, bert_tokenizer
+from tests.embedders import WIDTH, random_norm, save_encoder
 
-WIDTH = SIZES["hidden_size"]
 TEXTS = (
     "mars",
     "what is the capital of france?",
@@ -56,25 +54,6 @@ OTHERS: dict[str, Any] = {
 }
 
 
-def random_norm() -> torch.nn.Module:
-    norm = library.LayerNorm(WIDTH)
-    torch.nn.init.normal_(norm.norm.weight)
-    torch.nn.init.normal_(norm.norm.bias)
-    return norm
-
-
-def save(folder: Path, behind: list[torch.nn.Module], **config: Any) -> Path:
-    """A random BERT with what stands behind it, as the library saves it."""
-    torch.manual_seed(0)
-    tokenizer = bert_tokenizer()
-    sizes = SIZES | {"vocab_size": len(tokenizer), "max_position_embeddings": 128} | config
-    bare = folder / "bare"
-    transformers.BertModel(transformers.BertConfig(**sizes)).save_pretrained(bare)
-    tokenizer.save_pretrained(bare)
-    SentenceTransformer(modules=[library.Transformer(str(bare)), *behind], device="cpu").save(str(folder / "model"))
-    return folder / "model"
-
-
 def theirs(folder: Path) -> NDArray[np.float32]:
     model = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
     return np.asarray(model.encode(list(TEXTS), normalize_embeddings=True))
@@ -100,7 +79,7 @@ def worst_cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
 def test_what_stands_behind_a_pooling_is_computed_as_the_library_does(
     tmp_path: Path, behind: str, backend: str
 ) -> None:
-    folder = save(tmp_path, TAILS[behind]())
+    folder = save_encoder(tmp_path / "model", TAILS[behind]())
 
     text, loaded = run(folder, backend)
 
@@ -111,7 +90,7 @@ def test_what_stands_behind_a_pooling_is_computed_as_the_library_does(
 
 @pytest.mark.parametrize("behind", OTHERS)
 def test_other_parts_run_through_the_librarys_own_modules(tmp_path: Path, behind: str) -> None:
-    folder = save(tmp_path, OTHERS[behind]())
+    folder = save_encoder(tmp_path / "model", OTHERS[behind]())
 
     text, loaded = run(folder)
 
@@ -133,23 +112,23 @@ def test_a_projection_behind_our_own_network(tmp_path: Path) -> None:
 
 
 def test_a_projection_that_is_left_out_would_be_noticed(tmp_path: Path) -> None:
-    folder = save(tmp_path, TAILS["labse"]())
+    folder = save_encoder(tmp_path / "model", TAILS["labse"]())
     (folder / "modules.json").write_text(json.dumps(json.loads((folder / "modules.json").read_text())[:2]))
     without = ours(*run(folder))
 
-    assert worst_cosine(without, theirs(save(tmp_path / "again", TAILS["labse"]()))) < 0.9
+    assert worst_cosine(without, theirs(save_encoder(tmp_path / "again", TAILS["labse"]()))) < 0.9
 
 
 @pytest.mark.parametrize("backend", ["packed", "transformers"])
 def test_a_backend_that_lacks_a_part_is_refused_though_asked_for(tmp_path: Path, backend: str) -> None:
-    folder = save(tmp_path, OTHERS["weightedmean"]())
+    folder = save_encoder(tmp_path / "model", OTHERS["weightedmean"]())
 
     with pytest.raises(ModelError, match=f"cannot be run by {backend}: there is no pooling of ours for: weightedmean"):
         run(folder, backend)
 
 
 def test_a_part_with_code_of_its_own_is_refused(tmp_path: Path) -> None:
-    folder = save(tmp_path, TAILS["dense"]())
+    folder = save_encoder(tmp_path / "model", TAILS["dense"]())
     file = folder / "modules.json"
     file.write_text(file.read_text().replace(json.loads(file.read_text())[2]["type"], "custom_dense.Dense"))
 
@@ -172,7 +151,7 @@ def test_a_model_of_other_vectors_is_refused(tmp_path: Path, kind: str) -> None:
     [(None, r"missing: model\.safetensors"), ({"linear.weight": torch.zeros(3, 3)}, "does not fit its config.json")],
 )
 def test_damaged_weights_of_a_projection_are_one_sentence(tmp_path: Path, change: Any, message: str) -> None:
-    folder = save(tmp_path, TAILS["dense"]())
+    folder = save_encoder(tmp_path / "model", TAILS["dense"]())
     file = folder / "2_Dense" / "model.safetensors"
     tensors = load_file(file)
     file.unlink()
@@ -183,7 +162,7 @@ def test_damaged_weights_of_a_projection_are_one_sentence(tmp_path: Path, change
 
 
 def test_weights_that_the_library_would_make_up_are_named(tmp_path: Path) -> None:
-    folder = save(tmp_path, OTHERS["weightedmean"]())
+    folder = save_encoder(tmp_path / "model", OTHERS["weightedmean"]())
     tensors = load_file(folder / "model.safetensors")
     del tensors["encoder.layer.1.output.dense.weight"]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
@@ -193,7 +172,7 @@ def test_weights_that_the_library_would_make_up_are_named(tmp_path: Path) -> Non
 
 
 def test_overflow_in_bfloat16_is_computed_again_in_float32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = save(tmp_path, OTHERS["weightedmean"]())
+    folder = save_encoder(tmp_path / "model", OTHERS["weightedmean"]())
     text, loaded = run(folder, dtype="bfloat16")
     assert isinstance(loaded, ModulesBackend)
     part = loaded._modules[0].model.encoder.layer[1].output.LayerNorm  # type: ignore[union-attr, index]
@@ -208,7 +187,7 @@ def test_overflow_in_bfloat16_is_computed_again_in_float32(tmp_path: Path, monke
 
 
 def test_nan_is_reported_for_its_rows(tmp_path: Path) -> None:
-    _, loaded = run(save(tmp_path, OTHERS["weightedmean"]()))
+    _, loaded = run(save_encoder(tmp_path / "model", OTHERS["weightedmean"]()))
     assert isinstance(loaded, ModulesBackend)
     with torch.no_grad():
         loaded._modules[0].model.embeddings.word_embeddings.weight[7] = torch.nan  # type: ignore[union-attr, index]
@@ -220,7 +199,7 @@ def test_nan_is_reported_for_its_rows(tmp_path: Path) -> None:
 
 
 def test_ids_of_the_padding_token_are_tokens_like_others(tmp_path: Path) -> None:
-    text, loaded = run(save(tmp_path, OTHERS["weightedmean"]()))
+    text, loaded = run(save_encoder(tmp_path / "model", OTHERS["weightedmean"]()))
     item = Item(np.array([0, 5, 0], np.int32), Readout("vector"))
     longer = Item(np.array([0, 5, 0, 9], np.int32), Readout("vector"))
 
