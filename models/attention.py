@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.cpu_attention import BlockAttention, KeysValues
+from models.devices import has_varlen
 from models.forest import Layout, Run
 
 
@@ -27,7 +28,7 @@ def prepare(layout: Layout, device: torch.device, dtype: torch.dtype) -> Attenti
     """The fastest exact way on this device."""
     if device.type == "cpu":
         return BlockAttention(layout)
-    if device.type == "cuda" and dtype != torch.float32 and torch.cuda.get_device_capability(device) >= (8, 0):
+    if has_varlen(device, dtype):
         from models.varlen import VarlenAttention
 
         return VarlenAttention(layout, device)

@@ -57,6 +57,11 @@ def _cpu_has_bfloat16() -> bool:
     return any(getattr(torch.cpu, question, bool)() for question in questions)
 
 
+def has_varlen(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether torch's varlen_attn runs there: flash attention on CUDA, in half precision."""
+    return device.type == "cuda" and dtype != torch.float32 and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
 def to_device(array: NDArray[np.int32] | NDArray[np.int64], device: torch.device) -> Tensor:
     """An index array on the device, without waiting for what runs there; on the CPU a view of the array."""
     held = torch.from_numpy(array)

@@ -4,11 +4,9 @@ from models.checkpoint import Checkpoint
 from models.interface import Kind, LoadOptions, ModelError, ModelInfo, Pooling
 from models.kinds import ENCODERS, is_classifier
 from models.known import Known, known_of
+from models.limits import max_tokens
 from models.modules import POOLINGS, pooling_names, why_library_modules, width_of
 from models.sources import model_id
-
-# Their positions begin behind the padding token's id (transformers: create_position_ids_from_input_ids).
-OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert", "mpnet"}
 
 
 def read_info(checkpoint: Checkpoint, options: LoadOptions, kind: Kind, reason: str, source: str = "") -> ModelInfo:
@@ -24,7 +22,7 @@ def read_info(checkpoint: Checkpoint, options: LoadOptions, kind: Kind, reason: 
         architecture=checkpoint.architecture,
         model_type=checkpoint.model_type,
         width=width_of(checkpoint, hidden),
-        max_tokens=_max_tokens(checkpoint, kind, options.max_tokens),
+        max_tokens=max_tokens(checkpoint, kind, options.max_tokens),
         table_rows=rows,
         head_rows=_head_rows(checkpoint, kind),
         pooling=_pooling(checkpoint),
@@ -38,20 +36,6 @@ def read_info(checkpoint: Checkpoint, options: LoadOptions, kind: Kind, reason: 
 def known_facts(checkpoint: Checkpoint, source: str) -> Known:
     """What is known of a model under any of the names that its files give it."""
     return known_of((source, model_id(str(checkpoint.path)), str(checkpoint.config.get("_name_or_path", ""))))
-
-
-def _max_tokens(checkpoint: Checkpoint, kind: Kind, asked: int | None) -> int:
-    network = int(checkpoint.config.get("max_position_embeddings") or 0)
-    if checkpoint.model_type in OFFSET_POSITIONS:
-        network -= int(checkpoint.config.get("pad_token_id") or 0) + 1
-    # A language model's tokenizer says how long a chat may be, not what its network takes.
-    files = None if kind == "llm" else checkpoint.max_seq_length
-    limit = min(filter(None, (files, network)), default=0)
-    if not limit:
-        raise ModelError(f"{checkpoint.path}/config.json does not say how long a text may be: max_position_embeddings")
-    if asked is not None and asked > limit:
-        raise ModelError(f"max_tokens is over what {checkpoint.path} allows, which is {limit}: {asked}")
-    return asked or limit
 
 
 def _head_rows(checkpoint: Checkpoint, kind: Kind) -> int:

@@ -12,6 +12,8 @@ Row: TypeAlias = NDArray[np.float32]
 Kind = Literal["embedder", "reranker", "llm"]
 Pooling = Literal["lasttoken", "mean", "cls", "max"]
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
+# How the texts of a batch lie before the network: shared prefixes once; one after another; padded to one length; apart.
+Layout = Literal["packed", "unpadded", "padded", "alone"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,8 @@ class BackendInfo:
     dtype: str
     parameters: int
     shares_prefixes: bool = False  # whether a prefix that items of a batch have in common is computed once
+    layout: Layout = "packed"
+    layout_reason: str = ""
 
 
 class Pending(Protocol):

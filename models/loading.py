@@ -21,6 +21,7 @@ from models.tokenizer import Tokenizer, cut
 BACKENDS = {
     "packed": "models.backends.packed",
     "transformers": "models.backends.transformers",
+    "transformers-padded": "models.backends.transformers",
     "sentence_transformers": "models.backends.sentence_transformers",
     "fake": "models.backends.fake",
 }

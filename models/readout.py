@@ -1,6 +1,7 @@
 """Final states -> what was asked of each item: a vector, some logits, or the score. float32 out."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,6 +15,18 @@ CHUNK_ROWS = 16384
 MOST_ROW_SETS, MOST_KEPT_ROWS = 16, 64
 
 Groups = dict[Readout, list[int]]
+
+
+class ReadsLogits(Protocol):
+    """What turns final states, [n, H] float32, into numbers of tokens or labels."""
+
+    def logits(self, states: Tensor, ids: tuple[int, ...]) -> Tensor:
+        """Logits [n, len(ids)]; of every token or label if `ids` is empty."""
+        ...
+
+    def scores(self, states: Tensor) -> Tensor:
+        """The one number that ranks, [n, 1]."""
+        ...
 
 
 class Head:
@@ -69,13 +82,27 @@ def by_readout(items: Sequence[Item]) -> Groups:
     return groups
 
 
-def read(states: Tensor, readout: Readout, head: Head | None, tail: Tail | None = None) -> Tensor:
+def read(states: Tensor, readout: Readout, head: ReadsLogits | None, tail: Tail | None = None) -> Tensor:
     """Read float32 states [n, H] in one way: [n, W], [n, ids] or [n, 1]."""
     if readout.what == "vector":
         return states if tail is None else tail(states)
     if head is None:
         raise ModelError(f"this checkpoint has no token head to read: {readout.what}")
     return head.scores(states) if readout.what == "score" else head.logits(states, readout.ids)
+
+
+def pool_texts(states: Tensor, lengths: Sequence[int], pooling: Pooling) -> Tensor:
+    """One state a text, [n, H] float32, from the final states of texts one after another, [T, H]."""
+    parts = states.float().split(list(lengths))
+    match pooling:
+        case "cls":
+            return torch.stack([part[0] for part in parts])
+        case "lasttoken":
+            return torch.stack([part[-1] for part in parts])
+        case "max":
+            return torch.stack([part.amax(0) for part in parts])
+        case "mean":
+            return torch.stack([part.mean(0) for part in parts])
 
 
 def pool(states: Tensor, forest: Forest, pooling: Pooling) -> Tensor:

@@ -46,9 +46,7 @@ class _Stretches:
 
     def attend(self, query: Tensor, source: KeysValues, *, causal: bool) -> KeysValues:
         """Attention [Q, N, D] and its log-sum-exp [Q, N]."""
-        out, sums = _varlen(query, *source, *self._starts, *self._longest, causal=causal)
-        # (N, Q) in the kernels; the docstring of torch 2.13 says (Q, N).
-        return out, sums.transpose(0, 1) if sums.shape[0] == query.shape[1] else sums
+        return varlen(query, *source, self._starts, self._longest, window=(-1, 0) if causal else (-1, -1))
 
 
 class _Branches:
@@ -61,13 +59,46 @@ class _Branches:
         self._keys = _places([branch.keys for branch in branches], device)
 
     def merge(self, out: Tensor, sums: Tensor, query: Tensor, sources: Sequence[KeysValues]) -> None:
-        """Join attention over these branches' keys into `out` and `sums`, in place (see attention.merge)."""
+        """Join attention over these branches' keys into `out` and `sums`, in place (see cpu_attention)."""
         key, value = (each[self._keys] for each in sources[self._source])
         part, part_sums = self._stretches.attend(query[self._queries], (key, value), causal=False)
         before = sums[self._queries]
         weight = torch.sigmoid(part_sums - before)[..., None]
         out[self._queries] = torch.lerp(out[self._queries].float(), part.float(), weight).to(out.dtype)
         sums[self._queries] = torch.logaddexp(before, part_sums)
+
+
+def varlen(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    starts: tuple[Tensor, Tensor],
+    longest: tuple[int, int],
+    *,
+    window: tuple[int, int],
+    scale: float | None = None,
+) -> KeysValues:
+    """Attention [Q, N, D] and its log-sum-exp [Q, N] inside stretches of queries and keys.
+
+    `starts` and `longest` are of queries and of keys; `window`: tokens seen to the left and right, -1 is all.
+    """
+    from torch.nn.attention import varlen as module
+
+    attend = cast("Callable[..., KeysValues]", module.varlen_attn)
+    known = _parameters()
+    options: dict[str, object] = {"return_aux": module.AuxRequest(lse=True)}
+    if "window_size" in known:
+        options |= {"window_size": window, "scale": scale}
+    else:  # torch 2.10
+        if scale is not None or window not in {(-1, 0), (-1, -1)}:
+            what = "torch 2.10's varlen_attn has no windows and no scale"
+            raise NotImplementedError(what)
+        options["is_causal"] = window == (-1, 0)
+    if "enable_gqa" in known:  # torch 2.12 and newer refuse grouped heads without it
+        options["enable_gqa"] = query.shape[1] != key.shape[1]
+    out, sums = attend(query, key, value, *starts, *longest, **options)
+    # (N, Q) in the kernels; the docstring of torch 2.13 says (Q, N).
+    return out, sums.transpose(0, 1) if sums.shape[0] == query.shape[1] else sums
 
 
 def nesting(branches: Sequence[Branch]) -> list[list[Branch]]:
@@ -96,31 +127,6 @@ def _offsets(lengths: Sequence[int], device: torch.device) -> Tensor:
 
 def _places(spans: Sequence[Span], device: torch.device) -> Tensor:
     return to_device(np.concatenate([np.arange(*span, dtype=np.int64) for span in spans]), device)
-
-
-def _varlen(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    query_starts: Tensor,
-    key_starts: Tensor,
-    max_queries: int,
-    max_keys: int,
-    *,
-    causal: bool,
-) -> KeysValues:
-    from torch.nn.attention import varlen
-
-    attend = cast("Callable[..., KeysValues]", varlen.varlen_attn)
-    known = _parameters()
-    options: dict[str, object] = {"return_aux": varlen.AuxRequest(lse=True)}
-    if "window_size" in known:
-        options["window_size"] = (-1, 0) if causal else (-1, -1)
-    else:  # torch 2.10
-        options["is_causal"] = causal
-    if "enable_gqa" in known:  # torch 2.12 and newer refuse grouped heads without it
-        options["enable_gqa"] = query.shape[1] != key.shape[1]
-    return attend(query, key, value, query_starts, key_starts, max_queries, max_keys, **options)
 
 
 @cache

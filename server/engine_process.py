@@ -97,6 +97,8 @@ def log_backends(backends: Mapping[str, Backend]) -> None:
     for model, backend in backends.items():
         info = backend.info
         log.info("%s: ready on %s, %s, by %s (%s)", model, info.device, info.dtype, info.backend, info.reason)
+        if info.layout_reason:
+            log.info("%s: texts are %s, because %s", model, info.layout, info.layout_reason)
 
 
 def _give_up(reason: "multiprocessing.connection.Connection[str, str]", sentence: str, status: int) -> None:

@@ -1,5 +1,8 @@
 """Which entries of a config.json a class of the library understands. No networks."""
 
+import importlib
+import inspect
+import re
 from typing import Any
 
 from models.checkpoint import Checkpoint
@@ -11,9 +14,22 @@ HARMLESS = {
     *("gradient_checkpointing", "max_window_layers", "model_max_length", "model_type", "name", "num_labels"),
     *("output_attentions", "pretraining_tp", "pruned_heads", "rope_scaling", "rope_theta", "task_specific_params"),
     *("tie_encoder_decoder", "tokenizer_class", "torch_dtype", "torchscript", "transformers_version"),
-    *("unsloth_version", "use_bfloat16", "use_cache"),
+    *("unsloth_version", "use_bfloat16", "use_cache", "output_past", "sentence_transformers", "repad_logits_with_grad"),
+    *("aux_loss_alpha", "seq_aux"),
+    # gpt-oss: what rope_scaling says too, and how its weights are stored.
+    *("initial_context_length", "quantization_config"),
 }
-HARMLESS_VALUES: dict[str, tuple[object, ...]] = {"position_embedding_type": ("absolute",)}
+# What the library's class does without being told; another value is another network.
+HARMLESS_VALUES: dict[str, tuple[object, ...]] = {
+    "position_embedding_type": ("absolute",),
+    # DeepSeek-V3 and Kimi K2.
+    "ep_size": (1,),
+    "moe_layer_freq": (1,),
+    "scoring_func": ("sigmoid",),
+    "topk_method": ("noaux_tc",),
+}
+# Second names: harmless where they say what the first one says.
+TWINS = {"experts_per_token": "num_experts_per_tok", "layer_norm_eps": "norm_eps"}
 
 
 def check_entries(checkpoint: Checkpoint, config_class: Any) -> None:
@@ -22,11 +38,32 @@ def check_entries(checkpoint: Checkpoint, config_class: Any) -> None:
     Raises: ModelError: names them.
     """
     known = HARMLESS | set(getattr(config_class, "__dataclass_fields__", ())) | set(config_class.attribute_map)
+    known |= _read_in(config_class)
     unknown = [
         key
         for key, value in checkpoint.config.items()
-        if key not in known and value not in HARMLESS_VALUES.get(key, ()) and value is not None
+        if key not in known and value is not None and not _says_nothing_new(key, value, checkpoint)
     ]
     if unknown:
         name = config_class.__name__
         raise ModelError(f"{checkpoint.path}/config.json has entries unknown to {name}: {', '.join(unknown)}")
+
+
+def _says_nothing_new(key: str, value: object, checkpoint: Checkpoint) -> bool:
+    if key in TWINS:
+        return bool(value == checkpoint.config.get(TWINS[key]))
+    return value in HARMLESS_VALUES.get(key, ())
+
+
+def _read_in(config_class: Any) -> set[str]:
+    """Every word in the library's files of this architecture: not all that they read is a field of the config."""
+    words: set[str] = set()
+    for each in config_class.__mro__:
+        if not each.__module__.startswith("transformers.models."):
+            continue
+        for name in (each.__module__, each.__module__.replace(".configuration_", ".modeling_")):
+            try:
+                words |= set(re.findall(r"\w+", inspect.getsource(importlib.import_module(name))))
+            except (ImportError, OSError, TypeError):
+                continue  # a class without a file of its own, or a library without its sources
+    return words

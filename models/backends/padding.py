@@ -1,14 +1,57 @@
-"""Texts of similar length as one padded batch: which go together, and how their states are pooled by length."""
+"""Texts side by side, padded to one length, or one at a time: what every network of the library can do."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from models.interface import Pooling
+from models.backends.library import LibraryNetwork
+from models.interface import Ids, Layout
 
 # The longest of a group may have so many times the tokens of its shortest.
 MAX_STRETCH = 1.15
+
+
+class Padded:
+    """Groups of similar length, padded on the right and masked by length."""
+
+    name: Layout = "padded"
+
+    def __init__(self, network: LibraryNetwork) -> None:
+        self._network = network
+
+    def groups(self, lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+        """Text numbers that go together."""
+        return similar_lengths(lengths, max_tokens)
+
+    def states(self, texts: Sequence[Ids]) -> Tensor:
+        """Final states of all tokens, one text after another, [T, H]."""
+        network = self._network
+        ids = _matrix([network.row([each])[0] for each in texts])
+        types = _matrix([network.row([network.types(each)])[0] for each in texts])
+        # By length, never by id: the padding id of Qwen3 is its terminator.
+        lengths = torch.tensor([len(each) for each in texts], device=network.device)
+        mask = torch.arange(ids.shape[1], device=network.device) < lengths[:, None]
+        return network(ids, types, attention_mask=mask.long())[mask]
+
+
+class Alone:
+    """One text at a time: what the others are compared with."""
+
+    name: Layout = "alone"
+
+    def __init__(self, network: LibraryNetwork) -> None:
+        self._network = network
+
+    def groups(self, lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+        """Every text by itself."""
+        del max_tokens
+        return [[number] for number in range(len(lengths))]
+
+    def states(self, texts: Sequence[Ids]) -> Tensor:
+        """Final states of all tokens, one text after another, [T, H]."""
+        network = self._network
+        return torch.cat([network(network.row([ids]), network.row([network.types(ids)]))[0] for ids in texts])
 
 
 def similar_lengths(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
@@ -24,12 +67,5 @@ def similar_lengths(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
     return groups
 
 
-def pool_padded(hidden: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
-    """One state a text, [B, H], from right-padded states [B, L, H]; `mask` [B, L] is true for real tokens."""
-    if pooling == "cls":
-        return hidden[:, 0]
-    if pooling == "lasttoken":
-        return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]
-    if pooling == "max":
-        return hidden.masked_fill(~mask[..., None], -torch.inf).amax(1)
-    return hidden.masked_fill(~mask[..., None], 0).sum(1) / mask.sum(1, keepdim=True)
+def _matrix(rows: Sequence[Tensor]) -> Tensor:
+    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)

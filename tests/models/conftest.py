@@ -13,3 +13,13 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def varlen_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """varlen_attn on a processor."""
+    from models import varlen
+    from tests.models.flash import flash_varlen
+
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", flash_varlen)
+    varlen._parameters.cache_clear()

@@ -144,44 +144,6 @@ def test_a_processor_attends_in_blocks() -> None:
     assert isinstance(prepare(layout_of([[1]])[0], torch.device("cpu"), torch.float32), BlockAttention)
 
 
-def flash_varlen(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    query_starts: Tensor,
-    key_starts: Tensor,
-    max_queries: int,
-    max_keys: int,
-    *,
-    return_aux: object,
-    scale: float | None = None,
-    window_size: tuple[int, int] = (-1, -1),
-    enable_gqa: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """What torch 2.12's varlen_attn does on CUDA, written out: bottom right, log-sum-exp as (heads, queries)."""
-    assert enable_gqa == (query.shape[1] != key.shape[1])
-    assert max_queries == int(query_starts.diff().max())
-    assert max_keys == int(key_starts.diff().max())
-    assert (int(query_starts[-1]), int(key_starts[-1])) == (len(query), len(key))
-    repeat = query.shape[1] // key.shape[1]
-    out, sums = torch.empty_like(query), torch.empty(query.shape[1], len(query))
-    for a, b, c, d in zip(query_starts[:-1], query_starts[1:], key_starts[:-1], key_starts[1:], strict=True):
-        k, v = (each[c:d].repeat_interleave(repeat, 1) for each in (key, value))
-        logits = torch.einsum("qnd,knd->nqk", query[a:b], k) * WIDTH**-0.5
-        if window_size == (-1, 0):
-            hidden = ~torch.ones(b - a, d - c, dtype=torch.bool).tril(int(d - c) - int(b - a))
-            logits = logits.masked_fill(hidden, -torch.inf)
-        out[a:b] = torch.einsum("nqk,knd->qnd", logits.softmax(-1), v)
-        sums[:, a:b] = logits.logsumexp(-1)
-    return out, sums
-
-
-@pytest.fixture
-def varlen_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", flash_varlen)
-    varlen._parameters.cache_clear()
-
-
 @pytest.mark.usefixtures("varlen_on_cpu")
 @pytest.mark.parametrize("heads", [(4, 4), (4, 2), (8, 1)])
 @pytest.mark.parametrize("seed", range(6))

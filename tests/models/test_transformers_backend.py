@@ -8,67 +8,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import transformers
 from safetensors.torch import load_file, save_file
 
-from models import Backend, Item, LoadOptions, ModelError, ModelInfo, NonFinite, Readout, load_backend, load_text
-from models.backends.padding import pool_padded, similar_lengths
+from models import Backend, Item, LoadOptions, ModelError, NonFinite, Readout, load_backend, load_text
+from models.backends.padding import similar_lengths
 from models.backends.transformers import TransformersBackend
 from models.interface import Ids, Pooling
+from models.readout import pool_texts
 from tests.checkpoints import build
+from tests.models.networks import CONFIGS, alone, save, texts
 from tests.models.reference import Matrix, cosines, reference
 
 VECTOR = Readout("vector")
 FLOAT32 = LoadOptions(dtype="float32", backend="transformers")
 HALF = LoadOptions(dtype="bfloat16", backend="transformers")
-SMALL = {
-    "vocab_size": 300,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-}
-
-
-def texts() -> list[Ids]:
-    random = np.random.default_rng(5)
-    return [random.integers(1, 286, n, dtype=np.int32) for n in (1, 2, 9, 9, 10, 40, 43, 44, 120)]
 
 
 def vectors(backend: Backend, items: Sequence[Ids]) -> Matrix:
     return np.stack(backend.launch([Item(ids, VECTOR) for ids in items]).rows())
-
-
-def save(folder: Path, config: Any, pooling: Pooling) -> ModelInfo:
-    """A random network of the library's own, with the ModelInfo that goes with it."""
-    torch.manual_seed(0)
-    transformers.AutoModel.from_config(config).save_pretrained(folder)
-    return ModelInfo(
-        path=str(folder),
-        kind="embedder",
-        kind_reason="test",
-        architecture=type(config).__name__,
-        model_type=config.model_type,
-        width=32,
-        max_tokens=512,
-        table_rows=300,
-        head_rows=0,
-        pooling=pooling,
-        matryoshka=True,
-        layer_norm_before_dimensions=False,
-    )
-
-
-def alone(folder: Path, pooling: Pooling) -> Matrix:
-    network = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
-    rows = []
-    with torch.inference_mode():
-        for ids in texts():
-            hidden = network(torch.from_numpy(ids).long()[None]).last_hidden_state[0]
-            rows.append(
-                {"mean": hidden.mean(0), "cls": hidden[0], "lasttoken": hidden[-1], "max": hidden.amax(0)}[pooling]
-            )
-    return torch.stack(rows).numpy()
 
 
 def set_config(folder: Path, **entries: Any) -> None:
@@ -76,7 +33,7 @@ def set_config(folder: Path, **entries: Any) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | entries))
 
 
-def test_padded_groups_of_qwen3_equal_one_at_a_time(tmp_path: Path) -> None:
+def test_qwen3_equals_one_at_a_time(tmp_path: Path) -> None:
     folder = build(tmp_path, "llm")
     backend = load_backend(folder, load_text(folder).info, FLOAT32)
 
@@ -84,29 +41,12 @@ def test_padded_groups_of_qwen3_equal_one_at_a_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "max", "lasttoken"])
-def test_padded_groups_of_bert_equal_one_at_a_time(tmp_path: Path, pooling: Pooling) -> None:
-    info = save(tmp_path, transformers.BertConfig(**SMALL), pooling)
+def test_bert_pooled_in_each_way_equals_one_at_a_time(tmp_path: Path, pooling: Pooling) -> None:
+    info = save(tmp_path, CONFIGS["bert"](), pooling)
 
     ours = vectors(load_backend(tmp_path, info, LoadOptions(dtype="float32")), texts())
 
     assert cosines(ours, alone(tmp_path, pooling)).min() >= 0.999999
-
-
-# gpt_oss packs wrongly without a mask (its mask ignores positions); here every text has a row of its own.
-@pytest.mark.parametrize(
-    "config",
-    [
-        transformers.GptOssConfig(**SMALL, head_dim=8, num_key_value_heads=2, num_local_experts=4, sliding_window=8),
-        transformers.Qwen2Config(**SMALL, num_key_value_heads=2),
-    ],
-    ids=["gpt_oss", "qwen2"],
-)
-def test_other_decoders_equal_one_at_a_time(tmp_path: Path, config: Any) -> None:
-    info = save(tmp_path, config, "lasttoken")
-
-    ours = vectors(load_backend(tmp_path, info, LoadOptions(dtype="float32")), texts())
-
-    assert cosines(ours, alone(tmp_path, "lasttoken")).min() >= 0.99999
 
 
 def test_scores_and_logits_equal_those_of_the_packed_backend(tmp_path: Path) -> None:
@@ -125,7 +65,7 @@ def test_overflow_in_bfloat16_is_computed_again_in_float32(tmp_path: Path, monke
     folder = build(tmp_path, "llm", dtype=torch.bfloat16)
     backend = load_backend(folder, load_text(folder).info, HALF)
     assert isinstance(backend, TransformersBackend)
-    part = backend._network.layers[1].mlp  # type: ignore[union-attr, index]
+    part = backend._network.module.layers[1].mlp  # type: ignore[union-attr, index]
     forward = part.forward
 
     def overflowing(hidden: torch.Tensor) -> torch.Tensor:
@@ -136,17 +76,17 @@ def test_overflow_in_bfloat16_is_computed_again_in_float32(tmp_path: Path, monke
     ours = vectors(backend, texts())
 
     assert cosines(ours, reference(folder, texts())[0]).min() >= 0.999999
-    assert {weight.dtype for weight in backend._network.parameters()} == {torch.bfloat16}
+    assert {weight.dtype for weight in backend._network.module.parameters()} == {torch.bfloat16}
 
 
 def test_bert_is_computed_again_in_float32_too(tmp_path: Path) -> None:
-    info = save(tmp_path, transformers.BertConfig(**SMALL), "mean")
+    info = save(tmp_path, CONFIGS["bert"](), "mean")
     backend = load_backend(tmp_path, info, HALF)
     assert isinstance(backend, TransformersBackend)
     widened = torch.stack([backend._again(Item(ids, VECTOR))[0] for ids in texts()]).numpy()
 
     assert cosines(widened, vectors(backend, texts())).min() >= 0.999
-    assert {weight.dtype for weight in backend._network.parameters()} == {torch.bfloat16}
+    assert {weight.dtype for weight in backend._network.module.parameters()} == {torch.bfloat16}
 
 
 def test_nan_is_reported_for_its_rows(tmp_path: Path) -> None:
@@ -154,7 +94,7 @@ def test_nan_is_reported_for_its_rows(tmp_path: Path) -> None:
     backend = load_backend(folder, load_text(folder).info, FLOAT32)
     assert isinstance(backend, TransformersBackend)
     with torch.no_grad():
-        backend._network.embed_tokens.weight[299] = torch.nan  # type: ignore[union-attr, operator]
+        backend._network.module.embed_tokens.weight[299] = torch.nan  # type: ignore[union-attr, operator]
 
     with pytest.raises(NonFinite) as caught:
         vectors(backend, [texts()[2], np.array([3, 299], dtype=np.int32), texts()[5]])
@@ -163,7 +103,7 @@ def test_nan_is_reported_for_its_rows(tmp_path: Path) -> None:
 
 
 def test_an_entry_of_config_json_that_the_library_ignores_is_refused(tmp_path: Path) -> None:
-    info = save(tmp_path, transformers.BertConfig(**SMALL), "mean")
+    info = save(tmp_path, CONFIGS["bert"](), "mean")
     set_config(tmp_path, rotary_emb_fraction=1.0)
 
     with pytest.raises(ModelError, match="unknown to BertConfig: rotary_emb_fraction"):
@@ -171,14 +111,14 @@ def test_an_entry_of_config_json_that_the_library_ignores_is_refused(tmp_path: P
 
 
 def test_entries_that_change_nothing_are_taken(tmp_path: Path) -> None:
-    info = save(tmp_path, transformers.BertConfig(**SMALL), "mean")
+    info = save(tmp_path, CONFIGS["bert"](), "mean")
     set_config(tmp_path, gradient_checkpointing=False, position_embedding_type="absolute", _name_or_path="x")
 
     assert load_backend(tmp_path, info).info.reason == "there is no packed network for: bert"
 
 
 def test_missing_weights_are_named(tmp_path: Path) -> None:
-    info = save(tmp_path, transformers.BertConfig(**SMALL), "mean")
+    info = save(tmp_path, CONFIGS["bert"](), "mean")
     tensors = load_file(tmp_path / "model.safetensors")
     del tensors["encoder.layer.1.output.dense.weight"]
     save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
@@ -188,7 +128,7 @@ def test_missing_weights_are_named(tmp_path: Path) -> None:
 
 
 def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
-    info = save(tmp_path, transformers.BertConfig(**SMALL), "mean")
+    info = save(tmp_path, CONFIGS["bert"](), "mean")
     set_config(tmp_path, intermediate_size=50)
 
     with pytest.raises(ModelError, match=r"do not fit: encoder\.layer\.0\.intermediate\.dense\.bias"):
@@ -196,7 +136,7 @@ def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_architecture_is_refused_in_one_line(tmp_path: Path) -> None:
-    info = save(tmp_path, transformers.BertConfig(**SMALL), "mean")
+    info = save(tmp_path, CONFIGS["bert"](), "mean")
     set_config(tmp_path, model_type="bert_of_next_year", architectures=["X"])
 
     with pytest.raises(ModelError, match="transformers cannot load") as caught:
@@ -214,7 +154,6 @@ def test_groups_waste_little_and_stay_under_their_tokens() -> None:
     ("pooling", "wanted"), [("cls", [1.0, 4.0]), ("lasttoken", [2.0, 6.0]), ("max", [2.0, 6.0]), ("mean", [1.5, 5.0])]
 )
 def test_pooling_stops_at_the_length(pooling: Pooling, wanted: list[float]) -> None:
-    hidden = torch.tensor([[[1.0], [2.0], [99.0]], [[4.0], [5.0], [6.0]]])
-    mask = torch.tensor([[True, True, False], [True, True, True]])
+    states = torch.tensor([[1.0], [2.0], [4.0], [5.0], [6.0]])
 
-    assert pool_padded(hidden, mask, pooling)[:, 0].tolist() == wanted
+    assert pool_texts(states, [2, 3], pooling)[:, 0].tolist() == wanted
