@@ -1,4 +1,4 @@
-"""Cohere's /v2/embed. Its /v1/rerank and /v2/rerank are the OpenAI door's superset."""
+"""Cohere's /v1/embed and /v2/embed. Its /v1/rerank and /v2/rerank are the OpenAI door's superset."""
 
 from typing import Annotated, Any, Literal
 
@@ -21,7 +21,7 @@ TEXTS, INPUTS = schemas.array(schemas.STRING, 1), schemas.array(_INPUT, 1)
 
 
 class EmbedBody(Fields):
-    """A request to /v2/embed."""
+    """A request to either."""
 
     texts: Annotated[list[str] | None, WithJsonSchema(TEXTS)] = None
     """What to embed."""
@@ -32,7 +32,7 @@ class EmbedBody(Fields):
     input_type: Literal["search_query", "search_document", "classification", "clustering"] | None = None
     """search_query and search_document put the model's prompts `query` and `document` before each text."""
     embedding_types: list[Literal["float", "base64"]] | None = None
-    """How vectors are written; several at once are allowed."""
+    """How vectors are written; several at once are allowed. On /v1/embed, without it, they come as a bare list."""
     output_dimension: WireInt | None = None
     """Cut each vector to so many numbers, before it is normalised."""
     max_tokens: WireInt | None = None
@@ -42,9 +42,12 @@ class EmbedBody(Fields):
 
 
 class Cohere:
-    """/v2/embed."""
+    """/v2/embed: vectors by the type in which they are written."""
 
-    embeddings_paths: tuple[str, ...] = ("/v2/embed",)
+    # Its SDKs append v2/embed to a base that users end in /v1.
+    embeddings_paths: tuple[str, ...] = ("/v2/embed", "/v1/v2/embed")
+    answer_shape = schemas.EMBEDDINGS_BY_TYPE
+    version = "2"
 
     def document_embeddings(self) -> JsonObject:
         """The OpenAPI operation."""
@@ -52,7 +55,7 @@ class Cohere:
             "Vectors, in the shape of Cohere",
             "Neighbours",
             openapi.OPENAI_ERROR,
-            schemas.EMBEDDINGS_BY_TYPE,
+            self.answer_shape,
             takes=openapi.body(EmbedBody) | schemas.either({"required": ["texts"]}, {"required": ["inputs"]}),
             headers=openapi.NOTES,
         )
@@ -75,22 +78,42 @@ class Cohere:
             encoding_format="float",
             prompt_is_optional=True,
         )
-        return EmbedRequest(call, ignored(body, EmbedBody, SILENT), echo=fields.embedding_types or ["float"])
+        return EmbedRequest(call, ignored(body, EmbedBody, SILENT), echo=fields.embedding_types)
 
     def write_embeddings(self, asked: EmbedRequest, result: Embedded, trace: Trace) -> Reply:
-        """Vectors by the type in which they are written."""
-        answer = {
-            "id": trace.request_id,
-            "response_type": "embeddings_by_type",
-            "embeddings": {how: wire.items(result.rows, how) for how in asked.echo},
-            "texts": asked.call.input.values,
-            "meta": {"api_version": {"version": "2"}, "billed_units": {"input_tokens": result.prompt_tokens}},
-        }
-        return Reply(wire.dump(answer), notes(asked.ignored, result.truncated))
+        """An object with a list for each type that was asked for, by default float."""
+        by_type = {how: wire.items(result.rows, how) for how in asked.echo or ["float"]}
+        return self._reply("embeddings_by_type", by_type, asked, result, trace)
 
     def write_error(self, error: ApiError) -> bytes:
         """As the OpenAI door does: `message` at the top is what Cohere's SDKs read."""
         return OpenAI().write_error(error)
+
+    def _reply(
+        self, response_type: str, embeddings: object, asked: EmbedRequest, result: Embedded, trace: Trace
+    ) -> Reply:
+        answer = {
+            "id": trace.request_id,
+            "response_type": response_type,
+            "embeddings": embeddings,
+            "texts": asked.call.input.values,
+            "meta": {"api_version": {"version": self.version}, "billed_units": {"input_tokens": result.prompt_tokens}},
+        }
+        return Reply(wire.dump(answer), notes(asked.ignored, result.truncated))
+
+
+class CohereV1(Cohere):
+    """/v1/embed: a bare list of vectors, unless the client names types."""
+
+    embeddings_paths: tuple[str, ...] = ("/v1/embed", "/v1/v1/embed")
+    answer_shape = schemas.either(schemas.EMBEDDINGS_FLOATS, schemas.EMBEDDINGS_BY_TYPE)
+    version = "1"
+
+    def write_embeddings(self, asked: EmbedRequest, result: Embedded, trace: Trace) -> Reply:
+        """`response_type` says which it is: the SDKs read the answer by it."""
+        if asked.echo:
+            return super().write_embeddings(asked, result, trace)
+        return self._reply("embeddings_floats", wire.items(result.rows, "float"), asked, result, trace)
 
 
 def _texts_of(inputs: list[Any] | None) -> list[str]:

@@ -1,5 +1,6 @@
 """The routes of TEI, vLLM and Cohere (CONTRACT section 11)."""
 
+import base64
 from typing import Any
 
 import httpx
@@ -7,7 +8,19 @@ import numpy as np
 import pytest
 
 from models import TextModel
-from tests.contract.asking import DOCUMENTS, FIREWORKS, FOX, QUERY, embed, openai_error, rerank, scores, tokens, vectors
+from tests.contract.asking import (
+    DOCUMENTS,
+    FIREWORKS,
+    FOX,
+    QUERY,
+    embed,
+    openai_error,
+    rerank,
+    scores,
+    tokens,
+    vector,
+    vectors,
+)
 
 
 def _tei_error(answer: httpx.Response, status: int) -> dict[str, Any]:
@@ -132,6 +145,24 @@ def test_87_cohere_gives_vectors_by_type(plain: httpx.Client) -> None:
 
     assert body["response_type"] == "embeddings_by_type"
     assert np.array_equal(np.float32(body["embeddings"]["float"]), vectors(plain, ["a", FOX], prompt_name="document"))
+
+
+@pytest.mark.parametrize("path", ["/v1/embed", "/v1/v1/embed"])
+def test_87_its_first_version_gives_a_bare_list(plain: httpx.Client, path: str) -> None:
+    body = plain.post(path, json={"texts": ["a", FOX], "input_type": "search_document"}).json()
+
+    assert body["response_type"] == "embeddings_floats"
+    assert body["texts"] == ["a", FOX]
+    assert np.array_equal(np.float32(body["embeddings"]), vectors(plain, ["a", FOX], prompt_name="document"))
+
+
+@pytest.mark.parametrize("path", ["/v1/embed", "/v1/v1/embed", "/v1/v2/embed"])
+def test_87_types_that_are_named_give_the_second_version_s_shape(plain: httpx.Client, path: str) -> None:
+    body = plain.post(path, json={"texts": [FOX], "embedding_types": ["float", "base64"]}).json()
+
+    assert body["response_type"] == "embeddings_by_type"
+    assert np.array_equal(np.float32(body["embeddings"]["float"]), vectors(plain, [FOX]))
+    assert np.array_equal(np.frombuffer(base64.b64decode(body["embeddings"]["base64"][0]), "<f4"), vector(plain, FOX))
 
 
 def test_87_with_fewer_dimensions(plain: httpx.Client) -> None:
