@@ -8,7 +8,17 @@ from tests.zoo.measuring import Measured
 from tests.zoo.recipe import Recipe
 
 HEAD = "Model", "Class", "Parameters", "Runs", "Against the reference", "In a batch and alone", "Loads in"
-OFFERS = "Model", "Kind", "Pooling", "Named prompts", "Longest text", "`dimensions`", "`return_logits`", "Not tried"
+OFFERS = (
+    "Model",
+    "Kind",
+    "Pooling",
+    "Named prompts",
+    "Longest text",
+    "`dimensions`",
+    "`return_logits`",
+    "Stored as",
+    "Not tried",
+)
 POOLINGS = {"cls": "first token", "mean": "mean", "lasttoken": "last token", "max": "max"}
 # Above this nobody has the memory to try it here: half precision of more than a hundred thousand million numbers.
 HUGE = 100e9
@@ -23,6 +33,7 @@ class Line:
     found: Measured | None
     wrong: tuple[str, ...]
     real: bool = False  # its published weights were run, not a small twin
+    stored: str = ""  # what became of weights in the published format, where that is not plain numbers
 
     @property
     def name(self) -> str:
@@ -75,10 +86,11 @@ def _offer_row(line: Line) -> tuple[str, ...]:
         line.name,
         "LLM" if recipe.kind == "llm" else recipe.kind,
         _pooling(recipe),
-        ", ".join(f"`{name}`" for name in recipe.modules.prompts) if recipe.modules and recipe.modules.prompts else "",
+        ", ".join(f"`{name}`" for name in line.found.about["prompts"]) if line.found else "",
         f"{recipe.max_tokens:,}",
         _dimensions(recipe),
         _logits(line),
+        line.stored or _stored(recipe),
         _not_tried(line),
     )
 
@@ -108,8 +120,8 @@ def _alone(found: Measured) -> str:
 
 
 def _cosine(cosine: float) -> str:
-    # Cut, not rounded: 0.9999999 must not be shown for less.
-    return f"cosine ≥ {min(int(cosine * 1e8) / 1e8, 0.99999999):.8f}"
+    # Sums in float64 may end a little above 1.
+    return f"cosine 1 - {max(1 - cosine, 1e-16):.0e}"
 
 
 def _pooling(recipe: Recipe) -> str:
@@ -132,9 +144,16 @@ def _dimensions(recipe: Recipe) -> str:
 
 
 def _logits(line: Line) -> str:
-    if line.recipe.saved_as == "AutoModelForCausalLM" and line.found and line.found.worst_logit is not None:
-        return f"every token's, within {line.found.worst_logit:.0e}"
-    return "none" if line.recipe.kind != "reranker" else "its label's"
+    found = line.found
+    if found is None:
+        return ""
+    if found.worst_logit is not None:
+        return f"every token's, within {found.worst_logit:.0e}"
+    return "its label's" if found.label_logits else "none"
+
+
+def _stored(recipe: Recipe) -> str:
+    return str(recipe.config.get("torch_dtype") or recipe.config.get("dtype") or "float32")
 
 
 def _not_tried(line: Line) -> str:

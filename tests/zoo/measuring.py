@@ -48,6 +48,7 @@ class Measured:
     worst_score: float | None = None
     log_odds_std: float | None = None
     worst_logit: float | None = None
+    label_logits: bool = False  # whether a classifier's labels may be asked for by return_logits
 
     @property
     def way(self) -> str:
@@ -56,12 +57,18 @@ class Measured:
         return backend if backend == "sentence_transformers" else str(self.about.get("layout") or backend)
 
 
-async def measure(recipe: Recipe, folder: Path, **options: Any) -> Measured:
+async def measure(recipe: Recipe, folder: Path, *, reference: Path | None = None, **options: Any) -> Measured:
     """Serve the folder and compare everything that its kind offers.
+
+    Args:
+        recipe: what the folder was made by.
+        folder: what is served.
+        reference: a folder with the same numbers that the libraries read, if they cannot read this one.
+        options: of ModelConfig; float32 by default.
 
     Raises: ModelError: it does not load.
     """
-    reference = references.readable(recipe, folder)
+    reference = references.readable(recipe, reference or folder)
     async with served(folder, **options) as model:
         found = Measured(recipe, await model.about(), model.load_seconds)
         if recipe.kind == "reranker":
@@ -90,9 +97,9 @@ async def _vectors(model: Served, reference: Path, found: Measured) -> None:
     if modules is None or not modules.normalize:
         lengths, wanted = (np.linalg.norm(rows, axis=1) for rows in (await model.vectors(TEXTS, RAW), truth))
         found.worst_length = float(np.abs(lengths / wanted - 1).max())
-    if modules is not None and "query" in modules.prompts:
+    if (prompt := found.recipe.query_prompt) is not None:
         asked = await model.vectors(TEXTS[:1], prompt_name="query")
-        found.prompt_cosine = float(cosines(asked, references.vectors(reference, TEXTS[:1], "query"))[0])
+        found.prompt_cosine = float(cosines(asked, references.vectors(reference, [prompt + TEXTS[0]]))[0])
 
 
 async def _dimensions(model: Served, found: Measured) -> None:
@@ -122,6 +129,7 @@ async def _scores(model: Served, reference: Path, found: Measured) -> None:
     found.worst_score = float(np.abs(ours - truth).max())
     found.worst_alone = float(np.abs(ours[0] - alone).max())
     found.log_odds_std = float(np.log(truth / (1 - truth)).std())
+    found.label_logits = (await model.post(RAW, input=TEXTS[0], return_logits=[0])).status_code == 200
 
 
 async def _logits(model: Served, reference: Path, found: Measured) -> None:

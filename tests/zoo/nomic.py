@@ -27,6 +27,7 @@ def _old(name: str, *, normalize: bool, dimensions: bool) -> Recipe:
         modules=Modules("mean", normalize=normalize, max_seq_length=8192),
         dimensions=dimensions,
         max_tokens=2048,
+        card_query="search_query: ",
     )
 
 
@@ -41,5 +42,6 @@ NOMIC = (
         vocabulary=BERT_WORDS,
         modules=Modules("mean", normalize=False, max_seq_length=8192),
         max_tokens=2048,
+        card_query="search_query: ",
     ),
 )

@@ -50,6 +50,12 @@ class Recipe:
     max_tokens: int = 512
     dimensions: bool = True
     quantised: Literal["mxfp4", "fp8"] | None = None
+    card_query: str | None = None  # the query prompt of its model card, where its files have none
+
+    @property
+    def query_prompt(self) -> str | None:
+        """What stands before a query, by its files or its model card."""
+        return (self.modules.prompts.get("query") if self.modules else None) or self.card_query
 
     @property
     def small(self) -> dict[str, Any]:

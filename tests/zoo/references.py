@@ -39,14 +39,14 @@ def readable(recipe: Recipe, folder: Path) -> Path:
     return twin
 
 
-def vectors(folder: Path, texts: Sequence[str], prompt_name: str | None = None) -> Matrix:
+def vectors(folder: Path, texts: Sequence[str]) -> Matrix:
     """sentence-transformers' vectors, with whatever modules the folder names; an LLM's are of its last token."""
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32}, local_files_only=True)
     # Llama's tokenizer names none, and the library pads even a single text.
     model.tokenizer.pad_token = model.tokenizer.pad_token or model.tokenizer.eos_token
-    rows = [model.encode([text], prompt_name=prompt_name, show_progress_bar=False)[0] for text in texts]
+    rows = [model.encode([text], show_progress_bar=False)[0] for text in texts]
     return np.stack(rows).astype(np.float64)
 
 

@@ -7,6 +7,7 @@ from tests.zoo.vocabularies import (
     MISTRAL_WORDS,
     MODERNBERT_WORDS,
     MPNET_WORDS,
+    QWEN3_EMBEDDING_WORDS,
     QWEN3_WORDS,
     XLM_ROBERTA_WORDS,
 )
@@ -14,6 +15,7 @@ from tests.zoo.vocabularies import (
 ENCODER = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4, "num_hidden_layers": 3}
 GROUPED = {"hidden_size": 64, "intermediate_size": 112, "num_hidden_layers": 3}
 GEMMA_PROMPTS = {"query": "task: search result | query: ", "document": "title: none | text: "}
+GTE_QUERY = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery: "
 
 RELATIVES = (
     Recipe(
@@ -68,6 +70,15 @@ RELATIVES = (
         vocabulary=MISTRAL_WORDS,
         modules=Modules("lasttoken", normalize=True, max_seq_length=4096),
         max_tokens=4096,
+    ),
+    # A decoder whose tokens see each other both ways, by an entry of its config.json alone.
+    Recipe(
+        name="Alibaba-NLP/gte-Qwen2-1.5B-instruct",
+        config=published("gte-qwen2-1.5b-instruct"),
+        reduced={**GROUPED, "num_attention_heads": 6, "num_key_value_heads": 1, "hidden_size": 48},
+        vocabulary=QWEN3_EMBEDDING_WORDS,
+        modules=Modules("lasttoken", normalize=True, max_seq_length=32768, prompts={"query": GTE_QUERY}),
+        max_tokens=32768,
     ),
     Recipe(
         name="Qwen/Qwen2.5-0.5B-Instruct",

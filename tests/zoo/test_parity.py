@@ -33,7 +33,7 @@ def test_it_is_served_right_and_the_expected_way(recipe: Recipe, measured: Calla
     [
         (EMBEDDER, {"worst_cosine": 0.9999}, "vectors differ"),
         (EMBEDDER, {"worst_cosine": float("nan")}, "vectors differ"),
-        (EMBEDDER, {"prompt_cosine": 0.99}, "a prompt's vectors differ"),
+        (EMBEDDER, {"prompt_cosine": 0.99}, "its prompt and text"),
         (EMBEDDER, {"worst_length": 0.01}, "longer or shorter"),
         (EMBEDDER, {"worst_alone": 0.9999}, "changes with its batch"),
         (EMBEDDER, {"shuffled_cosine": 0.99999}, "proves nothing"),

@@ -36,9 +36,10 @@ def _ways(found: Measured) -> Iterator[str]:
 
 def _vectors(found: Measured) -> Iterator[str]:
     wanted = COSINE.get(found.way, COSINE_OF_LIBRARY_NETWORKS)
-    for what, cosine in (("vectors", found.worst_cosine), ("a prompt's vectors", found.prompt_cosine)):
-        if cosine is not None and not cosine >= wanted:
-            yield f"{what} differ from sentence-transformers': cosine {cosine:.7f}"
+    if not (found.worst_cosine or 0) >= wanted:
+        yield f"vectors differ from sentence-transformers': cosine {found.worst_cosine}"
+    if found.recipe.query_prompt is not None and not (found.prompt_cosine or 0) >= wanted:
+        yield f"a query's vector differs from that of its prompt and text: cosine {found.prompt_cosine}"
     if found.worst_length is not None and not found.worst_length <= LENGTH:
         yield f"raw vectors are longer or shorter by {found.worst_length:.1e}"
     if not (found.worst_alone or 0) >= COSINE_ALONE:
