@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
+# What stops a client from sending ids of a vocabulary that is not the model's.
+SEND_TEXT = "If you use LangChain's OpenAIEmbeddings, set check_embedding_ctx_length=False, or send text."
+
 
 class ApiError(Exception):
     """An answer other than 200. Subclasses are the rows of the table; the message names the field and the fix."""
@@ -132,10 +135,7 @@ class ForeignTokenIds(ApiError):
     code = "foreign_token_ids"
 
     def __init__(self, model: str, where: str = "input") -> None:
-        message = (
-            f"Invalid '{where}': these token ids are not from the vocabulary of model `{model}`. "
-            "If you use LangChain's OpenAIEmbeddings, set check_embedding_ctx_length=False, or send text."
-        )
+        message = f"Invalid '{where}': these token ids are not from the vocabulary of model `{model}`. {SEND_TEXT}"
         super().__init__(message, param=where)
 
 

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 FILE = "9b5ad71b2ce5302211f9c61530b329a4922fc6a4"
 # Its own SHA-256 (tiktoken_ext/openai_public.py): another file under that name would be removed and downloaded anew.
 SHA_256 = "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7"
+# Its special tokens, the last of which is 100276, included.
+CL100K_IDS = 100_277
 # As in models.tokenizer: a chunk of a longer list may start and end inside a character.
 EDGE_IDS = 4
 EDGE_FROM_IDS = 64

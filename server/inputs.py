@@ -4,13 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models import Ids, RerankPrompt, cut, is_complete_prompt
 from server.calls import Cut, IdLists, Objects, Texts
 from server.catalogue import ServedModel
-from server.errors import EmptyArray, ForeignTokenIds, InputTooLong, InvalidValue
-from server.foreign import decode_cl100k
+from server.errors import SEND_TEXT, ApiError, EmptyArray, ForeignTokenIds, InputTooLong, InvalidValue
+from server.foreign import CL100K_IDS, decode_cl100k
 
 Label = Callable[[int], str]
 NOTHING: Ids = np.array([], dtype=np.int32)
@@ -66,10 +65,14 @@ def prepare_ids(lists: IdLists, how: Cut, model: ServedModel, *, for_logits: boo
             raise EmptyArray(label(index))
     if rule == "cl100k_base":
         return _foreign(lists, how, model, for_logits=for_logits)
-    values = [_checked(ids, label(index), model) for index, ids in enumerate(lists.values)]
+    outside = _outside(lists, model)
+    values: list[Ids] = [ids.astype(np.int32) for ids in lists.values]
     # Of a list that is longer than the model takes, the beginning tells as much, and the rest is cut or refused.
-    if rule == "auto" and not model.text.tokenizer.are_native([ids[: model.text.info.max_tokens] for ids in values]):
-        return _foreign(lists, how, model, for_logits=for_logits)
+    heads = [ids[: model.text.info.max_tokens] for ids in values]
+    if rule == "auto" and (outside or not model.text.tokenizer.are_native(heads)):
+        return _foreign(lists, how, model, for_logits=for_logits, refusal=outside)
+    if outside:
+        raise outside
     if for_logits:
         parts = [Part(NOTHING, ids, NOTHING, may_be_cut=False) for ids in values]
     else:
@@ -127,20 +130,25 @@ def _fit_one(part: Part, limit: int, how: Cut, where: str) -> tuple[Ids, bool]:
     return ids, too_long
 
 
-def _checked(ids: NDArray[np.int64], where: str, model: ServedModel) -> Ids:
+def _outside(lists: IdLists, model: ServedModel) -> InvalidValue | None:
+    """What is wrong with the first id that the model has no row for."""
     rows = model.text.info.table_rows
-    outside = np.flatnonzero((ids < 0) | (ids >= rows))
-    if len(outside):
-        place = int(outside[0])
-        reason = f"token id {int(ids[place])} is outside the model's vocabulary (0..{rows - 1})."
-        raise InvalidValue(f"{where}[{place}]", reason)
-    return ids.astype(np.int32)
+    for index, ids in enumerate(lists.values):
+        places = np.flatnonzero((ids < 0) | (ids >= rows))
+        if len(places):
+            where, found = f"{label_of(lists)(index)}[{places[0]}]", int(ids[places[0]])
+            # Most of OpenAI's ids are outside a small vocabulary, and whoever sends them must hear how to stop that.
+            hint = f" {SEND_TEXT}" if model.config.token_ids == "auto" and 0 <= found < CL100K_IDS else ""
+            return InvalidValue(where, f"token id {found} is outside the model's vocabulary (0..{rows - 1}).{hint}")
+    return None
 
 
-def _foreign(lists: IdLists, how: Cut, model: ServedModel, *, for_logits: bool) -> Prepared:
+def _foreign(
+    lists: IdLists, how: Cut, model: ServedModel, *, for_logits: bool, refusal: ApiError | None = None
+) -> Prepared:
     # All lists of a request are judged together: one client has one vocabulary.
     texts = decode_cl100k(lists.values)
     if texts is None:
-        raise ForeignTokenIds(model.id, lists.field)
+        raise refusal or ForeignTokenIds(model.id, lists.field)
     prepare = prepare_prompts if for_logits else prepare_texts
     return replace(prepare(Texts(texts, lists.is_list, lists.field), how, model), token_ids="cl100k_base")

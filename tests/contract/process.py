@@ -20,6 +20,9 @@ from tests.contract.schema import Document
 HEARTH = Path(sys.executable).with_name("hearth")
 ADDRESS = re.compile(r"listens on (http://\S+)")
 
+# No hub, no cores of other servers, and no vocabulary of OpenAI's that happens to be on this machine.
+ALONE = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TIKTOKEN_CACHE_DIR": ""}
+
 
 class Hearth:
     """A running server. A thread reads its log, so that the process never waits on a full pipe."""
@@ -41,7 +44,7 @@ class Hearth:
         self._process = subprocess.Popen(
             [HEARTH, "serve", "--port", "0", *arguments],
             cwd=folder,
-            env=_clean(os.environ) | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"} | dict(environment or {}),
+            env=_clean(os.environ) | ALONE | dict(environment or {}),
             stderr=subprocess.PIPE,
             text=True,
         )

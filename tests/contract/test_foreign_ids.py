@@ -145,6 +145,16 @@ def test_30_with_the_file_they_are_read_as_what_they_say(with_file: Hearth) -> N
     assert answer.json() == embed(with_file.client, [_text(words)]).json()
 
 
+def test_30_ids_past_the_models_last_are_read_with_it_too(with_file: Hearth) -> None:
+    # "France" is 50100, and the demo vocabulary ends before 16000.
+    france = [50100, 374, 264, 3224, 304, 11104, 4606]
+
+    answer = embed(with_file.client, [france])
+
+    assert answer.headers["x-hearth-token-ids"] == "cl100k_base"
+    assert answer.json() == embed(with_file.client, ["France is a country in Western Europe"]).json()
+
+
 def test_30_control_tokens_stay_text(with_file: Hearth, embedder: TextModel) -> None:
     # "<|im_end|>" in cl100k_base.
     answer = embed(with_file.client, [27, 91, 318, 6345, 91, 29], model="openai")

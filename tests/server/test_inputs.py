@@ -16,6 +16,11 @@ A, B, END = 64, 65, 260
 BODY = "<Instruct>: i\n<Query>: q\n<Document>: abc"
 
 
+@pytest.fixture(autouse=True)
+def _no_vocabulary_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", "")
+
+
 def _texts(*values: str, is_list: bool = True) -> Texts:
     return Texts(values, is_list)
 
@@ -104,6 +109,35 @@ def test_28_an_id_outside_the_table_is_named(embedder: ServedModel, lists: IdLis
         prepare_ids(lists, Cut(), embedder, for_logits=False)
 
     assert caught.value.message.startswith(message)
+
+
+def test_28_an_id_that_openai_has_is_told_how_to_stop_sending_it(embedder: ServedModel) -> None:
+    with pytest.raises(InvalidValue, match=r"vocabulary \(0..319\). If you use .* check_embedding_ctx_length=False"):
+        prepare_ids(_lists([0, 100276]), Cut(), embedder, for_logits=False)
+
+
+@pytest.mark.parametrize("token", [-1, 100277])
+def test_28_an_id_that_nobody_has_is_not(embedder: ServedModel, token: int) -> None:
+    with pytest.raises(InvalidValue, match=r"vocabulary \(0..319\).$"):
+        prepare_ids(_lists([0, token]), Cut(), embedder, for_logits=False)
+
+
+def test_30_ids_outside_the_table_are_read_as_openais_where_its_vocabulary_is_at_hand(
+    embedder: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.inputs.decode_cl100k", lambda lists: ("ab",))
+
+    prepared = prepare_ids(_lists([0, 100276]), Cut(), embedder, for_logits=False)
+
+    assert _ids(prepared) == [[A, B, END]]
+    assert prepared.token_ids == "cl100k_base"
+
+
+def test_33_and_never_by_a_model_that_was_told_not_to(embedder_text: TextModel) -> None:
+    native = served(embedder_text, "native", token_ids="native")
+
+    with pytest.raises(InvalidValue, match=r"vocabulary \(0..319\).$"):
+        prepare_ids(_lists([0, 320]), Cut(), native, for_logits=False)
 
 
 def test_06_an_empty_id_list_is_an_error(embedder: ServedModel) -> None:
