@@ -6,7 +6,7 @@ from starlette.middleware.cors import CORSMiddleware
 from server.auth import AuthMiddleware, Keys, open_paths, read_keys
 from server.catalogue import Catalogue
 from server.config import Config
-from server.dialects.cohere import Cohere
+from server.dialects.cohere import Cohere, CohereV1
 from server.dialects.fireworks import Fireworks
 from server.dialects.openai import OpenAI
 from server.dialects.reply import Door, EmbedDialect, RerankDialect
@@ -65,7 +65,7 @@ def _make_router(doors: tuple[Door, ...], service: Service, config: Config) -> A
     router = APIRouter()
     for door in doors:
         add_models(router, door, service)
-    embeds: tuple[EmbedDialect, ...] = (*doors, TEI(), Cohere())
+    embeds: tuple[EmbedDialect, ...] = (*doors, TEI(), Cohere(), CohereV1())
     for dialect in embeds:
         add_embeddings(router, dialect, service, config)
     reranks: tuple[RerankDialect, ...] = (*doors, VLLM())

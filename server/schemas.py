@@ -73,6 +73,9 @@ EMBEDDINGS_BY_TYPE = listed(
     texts=array(STRING),
     meta={"type": "object"},
 )
+EMBEDDINGS_FLOATS = listed(
+    id=STRING, response_type=STRING, embeddings=array(array(NUMBER)), texts=array(STRING), meta={"type": "object"}
+)
 TEI_RERANK = array(listed({"text": STRING}, index=INTEGER, score=NUMBER))
 
 OPENAI_ERROR = listed(

@@ -1,4 +1,4 @@
-"""Cohere's /v2/embed. Its /v1/rerank and /v2/rerank are the OpenAI door's superset."""
+"""Cohere's /v2/embed and /v1/embed. Its /v1/rerank and /v2/rerank are the OpenAI door's superset."""
 
 from typing import Annotated, Any, Literal
 
@@ -21,7 +21,7 @@ TEXTS, INPUTS = schemas.array(schemas.STRING, 1), schemas.array(_INPUT, 1)
 
 
 class EmbedBody(Fields):
-    """A request to /v2/embed."""
+    """A request to /v2/embed or /v1/embed."""
 
     texts: Annotated[list[str] | None, WithJsonSchema(TEXTS)] = None
     """What to embed."""
@@ -45,6 +45,7 @@ class Cohere:
     """/v2/embed."""
 
     embeddings_paths: tuple[str, ...] = ("/v2/embed",)
+    answers: JsonObject = schemas.EMBEDDINGS_BY_TYPE
 
     def document_embeddings(self) -> JsonObject:
         """The OpenAPI operation."""
@@ -52,7 +53,7 @@ class Cohere:
             "Vectors, in the shape of Cohere",
             "Neighbours",
             openapi.OPENAI_ERROR,
-            schemas.EMBEDDINGS_BY_TYPE,
+            self.answers,
             takes=openapi.body(EmbedBody) | schemas.either({"required": ["texts"]}, {"required": ["inputs"]}),
             headers=openapi.NOTES,
         )
@@ -75,22 +76,39 @@ class Cohere:
             encoding_format="float",
             prompt_is_optional=True,
         )
-        return EmbedRequest(call, ignored(body, EmbedBody, SILENT), echo=fields.embedding_types or ["float"])
+        return EmbedRequest(call, ignored(body, EmbedBody, SILENT), echo=fields.embedding_types)
 
     def write_embeddings(self, asked: EmbedRequest, result: Embedded, trace: Trace) -> Reply:
         """Vectors by the type in which they are written."""
-        answer = {
-            "id": trace.request_id,
-            "response_type": "embeddings_by_type",
-            "embeddings": {how: wire.items(result.rows, how) for how in asked.echo},
-            "texts": asked.call.input.values,
-            "meta": {"api_version": {"version": "2"}, "billed_units": {"input_tokens": result.prompt_tokens}},
-        }
-        return Reply(wire.dump(answer), notes(asked.ignored, result.truncated))
+        embeddings = {how: wire.items(result.rows, how) for how in asked.echo or ["float"]}
+        return _reply(asked, result, trace, response_type="embeddings_by_type", embeddings=embeddings)
 
     def write_error(self, error: ApiError) -> bytes:
         """As the OpenAI door does: `message` at the top is what Cohere's SDKs read."""
         return OpenAI().write_error(error)
+
+
+class CohereV1(Cohere):
+    """/v1/embed, which gives bare vectors unless types are asked for."""
+
+    embeddings_paths: tuple[str, ...] = ("/v1/embed",)
+    answers: JsonObject = schemas.either(schemas.EMBEDDINGS_BY_TYPE, schemas.EMBEDDINGS_FLOATS)
+
+    def write_embeddings(self, asked: EmbedRequest, result: Embedded, trace: Trace) -> Reply:
+        """Vectors, or vectors by type."""
+        if asked.echo:
+            return super().write_embeddings(asked, result, trace)
+        embeddings = wire.items(result.rows, "float")
+        return _reply(asked, result, trace, response_type="embeddings_floats", embeddings=embeddings)
+
+
+def _reply(asked: EmbedRequest, result: Embedded, trace: Trace, **answer: Any) -> Reply:
+    answer |= {
+        "id": trace.request_id,
+        "texts": asked.call.input.values,
+        "meta": {"api_version": {"version": "2"}, "billed_units": {"input_tokens": result.prompt_tokens}},
+    }
+    return Reply(wire.dump(answer), notes(asked.ignored, result.truncated))
 
 
 def _texts_of(inputs: list[Any] | None) -> list[str]:
