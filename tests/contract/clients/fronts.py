@@ -1,6 +1,7 @@
 """Hearth as clients meet it on a bad day: one whose queue is full at first, one that answers too late."""
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -10,7 +11,7 @@ from typing import Any
 import uvicorn
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.config import Config
 from server.embedded import running_app
@@ -20,26 +21,32 @@ LATE_S = 5.0
 
 
 class Busy:
-    """Refuses the first request after `POST /again` as a full queue does; that route tells how many came before it."""
+    """Refuses the first request after `POST /again` as a full queue does; that route tells what came before it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._asked = 0
+        self._bodies: list[bytearray] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["path"] == "/again":
-            answer = JSONResponse({"asked": self._asked})
-            self._asked = 0
-            await answer(scope, receive, send)
-        elif self._is_first():
+            await JSONResponse({"asked": len(self._bodies), "last": self._last()})(scope, receive, send)
+            self._bodies.clear()
+            return
+        body = bytearray()
+        self._bodies.append(body)
+        if len(self._bodies) == 1:
             raise QueueFull(52_000, 1)
-        else:
-            await self._app(scope, receive, send)
 
-    def _is_first(self) -> bool:
-        self._asked += 1
-        return self._asked == 1
+        async def note() -> Message:
+            message = await receive()
+            body.extend(message.get("body", b""))
+            return message
+
+        await self._app(scope, note, send)
+
+    def _last(self) -> Any:
+        return json.loads(self._bodies[-1] or "null") if self._bodies else None
 
 
 class Late:
