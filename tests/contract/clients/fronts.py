@@ -6,8 +6,10 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from socket import AF_INET, socket
+from time import sleep
 from typing import Any
 
+import httpx
 import uvicorn
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
@@ -29,10 +31,12 @@ class Busy:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        if scope["method"] != "POST":
+            return await self._app(scope, receive, send)
         if scope["path"] == "/again":
-            await JSONResponse({"asked": len(self._bodies), "last": self._last()})(scope, receive, send)
+            answer = JSONResponse({"asked": len(self._bodies), "last": self._last()})
             self._bodies.clear()
-            return
+            return await answer(scope, receive, send)
         body = bytearray()
         self._bodies.append(body)
         if len(self._bodies) == 1:
@@ -43,21 +47,22 @@ class Busy:
             body.extend(message.get("body", b""))
             return message
 
-        await self._app(scope, note, send)
+        return await self._app(scope, note, send)
 
     def _last(self) -> Any:
         return json.loads(self._bodies[-1] or "null") if self._bodies else None
 
 
 class Late:
-    """Answers everything, later than a client that was told to hurry waits."""
+    """Answers every POST, later than a client that was told to hurry waits."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        await asyncio.sleep(LATE_S)
+        if scope["method"] == "POST":
+            await asyncio.sleep(LATE_S)
         await self._app(scope, receive, send)
 
 
@@ -79,11 +84,19 @@ def _served(config: Mapping[str, Any], front: Callable[[ASGIApp], ASGIApp]) -> I
         ended = threading.Event()
         thread = threading.Thread(target=lambda: asyncio.run(_serve(config, front, listener, ended)))
         thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+            _wait_until_ready(url)
+            yield url
         finally:
             ended.set()
             thread.join()
+
+
+def _wait_until_ready(url: str) -> None:
+    with httpx.Client(base_url=url, trust_env=False, transport=httpx.HTTPTransport(retries=5)) as client:
+        while client.get("/ready").status_code != 200:
+            sleep(0.05)
 
 
 async def _serve(
