@@ -241,6 +241,21 @@ def test_87_cohere_gives_base64_beside_floats(plain: httpx.Client) -> None:
     assert body["meta"]["billed_units"] == {"input_tokens": 10}
 
 
+def test_87_the_first_version_gives_bare_vectors(plain: httpx.Client) -> None:
+    body = plain.post("/v1/embed", json={"texts": [FOX, "a"], "input_type": "search_query"}).json()
+
+    assert body["response_type"] == "embeddings_floats"
+    assert np.array_equal(np.float32(body["embeddings"]), vectors(plain, [FOX, "a"], prompt_name="query"))
+
+
+def test_87_or_vectors_by_type_when_types_are_asked_for(plain: httpx.Client) -> None:
+    asked = {"texts": [FOX], "embedding_types": ["float"], "truncate": None}
+
+    body = plain.post("/v1/embed", json=asked).json()
+
+    assert body == plain.post("/v2/embed", json=asked).json() | {"id": body["id"]}
+
+
 def test_87_inputs_are_texts_in_parts(plain: httpx.Client) -> None:
     content = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
 

@@ -25,8 +25,10 @@ def main(*names: str) -> int:
     if unknown := set(names) - set(families):
         console.print(f"no such family: {', '.join(sorted(unknown))}. There are: {', '.join(families)}")
         return 2
+    chosen = [families[name] for name in names or families]
+    problems = {family.name: _make(family, console) for family in chosen}
     with running_stage() as stage:
-        reports = [_prove(families[name], stage, console) for name in names or families]
+        reports = [_prove(family, stage, problems[family.name], console) for family in chosen]
     console.print(draw(reports))
     if not names:
         write_page(reports)
@@ -35,9 +37,18 @@ def main(*names: str) -> int:
     return int(bool(red))
 
 
-def _prove(family: Family, stage: Stage, console: Console) -> Report:
+def _make(family: Family, console: Console) -> str:
     try:
         make_environment(family, console)
+    except subprocess.SubprocessError as error:
+        return f"its environment could not be made: {error}"
+    return ""
+
+
+def _prove(family: Family, stage: Stage, problem: str, console: Console) -> Report:
+    if problem:
+        return Report(family.name, [], problem)
+    try:
         with console.status(f"{family.name}: runs"):
             report = judge(family.name, stage.run(family))
     except subprocess.SubprocessError as error:

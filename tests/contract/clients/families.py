@@ -6,6 +6,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from server.foreign import FILE
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 ENVIRONMENTS = ROOT / ".clients"
@@ -46,6 +48,12 @@ class Family:
         for file in self.folder.glob("*.mjs"):
             shutil.copy(file, self.environment)
         return ["node", str(self.environment / "run.mjs")]
+
+
+def find_vocabulary() -> Path | None:
+    """A folder with the vocabulary of OpenAI's embedders, which LiteLLM's wheel carries, if an environment has that."""
+    found = ENVIRONMENTS.glob(f"*/lib/python*/site-packages/litellm/litellm_core_utils/tokenizers/{FILE}")
+    return next((file.parent for file in found), None)
 
 
 def find_families() -> dict[str, Family]:

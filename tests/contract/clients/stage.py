@@ -1,15 +1,17 @@
-"""Where the programs run: a live server with the demo pair and a key, and two fronts that are busy and slow."""
+"""Where the programs run: a live server with the demo pair and a key, one that can read OpenAI's ids, one that is busy
+and one that is slow."""
 
 import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from models import demo_models
-from tests.contract.clients.families import HERE, ROOT, Family
+from tests.contract.clients.families import HERE, ROOT, Family, find_vocabulary
 from tests.contract.clients.fronts import busy_url, slow_url
 from tests.contract.process import Hearth
 
@@ -20,7 +22,6 @@ QUIET = {
     "ANONYMIZED_TELEMETRY": "False",
     "DO_NOT_TRACK": "1",
     "HAYSTACK_TELEMETRY_ENABLED": "False",
-    "HF_HUB_OFFLINE": "1",
     "LANGSMITH_TRACING": "false",
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
 }
@@ -31,6 +32,9 @@ class Stage:
     """Running servers."""
 
     url: str
+    """The demo pair, with a key."""
+    reading_url: str
+    """The same where cl100k_base is at hand; empty if that vocabulary, or tiktoken, is nowhere on this machine."""
     busy_url: str
     slow_url: str
 
@@ -56,6 +60,7 @@ class Stage:
             "HEARTH_KEY": KEY,
             "HEARTH_EMBEDDER": embedder,
             "HEARTH_RERANKER": reranker,
+            "HEARTH_READING_URL": self.reading_url,
             "HEARTH_BUSY_URL": self.busy_url,
             "HEARTH_SLOW_URL": self.slow_url,
             "HEARTH_CLIENTS_PAGE": str(ROOT / "docs" / "clients.md"),
@@ -70,16 +75,20 @@ def running_stage() -> Iterator[Stage]:
     """Servers that end with the block."""
     models = [{"path": path, "dtype": "float32"} for path in demo_models()]
     config = {"models": models, "auth": {"keys": [KEY]}}
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        Hearth(Path(folder), config) as hearth,
-        busy_url(config) as busy,
-        slow_url(config) as slow,
-    ):
-        yield Stage(hearth.url, busy, slow)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        hearth = stack.enter_context(Hearth(folder / "plain", config))
+        reading_url = ""
+        if (vocabulary := find_vocabulary()) and find_spec("tiktoken"):
+            environment = {"TIKTOKEN_CACHE_DIR": str(vocabulary)}
+            reading_url = stack.enter_context(Hearth(folder / "reading", config, environment=environment)).url
+        busy, slow = stack.enter_context(busy_url(config)), stack.enter_context(slow_url(config))
+        yield Stage(hearth.url, reading_url, busy, slow)
 
 
 def _outside() -> dict[str, str]:
     # A proxy would come between a client and the server; a key of the user's is not for us.
     hidden = ("_PROXY", "_API_KEY", "_TOKEN")
-    return {name: value for name, value in os.environ.items() if not name.upper().endswith(hidden)}
+    outside = {name: value for name, value in os.environ.items() if not name.upper().endswith(hidden)}
+    # With it LangChain's default needs no download.
+    return outside | {"TIKTOKEN_CACHE_DIR": str(find_vocabulary() or "")}

@@ -10,6 +10,7 @@ URL = os.environ["HEARTH_URL"]
 KEY = os.environ["HEARTH_KEY"]
 EMBEDDER = os.environ["HEARTH_EMBEDDER"]
 RERANKER = os.environ["HEARTH_RERANKER"]
+READING_URL = os.environ["HEARTH_READING_URL"]
 BUSY_URL = os.environ["HEARTH_BUSY_URL"]
 SLOW_URL = os.environ["HEARTH_SLOW_URL"]
 
@@ -39,6 +40,6 @@ def scores(query: str = QUERY, documents: Sequence[str] = DOCUMENTS, **fields: A
     return [(item["index"], item["relevance_score"]) for item in answer["data"]]
 
 
-def busy_again() -> int:
-    """From now on the busy server refuses its next request, once; how many it had before."""
-    return post("/again", {}, BUSY_URL)["asked"]
+def busy_again() -> dict[str, Any]:
+    """From now on the busy server refuses its next request, once; how many it had (asked), and the last one's body."""
+    return post("/again", {}, BUSY_URL)

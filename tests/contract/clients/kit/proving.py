@@ -62,6 +62,14 @@ class Client:
         with self.cell("batch"):
             same(embed(BATCH), self._right(BATCH))
 
+    def packs(self, embed_busily: Embed) -> None:
+        """It asks for base64 by itself, as the busy server can tell."""
+        with self.cell("base64"):
+            plain.busy_again()
+            same(embed_busily([FOX]), self._right([FOX]))
+            asked = plain.busy_again()["last"]
+            assert asked["encoding_format"] == "base64", asked
+
     def shortens(self, embed: Embed, dimensions: int = 64) -> None:
         """`embed` asks for so many dimensions."""
         with self.cell("dimensions"):
@@ -148,7 +156,7 @@ def raised(call: Callable[[], object], *errors: type[Exception]) -> Exception:
 def _asked_twice() -> Iterator[None]:
     plain.busy_again()
     yield
-    asked = plain.busy_again()
+    asked = plain.busy_again()["asked"]
     assert asked == 2, f"asked {asked} times"
 
 
