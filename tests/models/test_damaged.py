@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models import Item, LoadOptions, ModelError, Readout, Row, find_checkpoint, load_backend, load_text
-from models.reference import Reference
+from models.reference import vector_reference
 from tests.checkpoints import CONFIG, build
 
 POINTER = (
@@ -253,7 +253,7 @@ def test_whatever_an_entry_holds_it_loads_or_is_one_sentence(tmp_path: Path, key
 
 def test_a_merged_adapter_is_a_model_like_any_other(tmp_path: Path) -> None:
     folder = build(tmp_path / "m")
-    base = Reference(str(folder), "embedder", "lasttoken").vector(TEXT)
+    base = vector_reference(load_text(folder).info).vector(TEXT)
     tensors(merge)(folder)
     text = load_text(folder)
     backend = load_backend(folder, text.info, LoadOptions(dtype="float32", device="cpu"))
@@ -261,7 +261,7 @@ def test_a_merged_adapter_is_a_model_like_any_other(tmp_path: Path) -> None:
     ids = text.tokenizer.with_special_tokens(text.tokenizer.encode([TEXT])[0])
     vector = backend.launch([Item(ids, Readout("vector"))]).rows()[0]
 
-    assert cosine(vector, Reference(str(folder), "embedder", "lasttoken").vector(TEXT)) >= 0.999999
+    assert cosine(vector, vector_reference(text.info).vector(TEXT)) >= 0.999999
     assert cosine(vector, base) < 0.99
 
 
