@@ -1,6 +1,5 @@
 """The files of one checkpoint folder, read and checked. No torch: tensors are known by name and shape only."""
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,12 +8,13 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from models.diagnosis import ADAPTER, what_it_is, where_it_may_be
 from models.interface import ModelError
-from models.selection import names_in
+from models.reading import check_weight_file, read_json, read_text, whole_number
+from models.selection import INDEX, WEIGHTS, is_model_file, names_in
 
 JsonObject = dict[str, Any]
 
-INDEX = "model.safetensors.index.json"
 # How the token table is called across the architectures that Hearth serves.
 TABLE_NAMES = (
     *("embed_tokens.weight", "word_embeddings.weight", "wte.weight", "tok_embeddings.weight"),
@@ -33,10 +33,13 @@ class Checkpoint:
 
         Raises: ModelError: config.json or weights missing or damaged.
         """
+        if self._optional("config.json") is None:
+            raise self._no_model(names_in(self.path), "missing: config.json")
         if not self.config or not self.tensors:
-            raise ModelError(
-                f"{self.path} is not a model folder that can be served: its config.json or weights are empty"
-            )
+            raise self._no_model(names_in(self.path), "its config.json or weights are empty")
+        if (layers := self.number("num_hidden_layers")) > len(self.tensors):
+            held = f"{len(self.tensors)} tensors"
+            raise ModelError(f"{self.path} holds {held}, too few for num_hidden_layers of config.json: {layers}")
 
     @cached_property
     def config(self) -> JsonObject:
@@ -46,13 +49,17 @@ class Checkpoint:
     @property
     def model_type(self) -> str:
         """The architecture's short name, as transformers spells it."""
-        return str(self.config.get("model_type", ""))
+        return str(self.config.get("model_type") or "")
 
     @property
     def architecture(self) -> str:
         """The first class that config.json names, or "unknown"."""
-        names = self.config.get("architectures") or ["unknown"]
-        return str(names[0])
+        names = self.config.get("architectures")
+        return str(names[0]) if isinstance(names, list) and names else "unknown"
+
+    def number(self, key: str) -> int:
+        """A whole number of config.json; 0 when it has none."""
+        return whole_number(self.config.get(key), key, self.path / "config.json")
 
     @property
     def module_types(self) -> list[str]:
@@ -97,8 +104,8 @@ class Checkpoint:
     @property
     def chat_template(self) -> str:
         """The chat template, in either of the places where transformers keeps one; "" when there is none."""
-        file = self.path / "chat_template.jinja"
-        return file.read_text("utf-8") if file.is_file() else str(self.tokenizer_config.get("chat_template") or "")
+        text = read_text(self.path / "chat_template.jinja")
+        return str(self.tokenizer_config.get("chat_template") or "") if text is None else text
 
     @cached_property
     def max_seq_length(self) -> int | None:
@@ -107,7 +114,7 @@ class Checkpoint:
         # Published folders have the first, sentence-transformers 6.2 writes the second.
         asked = found.get("max_seq_length") if isinstance(found, dict) else None
         value = asked or self.tokenizer_config.get("model_max_length")
-        return int(value) if value else None
+        return whole_number(value, "max_seq_length", self.path / "sentence_bert_config.json") or None
 
     @cached_property
     def tensors(self) -> dict[str, tuple[int, ...]]:
@@ -129,10 +136,12 @@ class Checkpoint:
         Raises: ModelError: some are missing, or the weights are of another format.
         """
         index = self._optional(INDEX)
-        names = sorted(set(index["weight_map"].values())) if isinstance(index, dict) else ["model.safetensors"]
+        names = self._indexed(index) if index is not None else [WEIGHTS]
         missing = [name for name in names if name not in present]
+        if missing and index is None:
+            raise self._no_model(present, f"missing: {WEIGHTS}")
         if missing:
-            raise ModelError(f"{self.path} has no weights that can be read; missing: {', '.join(missing)}")
+            raise ModelError(f"{self.path} has not all of its weights; missing: {', '.join(missing)}")
         return names
 
     @property
@@ -151,25 +160,40 @@ class Checkpoint:
     @cached_property
     def _modules(self) -> list[JsonObject]:
         found = self._optional("modules.json")
-        return found if isinstance(found, list) else []
+        modules = [] if found is None else found
+        if not isinstance(modules, list) or not all(
+            isinstance(one, dict) and {"type", "path"} <= set(one) for one in modules
+        ):
+            raise ModelError(f"{self.path / 'modules.json'} is not a list of modules, each with: type, path")
+        return modules
+
+    def _indexed(self, index: object) -> list[str]:
+        names = index.get("weight_map") if isinstance(index, dict) else None
+        if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+            raise ModelError(f"{self.path / INDEX} does not say which file holds which tensor: weight_map")
+        return sorted(set(names.values()))
+
+    def _no_model(self, names: Collection[str], otherwise: str) -> ModelError:
+        adapter = self._optional(ADAPTER)
+        clause = what_it_is(names, adapter if isinstance(adapter, dict) else None)
+        if not clause and not any(map(is_model_file, names)):
+            clause = where_it_may_be(self.path) or (None if names else "it is empty")
+        return ModelError(f"{self.path} holds no model that can be served; {clause or otherwise}")
 
     def _object(self, name: str) -> JsonObject:
         found = self._optional(name)
+        if found is None:
+            raise ModelError(f"{self.path} holds no model that can be served; missing: {name}")
         if not isinstance(found, dict):
-            raise ModelError(f"{self.path} is not a model folder that can be served; missing: {name}")
+            raise ModelError(f"{self.path / name} holds no JSON object")
         return found
 
     def _optional(self, name: str) -> object:
-        file = self.path / name
-        if not file.is_file():
-            return None
-        try:
-            return json.loads(file.read_text("utf-8"))
-        except ValueError as error:
-            raise ModelError(f"{file} is not valid JSON: {error}") from error
+        return read_json(self.path / name)
 
 
 def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    check_weight_file(file)
     try:
         with safe_open(file, framework="numpy") as tensors:
             return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118

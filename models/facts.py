@@ -13,7 +13,7 @@ def read_info(checkpoint: Checkpoint, options: LoadOptions, kind: Kind, reason: 
     """What the files say of widths, limits, pooling and head; `source` is where a manifest says that they are from."""
     rows, table_width = checkpoint.table
     # ALBERT and small ELECTRA look up rows that are narrower than their states.
-    hidden = int(checkpoint.config.get("hidden_size") or table_width)
+    hidden = checkpoint.number("hidden_size") or table_width
     known = known_facts(checkpoint, source)
     return ModelInfo(
         path=str(checkpoint.path),

@@ -47,8 +47,6 @@ def check_served(checkpoint: Checkpoint, kind: Kind) -> None:
     if quantised:
         method = quantised.get("quant_method", "unknown") if isinstance(quantised, dict) else quantised
         raise ModelError(f"{checkpoint.path} has quantised weights, which are not served yet: {method}")
-    if checkpoint.config.get("auto_map") and not checkpoint.model_type:
-        raise ModelError(f"{checkpoint.path} needs code of its own (auto_map), and no remote code is run")
     if is_classifier(checkpoint, kind):
         check_classifier(checkpoint)
     elif kind == "reranker" and not checkpoint.architecture.endswith(("ForCausalLM", "Model")):

@@ -13,12 +13,11 @@ def max_tokens(checkpoint: Checkpoint, kind: Kind, asked: int | None) -> int:
 
     Raises: ModelError: there is none, or more was asked for than the network has.
     """
-    config = checkpoint.config
-    network = next((int(config[name]) for name in LENGTH_ENTRIES if config.get(name)), 0)
+    network = next((checkpoint.number(name) for name in LENGTH_ENTRIES if checkpoint.number(name)), 0)
     if checkpoint.model_type in OFFSET_POSITIONS:
-        network -= int(config.get("pad_token_id") or 0) + 1
+        network -= checkpoint.number("pad_token_id") + 1
     # nomic-embed-text has positions for more tokens than it was trained on: more must be asked for.
-    trained = int(config.get("max_trained_positions") or 0)
+    trained = checkpoint.number("max_trained_positions")
     # A language model's tokenizer says how long a chat may be, not what its network takes.
     files = None if kind == "llm" else checkpoint.max_seq_length
     limits = [limit for limit in (files, network) if limit]

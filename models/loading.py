@@ -1,6 +1,7 @@
 """From a folder to a model: its text side without torch, and a backend that runs it."""
 
 import importlib
+import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, cast
@@ -8,7 +9,7 @@ from typing import Protocol, cast
 from models.architectures.qwen3_config import why_not_packed
 from models.checkpoint import Checkpoint
 from models.facts import known_facts, read_info
-from models.interface import Backend, Kind, LoadOptions, ModelError, ModelInfo, OutOfMemory
+from models.interface import Backend, DeviceLost, Kind, LoadOptions, ModelError, ModelInfo, OutOfMemory
 from models.kinds import check_served, decide_kind, has_frame, is_classifier
 from models.logit_scores import check_prompt, read_no_yes
 from models.manifest import check_text_files, check_weight_files
@@ -16,6 +17,8 @@ from models.named_prompts import NamedPrompts
 from models.pairs import PairPrompt, pair_prompt
 from models.prompts import RerankPrompt, rerank_prompt
 from models.tokenizer import Tokenizer, cut
+
+log = logging.getLogger("hearth.models")
 
 # Found by a table and imported when chosen: torch costs 1.7 s to import, sentence_transformers 4.9 s.
 BACKENDS = {
@@ -104,6 +107,11 @@ def load_backend(path: Path, info: ModelInfo, options: LoadOptions | None = None
         return module.load(str(path), info, options)
     except OutOfMemory as error:
         raise ModelError(f"{path} does not fit into the device's memory: {error}") from error
+    except (ModelError, DeviceLost):
+        raise
+    except Exception as error:  # libraries raise their own, of any class, for files that they do not understand
+        log.debug("the load failed", exc_info=True)
+        raise ModelError(f"{path} cannot be loaded by {name}: {type(error).__name__}: {_first_line(error)}") from error
 
 
 def choose_backend(path: Path, info: ModelInfo) -> str:
@@ -147,3 +155,7 @@ def check_terminator(checkpoint: Checkpoint, tokenizer: Tokenizer, kind: Kind) -
             f"{checkpoint.path} is a Qwen3 reranker, so tokenizer.json must add no tokens; "
             f"it adds: {tokenizer.before.tolist() + tokenizer.after.tolist()}"
         )
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), "no reason given")

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
 from models.interface import ModelError
+from models.reading import read_json
 from models.selection import MANIFEST, is_model_file, is_weights, names_in
 
 log = logging.getLogger("hearth.models")
@@ -54,14 +55,9 @@ def read_manifest(folder: Path) -> Manifest | None:
     Raises: ModelError: ours, and not to be read.
     """
     file = folder / MANIFEST
-    try:
-        found = json.loads(file.read_text("utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{file} cannot be read; pull or copy the folder again: {error}") from error
+    found = read_json(file)
     schema = str(found.get("schema", "")) if isinstance(found, dict) else ""
-    if not schema.startswith("hearth-manifest/"):
+    if not isinstance(found, dict) or not schema.startswith("hearth-manifest/"):
         return None
     if schema != SCHEMA:
         raise ModelError(f"{file} was written by another version of Hearth; this one reads {SCHEMA}, not: {schema}")

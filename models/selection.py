@@ -4,15 +4,20 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from models.interface import ModelError
+
 MANIFEST = "manifest.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
 
 # Patterns of huggingface_hub, in which * also takes slashes. Kept out: copies in another format (onnx/, openvino/,
 # original/ of gpt-oss, Mistral's consolidated weights), pickles and code. 1_Pooling/ and its like begin with a digit.
-ALLOWED = ["*.json", "*.safetensors", "*.txt", "*.model"]
+# A chat template is read as text, to see whether it is the known one.
+ALLOWED = ["*.json", "*.safetensors", "*.txt", "*.model", "chat_template.jinja"]
 IGNORED = ["[!0-9]*/*", "consolidated*.safetensors"]
 
 _PART_FOLDER = re.compile(r"\d+_\w+")
-_SUFFIXES = {".json", ".safetensors", ".txt", ".model"}
+_SUFFIXES = {".json", ".safetensors", ".txt", ".model", ".jinja"}
 # Most licences ask to go wherever the weights go.
 _NOTICE = re.compile(r"(licen[cs]e|notice|readme)(\.\w+)?", re.IGNORECASE)
 
@@ -31,9 +36,15 @@ def is_weights(name: str) -> bool:
 
 
 def names_in(folder: Path) -> list[str]:
-    """Every file of a folder and of its parts (1_Pooling/ and the like), by its path below the folder, sorted."""
-    parts = [path for path in folder.iterdir() if path.is_dir() and _PART_FOLDER.fullmatch(path.name)]
-    below = [file for place in (folder, *parts) for file in place.iterdir() if not file.is_dir()]
+    """Every file of a folder and of its parts (1_Pooling/ and the like), by its path below the folder, sorted.
+
+    Raises: ModelError: it cannot be listed.
+    """
+    try:
+        parts = [path for path in folder.iterdir() if path.is_dir() and _PART_FOLDER.fullmatch(path.name)]
+        below = [file for place in (folder, *parts) for file in place.iterdir() if not file.is_dir()]
+    except OSError as error:
+        raise ModelError(f"{error.filename} cannot be read: {error.strerror}") from error
     return sorted(file.relative_to(folder).as_posix() for file in below)
 
 

@@ -28,6 +28,10 @@ def find_checkpoint(source: str) -> Path:
     folder = Path(source).expanduser()
     if folder.is_dir():
         return folder
+    if folder.is_symlink():
+        raise ModelError(f"{source} is a link to a folder that is not there: {folder.readlink()}")
+    if folder.exists():
+        raise ModelError(f"{source} is a file; a model is a folder of config.json, tokenizer.json and *.safetensors")
     if not is_repository(source):
         raise ModelError(f"no such model folder: {source}")
     return _from_hub(source)

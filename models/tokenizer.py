@@ -10,6 +10,7 @@ import tokenizers
 
 from models.interface import Ids, ModelError
 from models.plain import is_text, unknown_token, without_control_tokens
+from models.reading import read_text
 
 Side = Literal["left", "right"]
 
@@ -122,10 +123,11 @@ def cut(ids: Ids, max_tokens: int, side: Side = "right") -> Ids:
 
 
 def _read(file: Path) -> str:
-    try:
-        return file.read_text("utf-8")
-    except OSError as error:
-        raise ModelError(f"{file.parent} has no tokenizer that can be read; missing: {file.name}") from error
+    text = read_text(file)
+    if text is None:
+        advice = "make it: AutoTokenizer.from_pretrained(...).save_pretrained(...)"
+        raise ModelError(f"{file.parent} has no tokenizer that can be read; missing: {file.name} ({advice})")
+    return text
 
 
 def _from_json(text: str, file: Path) -> tokenizers.Tokenizer:

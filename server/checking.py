@@ -1,21 +1,41 @@
-"""`hearth check`: what models/ found of a model, as a table."""
+"""`hearth check`: what models/ found of a model, as a table or as one JSON object."""
+
+from dataclasses import asdict
 
 from rich.console import Console
 from rich.table import Table
 
 from models import Dtype, LoadOptions, Report, check_model, find_checkpoint
+from server.version import VERSION
+from server.wire import dump
 
 
-def check(source: str, dtype: Dtype, console: Console) -> bool:
-    """Check one model and print what was found; True when it is run right.
+def check(source: str, dtype: Dtype, console: Console) -> Report:
+    """Check one model; what is being done is shown on `console`.
 
     Raises: ModelError.
     """
     with console.status("checking") as status:
-        report = check_model(find_checkpoint(source), LoadOptions(dtype=dtype), status.update)
+        return check_model(find_checkpoint(source), LoadOptions(dtype=dtype), status.update)
+
+
+def show(source: str, report: Report, console: Console) -> None:
+    """Print a report for people."""
     console.print(_table(source, report))
     console.print("[green]agrees with the reference[/]" if report.passed else "[bold red]DIFFERS from the reference[/]")
-    return report.passed
+
+
+def as_json(source: str, report: Report) -> str:
+    """A report for programs: the verdict, what the model is, how it is run, and each finding with its number."""
+    document = {
+        "model": source,
+        "hearth": VERSION,
+        "passed": report.passed,
+        "info": asdict(report.info),
+        "backend": asdict(report.backend),
+        "findings": {finding.name: asdict(finding) for finding in report.findings},
+    }
+    return dump(document).decode()
 
 
 def _table(source: str, report: Report) -> Table:

@@ -49,15 +49,20 @@ def serve(
 def check(
     model: Annotated[str, typer.Argument(help="A model folder or a hub id.")],
     dtype: Annotated[Dtype, typer.Option(help="As what its weights are computed.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Load a model, run every self-check and compare it with the reference implementation on this machine."""
-    from server.checking import check as run
+    from server import checking
 
     try:
-        agreed = run(model, dtype, Console())
-    except (ConfigError, ModelError) as error:
+        report = checking.check(model, dtype, Console(stderr=True))
+    except ModelError as error:
         raise _stop(error) from None
-    raise typer.Exit(0 if agreed else 1)
+    if as_json:
+        typer.echo(checking.as_json(model, report))
+    else:
+        checking.show(model, report, Console())
+    raise typer.Exit(0 if report.passed else 1)
 
 
 @app.command()

@@ -61,7 +61,7 @@ def read_config(config: Mapping[str, Any]) -> Qwen3Config:
         num_key_value_heads=_size(config, "num_key_value_heads"),
         # Qwen3 has heads x head_dim != hidden_size, and transformers takes 128 when the key is missing.
         head_dim=_size(config, "head_dim"),
-        rms_norm_eps=float(config.get("rms_norm_eps", 1e-6)),
+        rms_norm_eps=_epsilon(config.get("rms_norm_eps", 1e-6)),
         rope_theta=theta,
     )
 
@@ -92,16 +92,22 @@ def _all_full(layer_types: object) -> bool:
 
 def _size(config: Mapping[str, Any], key: str) -> int:
     value = config.get(key)
-    if not isinstance(value, int) or value < 1:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ModelError(f"config.json must give a positive whole number for {key}, it gives: {value!r}")
+    return value
+
+
+def _epsilon(value: object) -> float:
+    if not isinstance(value, float) or not 0 < value < 1:
+        raise ModelError(f"config.json must give a small positive number for rms_norm_eps, it gives: {value!r}")
     return value
 
 
 def _rope_theta(config: Mapping[str, Any]) -> float:
     # transformers 5 writes rope_parameters, earlier ones rope_theta beside rope_scaling.
     rope = config.get("rope_parameters") or {"rope_theta": config.get("rope_theta")}
-    unknown = set(rope) - {"rope_theta", "rope_type"}
-    theta = rope.get("rope_theta", config.get("rope_theta"))
-    if unknown or rope.get("rope_type", "default") != "default" or not isinstance(theta, (int, float)):
-        raise ModelError(f"the packed Qwen3 network does not know these rotary positions of config.json: {rope!r}")
-    return float(theta)
+    if isinstance(rope, dict) and set(rope) <= {"rope_theta", "rope_type"}:
+        theta = rope.get("rope_theta", config.get("rope_theta"))
+        if rope.get("rope_type", "default") == "default" and isinstance(theta, int | float) and theta > 1:
+            return float(theta)
+    raise ModelError(f"the packed Qwen3 network does not know these rotary positions of config.json: {rope!r}")

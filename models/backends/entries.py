@@ -32,6 +32,23 @@ HARMLESS_VALUES: dict[str, tuple[object, ...]] = {
 TWINS = {"experts_per_token": "num_experts_per_tok", "layer_norm_eps": "norm_eps"}
 
 
+def check_architecture(checkpoint: Checkpoint) -> None:
+    """Refuse a network that the library does not have.
+
+    Raises: ModelError: names it.
+    """
+    import transformers
+
+    if checkpoint.model_type in transformers.CONFIG_MAPPING:
+        return
+    if checkpoint.config.get("auto_map"):
+        raise ModelError(f"{checkpoint.path} needs code of its own (auto_map), and no remote code is run")
+    known = f"transformers {transformers.__version__} knows no such network"
+    raise ModelError(
+        f"{checkpoint.path} cannot be run, {known}: {checkpoint.model_type or 'config.json has no model_type'}"
+    )
+
+
 def check_entries(checkpoint: Checkpoint, config_class: Any) -> None:
     """Refuse entries of config.json that the library would carry along without a look.
 

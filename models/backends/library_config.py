@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from models.backends.entries import check_entries
+from models.backends.entries import check_architecture, check_entries
 from models.checkpoint import Checkpoint
 from models.interface import ModelError
 
@@ -70,6 +70,7 @@ def read_config(checkpoint: Checkpoint) -> Any:
         own = {key: value for key, value in entries.items() if key != "auto_map"} | {"model_type": name}
         config = transformers.CONFIG_MAPPING[name].from_dict(own)
     else:
+        check_architecture(checkpoint)
         config = transformers.AutoConfig.from_pretrained(
             checkpoint.path, trust_remote_code=False, local_files_only=True
         )

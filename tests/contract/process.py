@@ -44,7 +44,7 @@ class Hearth:
         self._process = subprocess.Popen(
             [HEARTH, "serve", "--port", "0", *arguments],
             cwd=folder,
-            env=_clean(os.environ) | ALONE | dict(environment or {}),
+            env=clean_environment() | ALONE | dict(environment or {}),
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -130,5 +130,6 @@ class Hearth:
             self._changed.notify_all()
 
 
-def _clean(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if not name.startswith("HEARTH_")}
+def clean_environment() -> dict[str, str]:
+    """This process's own, without the settings of a server that somebody runs here."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("HEARTH_")}

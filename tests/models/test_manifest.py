@@ -101,7 +101,7 @@ def test_somebody_elses_manifest_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", r"manifest\.json cannot be read; pull or copy the folder again"),
+        ("{", r"manifest\.json is not valid JSON"),
         ('{"schema": "hearth-manifest/2"}', "was written by another version of Hearth"),
         ('{"schema": "hearth-manifest/1"}', "is damaged; pull or copy the folder again: KeyError"),
         ('{"schema": "hearth-manifest/1", "source": "a", "revision": null, "files": []}', "is damaged"),

@@ -166,6 +166,28 @@ def test_what_is_not_there_is_one_sentence(
         pull(source, tmp_path / "m", revision)
 
 
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["config.json", "pytorch_model.bin"], r"Some/Other holds no model .* pickles, .* \(pytorch_model\.bin\)"),
+        (["config.json", "m-Q4_K_M.gguf"], r"its weights are GGUF"),
+        (["adapter_config.json", "adapter_model.safetensors"], "it is a PEFT adapter"),
+        (["README.md"], r"missing: model\.safetensors"),
+    ],
+)
+def test_a_repository_that_holds_no_model_is_refused_before_anything_is_brought(
+    hub: Hub, tmp_path: Path, names: list[str], message: str
+) -> None:
+    (tmp_path / "other").mkdir()
+    for name in names:
+        (tmp_path / "other" / name).write_text("{}", "utf-8")
+    hub.repositories["Some/Other"] = tmp_path / "other"
+
+    with pytest.raises(ModelError, match=message):
+        pull("Some/Other", tmp_path / "m")
+    assert files_in(tmp_path / "m") == set()
+
+
 def test_a_gated_model_says_what_to_do(hub: Hub, tmp_path: Path) -> None:
     hub.gated.add(NAME)
 
