@@ -30,7 +30,7 @@ def prove_v2() -> None:
     client.shortens(lambda texts: embed(texts, output_dimension=64))
     client.cannot("it sends texts only", "token_ids")
     client.ranks(lambda query, documents: rank(hearth, query, documents), shown=pairs(page["ranked"]))
-    client.cannot("version 2 has no such option; documents come back, and are left out by the class", "rerank_texts")
+    client.cannot("it never asks to leave documents out", "rerank_texts")
     prove_failures(client, hearth, busy, slow)
 
 
@@ -58,7 +58,7 @@ def prove_v1() -> None:
     with client.cell("base64"):
         found = hearth.embed(texts=[FOX], embedding_types=["base64"], **WHAT).embeddings.base64
         same(map(unpacked, found), plain.vectors([FOX]))
-    client.cannot("version 1 has no such option", "dimensions")
+    client.cannot("the client has no such option", "dimensions")
     client.cannot("it sends texts only", "token_ids")
     client.ranks(rank_documents, shown=pairs(page["ranked"]))
     client.ranks_texts(rank_texts)

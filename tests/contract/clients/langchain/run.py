@@ -29,8 +29,8 @@ def prove_openai() -> None:
     client.embeds(page["embeddings"].embed_documents, shown=page["vectors"], one=page["embeddings"].embed_query)
     client.packs(lambda texts: openai_embeddings(plain.BUSY_URL).embed_documents(texts))
     client.shortens(lambda texts: openai_embeddings(dimensions=64).embed_documents(texts))
-    client.cannot("with `check_embedding_ctx_length=False` it sends texts", "token_ids")
-    client.cannot("the package has no rerank", *RANKING)
+    client.cannot("it sends texts only", "token_ids")
+    client.cannot("it embeds only", *RANKING)
     unknown = openai_embeddings(model="nope")
     client.fails(lambda: unknown.embed_query(FOX), openai.NotFoundError, "`nope` does not exist")
     client.retries(lambda texts: openai_embeddings(plain.BUSY_URL).embed_documents(texts))
@@ -53,7 +53,7 @@ def prove_openai_by_default() -> None:
             assert "set check_embedding_ctx_length=False" in str(error), error
     why = "by default it sends token ids of OpenAI's vocabulary, whatever the model"
     client.cannot(why, "embed", "batch", "base64", "dimensions", "errors", "retry", "timeout")
-    client.cannot("the package has no rerank", *RANKING)
+    client.cannot("it embeds only", *RANKING)
 
 
 def prove_openai_read() -> None:
@@ -67,7 +67,7 @@ def prove_openai_read() -> None:
     else:
         client.cannot("not run: no tiktoken, or no file of cl100k_base", "embed", "batch", "token_ids")
     client.cannot("as without its default settings", "base64", "dimensions", "errors", "retry", "timeout")
-    client.cannot("the package has no rerank", *RANKING)
+    client.cannot("it embeds only", *RANKING)
 
 
 def prove_fireworks() -> None:
@@ -85,7 +85,7 @@ def prove_fireworks() -> None:
 
     client = Client(f"langchain-fireworks {version('langchain-fireworks')}", path="/inference/v1/embeddings")
     client.embeds(embeddings.embed_documents, shown=page["vectors"], one=embeddings.embed_query)
-    client.cannot("the package has no such option", "dimensions")
+    client.cannot("the client has no such option", "dimensions")
     client.cannot("it sends texts only", "token_ids")
     prove_ranking(client, page)
     unknown = embeddings.model_copy(update={"model": "nope"})
@@ -103,7 +103,7 @@ def prove_cohere() -> None:
     unknown = CohereEmbeddings(base_url=plain.URL, **known | {"model": "nope"})
     client = Client(f"langchain-cohere {version('langchain-cohere')}")
     client.embeds(page["embeddings"].embed_documents, shown=page["vectors"])
-    client.cannot("the package has no such option", "base64", "dimensions")
+    client.cannot("the client has no such option", "base64", "dimensions")
     client.cannot("it sends texts only", "token_ids")
     prove_ranking(client, page)
     client.fails(lambda: unknown.embed_query(FOX), cohere.NotFoundError, "`nope` does not exist")
@@ -114,7 +114,7 @@ def prove_cohere() -> None:
 def prove_jina() -> None:
     page = clients_page.run("LangChain: Jina rerank")
     client = Client(f"langchain-community {version('langchain-community')}, Jina rerank")
-    client.cannot("a reranker", *EMBEDDING)
+    client.cannot("it reranks only", *EMBEDDING)
     prove_ranking(client, page)
     call = {"query": plain.QUERY, "documents": plain.DOCUMENTS, "model": "nope"}
     client.fails(lambda: page["reranker"].rerank(**call), RuntimeError, "`nope` does not exist")

@@ -110,14 +110,14 @@ def prove_options(client: Client, provider: Provider) -> None:
 
 def prove_ids(client: Client, provider: Provider) -> None:
     if provider.name in TEXTS_ONLY:
-        client.cannot("LiteLLM sends texts only to this provider", "token_ids")
+        client.cannot("it sends texts only", "token_ids")
     else:
         client.takes_ids(provider.embed)
 
 
 def prove_ranking(client: Client, provider: Provider) -> None:
     if not provider.ranks:
-        return client.cannot("LiteLLM does not rerank with this provider", "rerank", "rerank_texts")
+        return client.cannot("it embeds only", "rerank", "rerank_texts")
     if provider.name == "infinity":
         client.cannot("this provider takes `results[].document` as a string only, all others as an object", "rerank")
     else:
