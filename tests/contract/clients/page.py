@@ -1,6 +1,8 @@
 """Reports as docs/compatibility.md: client by cell, and below it why a cell is not green."""
 
 import platform
+import shutil
+import subprocess
 from collections.abc import Iterator, Sequence
 
 from server.version import VERSION
@@ -51,17 +53,32 @@ def _lines(reports: Sequence[Report]) -> Iterator[str]:
             yield _row(client, *(_mark(report.find(client, cell), notes) for cell in CELLS))
     yield "\n## Notes\n"
     yield from (f"{number}. {note}" for note, number in notes.items())
-    yield f"\nRun with Python {platform.python_version()}."
+    yield f"\nRun with Python {platform.python_version()}{_node()}."
 
 
 def _number_notes(reports: Sequence[Report]) -> dict[str, int]:
     cells = (report.find(client, cell) for report in reports for client in report.clients for cell in CELLS)
-    notes = dict.fromkeys(cell.note for cell in cells if cell.note)
+    notes = dict.fromkeys(_sentence(cell.note) for cell in cells if cell.note)
     return {note: number for number, note in enumerate(notes, 1)}
 
 
 def _mark(cell: Cell, notes: dict[str, int]) -> str:
-    return f"{MARKS[cell.ok]} {notes[cell.note]}" if cell.note else MARKS[cell.ok]
+    return f"{MARKS[cell.ok]} <sup>{notes[_sentence(cell.note)]}</sup>" if cell.note else MARKS[cell.ok]
+
+
+def _sentence(note: str) -> str:
+    # A client's own words may be several lines, which would end the list.
+    text = " ".join(note.split())
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
+def _node() -> str:
+    command = shutil.which("node")
+    if command is None:
+        return ""
+    return (
+        f" and Node {subprocess.run([command, '--version'], capture_output=True, text=True, check=True).stdout.strip()}"
+    )
 
 
 def _row(*columns: str) -> str:

@@ -53,5 +53,5 @@ def test_the_page_numbers_each_reason_once() -> None:
 
     page = "\n".join(_lines([_whole(rerank=why, rerank_texts=why)]))
 
-    assert "| c 1.0 | ✔ | ✔ | ✔ | ✔ | ✔ | – 1 | – 1 | ✔ | ✔ | ✔ |" in page
-    assert page.count("it has no rerank") == 1
+    assert "| c 1.0 | ✔ | ✔ | ✔ | ✔ | ✔ | – <sup>1</sup> | – <sup>1</sup> | ✔ | ✔ | ✔ |" in page
+    assert page.count("It has no rerank.") == 1

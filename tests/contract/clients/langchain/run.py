@@ -47,7 +47,10 @@ def prove_openai_by_default() -> None:
     """Indexing texts gives the error that names the fix; never another text's vectors."""
     client = Client(f"langchain-openai {version('langchain-openai')}, default settings")
     embeddings = openai_embeddings(check_embedding_ctx_length=True)
-    with client.cell("token_ids", "refused, in words that name the fix; see clients.md"):
+    with client.cell(
+        "token_ids",
+        "refused, in words that name the fix; a short query alone may pass for native ids, as clients.md tells",
+    ):
         for texts in (INDEXED, BATCH):
             error = raised(lambda texts=texts: embeddings.embed_documents(texts), openai.BadRequestError)
             assert "set check_embedding_ctx_length=False" in str(error), error
