@@ -5,12 +5,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
+from models import demo_models
 from tests.contract.asking import openai_error
 from tests.contract.process import Hearth
 from tests.docs.pages import KEY, configuration, run_python, run_shell, sections
@@ -84,6 +86,19 @@ def test_a_name_that_is_hard_coded_reaches_the_model(name: str, serve: Callable[
     answer = serve(COMMON).client.post("/v1/embeddings", json={"model": name, "input": "a"})
 
     assert answer.json()["model"] == name
+
+
+@pytest.mark.parametrize(("backend", "status"), [("auto", 0), ("fake", 1)])
+def test_a_server_of_the_same_model_is_told_from_another(backend: str, status: int, tmp_path: Path) -> None:
+    (command,) = SECTIONS[COMMON].code("sh")
+    embedder = demo_models()[0]
+    there = {"path": embedder, "id": "qwen3-embedding", "backend": backend}
+
+    with Hearth(tmp_path, {"models": [there], "auth": {"keys": [KEY]}}) as hearth:
+        here = command.replace("Qwen/Qwen3-Embedding-0.6B", embedder).replace("https://api.example.com", hearth.url)
+        said = run_shell(here, hearth.url, status)
+
+    assert "worst cosine" in said
 
 
 def test_openai_s_program_gets_unit_vectors_and_another_one_for_a_query(serve: Callable[..., Hearth]) -> None:

@@ -18,7 +18,7 @@ const SECTIONS = {
 const RAW = "/inference/v1/embeddings";
 const COHERE = { cohere: { inputType: "search_document" } };
 const DOCUMENT = { prompt_name: "document" };
-const NO_RERANK = "The provider has no reranking model; Cohere's has.";
+const EMBEDS_ONLY = "it embeds only";
 
 /** One major version of the SDK with one provider of the page. */
 class Client {
@@ -68,8 +68,8 @@ function cellsOf(client, plain, providerOptions) {
       sameVectors(embeddings, await plain(values));
       assert.ok(usage.tokens > 300, `usage ${usage.tokens}`);
     },
-    base64: "The SDK asks for floats.",
-    token_ids: "The SDK sends texts alone.",
+    base64: "it asks for numbers itself",
+    token_ids: "it sends texts only",
     async errors() {
       const error = await errorOf(() => client.embed("a", { providerOptions }, { model: "no-such-model" }));
       assert.ok(client.sdk.APICallError.isInstance(error), error.name);
@@ -84,7 +84,7 @@ function cellsOf(client, plain, providerOptions) {
       const options = { abortSignal: AbortSignal.timeout(1000) };
       const error = await timedOut(() => client.embed("a", options, { of: client.slow }));
       assert.equal(error.name, "TimeoutError");
-      return "By `abortSignal: AbortSignal.timeout(ms)`.";
+      return "by `abortSignal: AbortSignal.timeout(ms)`";
     },
   };
 }
@@ -94,8 +94,8 @@ for (const major of [6, 7]) {
   await prove(openai.name, {
     ...cellsOf(openai, (texts) => vectors(texts)),
     dimensions: () => openai.shortened({ hearth: { dimensions: 64 } }, vectors([TEXTS[0]], { dimensions: 64 })),
-    rerank: NO_RERANK,
-    rerank_texts: NO_RERANK,
+    rerank: EMBEDS_ONLY,
+    rerank_texts: EMBEDS_ONLY,
   });
 
   const fireworks = await new Client(major, "fireworks").open();
@@ -103,8 +103,8 @@ for (const major of [6, 7]) {
     ...cellsOf(fireworks, (texts) => vectors(texts, {}, RAW)),
     dimensions: () =>
       fireworks.shortened({ fireworks: { dimensions: 64 } }, vectors([TEXTS[0]], { dimensions: 64 }, RAW)),
-    rerank: NO_RERANK,
-    rerank_texts: NO_RERANK,
+    rerank: EMBEDS_ONLY,
+    rerank_texts: EMBEDS_ONLY,
   });
 
   const cohere = await new Client(major, "cohere").open();
@@ -127,6 +127,6 @@ for (const major of [6, 7]) {
       sameRanking(got.map(({ originalIndex: index, score }) => ({ index, score })), await ranking());
       assert.deepEqual(got.map((row) => row.document), got.map((row) => DOCUMENTS[row.originalIndex]));
     },
-    rerank_texts: "The SDK puts each document beside its score, whether the server sent it or not.",
+    rerank_texts: "it never asks to leave documents out",
   });
 }

@@ -55,7 +55,7 @@ function cellsOf(api) {
       const answer = await api.embed({ texts: TEXTS, embeddingTypes: ["base64"] });
       sameVectors(answer.embeddings.base64.map(floatsOf), await vectors(TEXTS, DOCUMENT));
     },
-    token_ids: "The API takes texts alone.",
+    token_ids: "it sends texts only",
     async errors() {
       const unknown = await errorOf(() => api.rerank({ model: "no-such-model" }));
       assert.ok(unknown instanceof Cohere.NotFoundError, unknown.constructor.name);
@@ -73,7 +73,7 @@ function cellsOf(api) {
       const error = await timedOut(() => api.embed({ texts: ["a"] }, api.slow, options));
       assert.ok(error instanceof CohereError && !error.statusCode, error.constructor.name);
       assert.match(error.message, /timeout/);
-      return "A CohereError that says `timeout`: node's fetch keeps the SDK from raising its CohereTimeoutError.";
+      return "a CohereError that says `timeout`: node's fetch keeps it from raising its CohereTimeoutError";
     },
   };
 }
@@ -93,19 +93,20 @@ await prove(`cohere-node ${versionOf("cohere-ai")}, v2`, {
     const answer = await two.embed({ texts: TEXTS, outputDimension: 64 });
     sameVectors(two.read(answer), await vectors(TEXTS, { ...DOCUMENT, dimensions: 64 }));
   },
-  rerank: "The API returns no documents.",
-  async rerank_texts() {
+  async rerank() {
     await samePage(two);
     const { results } = await two.rerank({ topN: 2 });
     sameRanking(scored(results), (await ranking()).slice(0, 2));
   },
+  rerank_texts: "it never asks to leave documents out",
 });
 
 const one = await new Api("Cohere (Node), its first API", { types: {}, read: ({ embeddings }) => embeddings }).open();
 await prove(`cohere-node ${versionOf("cohere-ai")}, v1`, {
   ...cellsOf(one),
-  dimensions: "The API has no such field.",
+  dimensions: "the client has no such option",
   async rerank() {
+    await samePage(one);
     const documents = DOCUMENTS.map((text, i) => ({ text, title: `number ${i}` }));
     const { results } = await one.rerank({ documents, returnDocuments: true });
     sameRanking(scored(results), await ranking());
@@ -115,7 +116,6 @@ await prove(`cohere-node ${versionOf("cohere-ai")}, v1`, {
     );
   },
   async rerank_texts() {
-    await samePage(one);
     const { results } = await one.rerank({ returnDocuments: false });
     sameRanking(scored(results), await ranking());
     assert.ok(results.every((row) => !row.document));
