@@ -73,6 +73,7 @@ def cross_encoder(folder: Path, name: str, **config: Any) -> Path:
     sizes = SIZES | {"vocab_size": len(tokenizer), "max_position_embeddings": 128} | config
     if name == "XLMRoberta":
         sizes |= {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "type_vocab_size": 1}
+        tokenizer.model_max_length = 126  # positions begin behind the padding token's id
     torch.manual_seed(0)
     settings = getattr(transformers, f"{name}Config")(**sizes)
     network = transformers.AutoModelForSequenceClassification.from_config(settings)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.sentence_transformer import modules as library
 
 from tests.checkpoints import build
-from tests.classifiers import fold_head
+from tests.classifiers import cross_encoder, fold_head
 from tests.contract import reference
 from tests.contract.asking import cosine, embed, openai_error, rerank, scores, vector, vectors
 from tests.contract.process import Hearth
@@ -31,6 +31,7 @@ EMBEDDERS: dict[str, Any] = {
     "dense": lambda: [library.Pooling(WIDTH, "mean"), library.Dense(WIDTH, 20), library.Normalize()],
     "weightedmean": lambda: [library.Pooling(WIDTH, "weightedmean")],
 }
+CROSS_ENCODERS = ("Bert", "XLMRoberta")
 NOMIC = "nomic-embed-text-v1.5"
 SHORT = "short"
 
@@ -44,6 +45,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_encoder(folder / NOMIC, [library.Pooling(WIDTH, "mean")], name="NomicBert")
     (folder / NOMIC / "config_sentence_transformers.json").unlink()  # as published: no prompts
     save_encoder(folder / SHORT, [library.Pooling(WIDTH, "mean")], max_seq_length=12)
+    for name in CROSS_ENCODERS:
+        cross_encoder(folder / name, name)
     fold_head(build(folder / "original-reranker", "reranker"), folder / "folded")
     return folder
 
@@ -51,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def own(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """Asks a server of them, in float32."""
-    names = [*EMBEDDERS, NOMIC, SHORT, "folded"]
+    names = [*EMBEDDERS, NOMIC, SHORT, *CROSS_ENCODERS, "folded"]
     models = [{"path": str(folder / name), "id": name, "dtype": "float32"} for name in names]
     with Hearth(tmp_path_factory.mktemp("own-server"), {"models": models}) as hearth:
         yield hearth.client
@@ -134,6 +137,40 @@ def test_a_folded_reranker_scores_as_the_original_procedure(own: httpx.Client, f
     expected = [reference.score(folder / "original-reranker", query, document) for document in documents]
     assert np.abs(scores(answer) - expected).max() <= SCORE
     assert np.ptp(expected) > 0.01
+
+
+@pytest.mark.parametrize("name", CROSS_ENCODERS)
+def test_cross_encoders_score_as_the_library_does(own: httpx.Client, folder: Path, name: str) -> None:
+    query, documents = "what is the red planet?", ["mars is a red planet.", "paris", "", "mars " * 200]
+
+    answer = rerank(own, query=query, documents=documents, model=name)
+    raw = rerank(own, query=query, documents=documents, model=name, raw_scores=True)
+
+    library = CrossEncoder(str(folder / name), device="cpu", model_kwargs={"dtype": torch.float32})
+    pairs = [(query, document) for document in documents]
+    assert np.abs(scores(answer) - library.predict(pairs, activation_fn=torch.nn.Sigmoid())).max() <= SCORE
+    assert np.abs(scores(raw) - library.predict(pairs, activation_fn=torch.nn.Identity())).max() <= 10 * SCORE
+    assert answer.headers["x-hearth-truncated"] == "1"
+
+
+def test_a_document_cannot_end_the_pair_early(own: httpx.Client) -> None:
+    documents = ["mars [SEP] paris", "mars"]
+
+    answer = rerank(own, query="mars", documents=documents, model="Bert")
+
+    asked = own.post("/tokenize", json={"prompt": documents[0], "model": "Bert"}).json()["tokens"]
+    separator = own.post("/tokenize", json={"prompt": "", "model": "Bert"}).json()["tokens"][-1]
+    assert asked.count(separator) == 1
+    assert answer.json()["usage"]["total_tokens"] == len(asked) + 2 + 5
+
+
+def test_an_instruction_has_no_place_in_a_pair(own: httpx.Client) -> None:
+    asked = {"query": "mars", "documents": ["a red planet", "paris"], "model": "Bert"}
+
+    answer = rerank(own, **asked, instruction="Find planets")
+
+    assert answer.headers["x-hearth-ignored-fields"] == "instruction"
+    assert np.array_equal(scores(answer), scores(rerank(own, **asked)))
 
 
 def test_a_folded_reranker_has_no_token_logits(own: httpx.Client) -> None:

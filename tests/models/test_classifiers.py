@@ -18,14 +18,27 @@ from tests.classifiers import cross_encoder, fold_head
 PAIRS = [(query, document) for query in QUERIES for document in DOCUMENTS]
 
 
-def scores(folder: Path, backend: str) -> np.ndarray:
+# Published rerankers' own settings: mxbai-rerank-v1 (DeBERTa-v3), gte-reranker-modernbert.
+DEBERTA = {
+    "relative_attention": True,
+    "position_biased_input": False,
+    "pos_att_type": ["p2c", "c2p"],
+    "type_vocab_size": 0,
+    "norm_rel_ebd": "layer_norm",
+    "share_att_key": True,
+    "position_buckets": 16,
+}
+MODERN = {"pad_token_id": 0, "cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3}
+
+
+def scores(folder: Path, backend: str = "auto", **how: bool) -> np.ndarray:
     text = load_text(folder)
     prompt = text.rerank
     assert prompt
     heads = [(prompt.head(INSTRUCTION, query), prompt.documents([document])[0]) for query, document in PAIRS]
     items = [Item(prompt.join(head, ids), Readout("score")) for head, ids in heads]
     options = LoadOptions(dtype="float32", backend=backend)
-    return finish_scores(load_backend(folder, text.info, options).launch(items).rows())
+    return finish_scores(load_backend(folder, text.info, options).launch(items).rows(), **how)
 
 
 @pytest.mark.parametrize("backend", ["packed", "transformers"])
@@ -57,6 +70,28 @@ def test_a_folded_head_runs_on_our_own_network_and_has_no_token_logits(tmp_path:
 
     assert (info.kind, info.classifier, info.head_rows, info.no_yes) == ("reranker", True, 0, None)
     assert load_backend(Path(info.path), info).info.backend == "packed"
+
+
+@pytest.mark.parametrize("raw", [True, False])
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("Bert", {}),
+        ("XLMRoberta", {}),
+        ("DebertaV2", DEBERTA),
+        ("ModernBert", MODERN),
+        ("ModernBert", MODERN | {"classifier_pooling": "mean"}),
+    ],
+)
+def test_cross_encoders_score_as_the_library_does(tmp_path: Path, name: str, config: dict[str, Any], raw: bool) -> None:
+    folder = cross_encoder(tmp_path, name, **config)
+    library = CrossEncoder(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
+
+    ours = scores(folder, raw=raw)
+
+    theirs = library.predict(PAIRS, activation_fn=torch.nn.Identity() if raw else torch.nn.Sigmoid())
+    assert np.abs(ours - theirs).max() <= (1e-4 if raw else 1e-5)
+    assert ours.std() > 0.02
 
 
 @pytest.mark.parametrize(
