@@ -108,6 +108,7 @@ KIMI_WORDS = Vocabulary(
     ),
 )
 XLM_ROBERTA_WORDS = replace(MULTILINGUAL_WORDS, tokenizer_class="XLMRobertaTokenizer")
+BGE_M3_WORDS = replace(XLM_ROBERTA_WORDS, settings=(("model_max_length", 8192),))
 MPNET_WORDS = Vocabulary(
     model="wordpiece",
     tokenizer_class="MPNetTokenizer",
