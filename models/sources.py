@@ -10,6 +10,7 @@ from models.selection import ALLOWED, IGNORED
 
 DEMO = Path(__file__).parent / "demo"
 DEMO_NAMES = ("demo-embedding", "demo-reranker")
+TOKENIZERS = ("tokenizer.json", "tiktoken.model")
 
 _CACHE_FOLDER = re.compile(r"models--([^/]+)/snapshots/([^/]+)/?$")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
@@ -87,7 +88,7 @@ def _from_hub(repository: str) -> Path:
 def _is_whole(folder: Path) -> bool:
     # A download that was interrupted leaves a snapshot that lacks files: it must go on, not fail for ever.
     try:
-        return bool(Checkpoint(folder).weight_files) and (folder / "tokenizer.json").is_file()
+        return bool(Checkpoint(folder).weight_files) and any((folder / name).is_file() for name in TOKENIZERS)
     except ModelError:
         return False
 

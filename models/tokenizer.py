@@ -11,6 +11,8 @@ import tokenizers
 from models.interface import Ids, ModelError
 from models.plain import is_text, unknown_token, without_control_tokens
 from models.reading import read_text
+from models.tiktoken_file import NAME as TIKTOKEN
+from models.tiktoken_file import read_tiktoken
 
 Side = Literal["left", "right"]
 
@@ -20,7 +22,10 @@ EDGE_FROM_IDS = 64
 
 
 class Tokenizer:
-    """One tokenizer.json, twice: as it is, and with no added tokens for text that users sent. Any thread."""
+    """One tokenizer.json, twice: as it is, and with no added tokens for text that users sent. Any thread.
+
+    A folder without one may have a tiktoken.model in its place.
+    """
 
     def __init__(self, file: Path) -> None:
         text = _read(file)
@@ -124,10 +129,12 @@ def cut(ids: Ids, max_tokens: int, side: Side = "right") -> Ids:
 
 def _read(file: Path) -> str:
     text = read_text(file)
-    if text is None:
-        advice = "make it: AutoTokenizer.from_pretrained(...).save_pretrained(...)"
-        raise ModelError(f"{file.parent} has no tokenizer that can be read; missing: {file.name} ({advice})")
-    return text
+    if text is not None:
+        return text
+    if (file.parent / TIKTOKEN).is_file():
+        return read_tiktoken(file.parent)
+    advice = "make it: AutoTokenizer.from_pretrained(...).save_pretrained(...)"
+    raise ModelError(f"{file.parent} has no tokenizer that can be read; missing: {file.name} ({advice})")
 
 
 def _from_json(text: str, file: Path) -> tokenizers.Tokenizer:

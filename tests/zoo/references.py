@@ -12,6 +12,7 @@ import transformers
 from numpy.typing import NDArray
 
 from tests.zoo.recipe import Recipe
+from tests.zoo.tiktoken_files import convert
 
 Matrix = NDArray[np.float64]
 
@@ -36,6 +37,8 @@ def readable(recipe: Recipe, folder: Path) -> Path:
     native = {**recipe.small_native, **kept, "model_type": recipe.small_native["model_type"]}
     native.pop("quantization_config", None)
     (twin / "config.json").write_text(json.dumps(native), "utf-8")
+    if (twin / "tiktoken.model").is_file():
+        convert(twin)
     return twin
 
 

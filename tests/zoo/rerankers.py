@@ -8,7 +8,6 @@ from tests.zoo.vocabularies import (
     DEBERTA_WORDS,
     MODERNBERT_WORDS,
     QWEN3_WORDS,
-    XLM_ROBERTA_WORDS,
     Vocabulary,
 )
 
@@ -48,7 +47,7 @@ def _reranker(name: str, config: JsonObject, reduced: JsonObject, vocabulary: Vo
 
 
 RERANKERS = (
-    _reranker("BAAI/bge-reranker-v2-m3", XLM_ROBERTA_LARGE, ENCODER, XLM_ROBERTA_WORDS, 8192),
+    _reranker("BAAI/bge-reranker-v2-m3", XLM_ROBERTA_LARGE, ENCODER, BGE_M3_WORDS, 8192),
     _reranker("cross-encoder/ms-marco-MiniLM-L6-v2", MINILM, ENCODER, BERT_WORDS, 512),
     _reranker(
         "mixedbread-ai/mxbai-rerank-base-v1",

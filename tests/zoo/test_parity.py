@@ -13,19 +13,11 @@ from tests.zoo.verdict import faults
 
 EMBEDDER = next(recipe for recipe in ZOO if recipe.kind == "embedder")
 RERANKER = next(recipe for recipe in ZOO if recipe.kind == "reranker")
-# What colleagues' branches still bring.
-NOT_YET = {
-    *("nomic-ai/nomic-embed-text-v1.5", "nomic-ai/nomic-embed-text-v1", "zai-org/GLM-4.5", "openai/gpt-oss-20b"),
-    *("moonshotai/Kimi-K2-Instruct-0905", "deepseek-ai/DeepSeek-R1-0528", "Alibaba-NLP/gte-modernbert-base"),
-    *("google/embeddinggemma-300m", "intfloat/multilingual-e5-base", "BAAI/bge-reranker-v2-m3"),
-    *("cross-encoder/ms-marco-MiniLM-L6-v2", "mixedbread-ai/mxbai-rerank-base-v1"),
-    "Alibaba-NLP/gte-reranker-modernbert-base",
-}
 
 
-@pytest.mark.parametrize("recipe", [recipe for recipe in ZOO if recipe.name not in NOT_YET], ids=lambda it: it.name)
+@pytest.mark.parametrize("recipe", ZOO, ids=lambda it: it.name)
 def test_it_is_served_right_and_the_expected_way(recipe: Recipe, measured: Callable[[Recipe], Measured]) -> None:
-    assert [fault for fault in faults(measured(recipe)) if not fault.startswith("it runs transformers")] == []
+    assert faults(measured(recipe)) == []
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.vocabulary import byte_symbols
+from tests.zoo.tiktoken_files import write_tiktoken
 from tests.zoo.vocabularies import Vocabulary
 
 JsonObject = dict[str, Any]
@@ -22,6 +23,8 @@ SYMBOLS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,:;!?'
 
 def write_vocabulary(folder: Path, vocabulary: Vocabulary) -> dict[str, int]:
     """Write tokenizer.json and tokenizer_config.json; returns every token's id."""
+    if vocabulary.model == "tiktoken":
+        return write_tiktoken(folder, vocabulary, _byte_level()[0])
     ordinary, merges = _MODELS[vocabulary.model]()
     ids = {token: number for number, token in enumerate(dict.fromkeys((*vocabulary.first, *ordinary)))}
     last = {token: len(ids) + number for number, token in enumerate(vocabulary.last)}

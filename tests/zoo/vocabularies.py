@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from tests.vocabulary import ADDED, SPECIAL, SPLIT
 
-Model = Literal["wordpiece", "unigram", "byte-level", "metaspace"]
+Model = Literal["wordpiece", "unigram", "byte-level", "metaspace", "tiktoken"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,13 +96,19 @@ DEEPSEEK_WORDS = Vocabulary(
     first=("<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>"),
     settings=(("add_bos_token", True), ("add_eos_token", False), ("legacy", True), ("model_max_length", 16384)),
 )
+# The repository has a tiktoken.model and code of its own, no tokenizer.json.
 KIMI_WORDS = Vocabulary(
-    model="byte-level",
-    tokenizer_class="PreTrainedTokenizerFast",
+    model="tiktoken",
+    tokenizer_class="TikTokenTokenizer",
     roles=(("bos_token", "[BOS]"), ("eos_token", "[EOS]"), ("unk_token", "[UNK]"), ("pad_token", "[PAD]")),
     last=("[BOS]", "[EOS]", "<|im_end|>", "<|im_user|>", "<|im_assistant|>", "[UNK]", "[PAD]"),
+    settings=(
+        ("auto_map", {"AutoTokenizer": ["tokenization_kimi.TikTokenTokenizer", None]}),
+        ("clean_up_tokenization_spaces", False),
+    ),
 )
 XLM_ROBERTA_WORDS = replace(MULTILINGUAL_WORDS, tokenizer_class="XLMRobertaTokenizer")
+BGE_M3_WORDS = replace(XLM_ROBERTA_WORDS, settings=(("model_max_length", 8192),))
 MPNET_WORDS = Vocabulary(
     model="wordpiece",
     tokenizer_class="MPNetTokenizer",
