@@ -80,17 +80,16 @@ class Client:
         with self.cell("token_ids"):
             same(embed(IDS), self._right(IDS))
 
-    def ranks(self, rank: Rank, *, shown: Ranked | None) -> None:
+    def ranks(self, rank: Rank, *, shown: Ranked | None, cell: str = "rerank") -> None:
         """What the page's code got, if any, and all documents, best first; `rank` checks those that came back."""
-        with self.cell("rerank"):
+        with self.cell(cell):
             if shown is not None:
                 same_order(shown, plain.scores(SHOWN_QUERY, SHOWN_DOCUMENTS, top_n=1))
             same_order(rank(plain.QUERY, plain.DOCUMENTS), plain.scores())
 
-    def ranks_texts(self, rank: Rank) -> None:
+    def ranks_texts(self, rank: Rank, *, shown: Ranked | None = None) -> None:
         """The same, where `rank` asks for no documents and checks that none came."""
-        with self.cell("rerank_texts"):
-            same_order(rank(plain.QUERY, plain.DOCUMENTS), plain.scores())
+        self.ranks(rank, shown=shown, cell="rerank_texts")
 
     def fails(self, call: Callable[[], object], error: type[Exception], *words: str) -> None:
         """The call raises this error, and each of the words is in what it says."""
