@@ -34,7 +34,8 @@ class Stage:
     url: str
     """The demo pair, with a key."""
     reading_url: str
-    """The same where cl100k_base is at hand; empty if that vocabulary, or tiktoken, is nowhere on this machine."""
+    """The same where cl100k_base is at hand, and once more as `openai`, which reads all ids with it; empty if that
+    vocabulary, or tiktoken, is nowhere on this machine."""
     busy_url: str
     slow_url: str
 
@@ -80,8 +81,10 @@ def running_stage() -> Iterator[Stage]:
         hearth = stack.enter_context(Hearth(folder / "plain", config))
         reading_url = ""
         if (vocabulary := find_vocabulary()) and find_spec("tiktoken"):
+            openai = models[0] | {"id": "openai", "token_ids": "cl100k_base"}
             environment = {"TIKTOKEN_CACHE_DIR": str(vocabulary)}
-            reading_url = stack.enter_context(Hearth(folder / "reading", config, environment=environment)).url
+            reading = Hearth(folder / "reading", config | {"models": [*models, openai]}, environment=environment)
+            reading_url = stack.enter_context(reading).url
         busy, slow = stack.enter_context(busy_url(config)), stack.enter_context(slow_url(config))
         yield Stage(hearth.url, reading_url, busy, slow)
 

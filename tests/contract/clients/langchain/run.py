@@ -19,6 +19,8 @@ warnings.simplefilter("ignore")
 
 # No list of OpenAI's ids for these passes for the model's own.
 INDEXED = [" ".join([text] * 20) for text in plain.DOCUMENTS]
+# Its two ids are also two of the demo vocabulary's own.
+AMBIGUOUS = " no no"
 EMBEDDING = ("embed", "batch", "base64", "dimensions", "token_ids")
 RANKING = ("rerank", "rerank_texts")
 
@@ -59,14 +61,14 @@ def prove_openai_by_default() -> None:
     client.cannot("it embeds only", *RANKING)
 
 
-def prove_openai_read() -> None:
+def prove_openai_read(settings: str, model: str, batch: list[str]) -> None:
     """Where the vocabulary is at hand, the right vectors."""
-    client = Client(f"langchain-openai {version('langchain-openai')}, default settings, cl100k_base at hand")
+    client = Client(f"langchain-openai {version('langchain-openai')}, default settings, {settings}")
     if plain.READING_URL:
-        embeddings = openai_embeddings(plain.READING_URL, check_embedding_ctx_length=True)
-        client.embeds(embeddings.embed_documents, shown=None)
+        embeddings = openai_embeddings(plain.READING_URL, model=model, check_embedding_ctx_length=True)
+        client.embeds(embeddings.embed_documents, shown=None, one=embeddings.embed_query)
         with client.cell("token_ids"):
-            same(embeddings.embed_documents(INDEXED), plain.vectors(INDEXED))
+            same(embeddings.embed_documents(batch), plain.vectors(batch))
     else:
         client.cannot("not run: no tiktoken, or no file of cl100k_base", "embed", "batch", "token_ids")
     client.cannot("as without its default settings", "base64", "dimensions", "errors", "retry", "timeout")
@@ -143,7 +145,8 @@ def pairs(results):
 
 prove_openai()
 prove_openai_by_default()
-prove_openai_read()
+prove_openai_read("cl100k_base at hand", plain.EMBEDDER, INDEXED)
+prove_openai_read("and `token_ids: cl100k_base`", "openai", [*INDEXED, AMBIGUOUS])
 prove_fireworks()
 prove_cohere()
 prove_jina()
