@@ -35,8 +35,17 @@ def uniform(texts: int = 16, tokens: int = 128) -> Workload:
 
 def mixed(seed: int, texts: int = 64) -> Workload:
     """One request of log-normal lengths: median 60, up to 512."""
+    return _workload(f"mixed, seed {seed}", _letters(_mixed_lengths(seed, texts), seed))
+
+
+def spaced(seed: int, texts: int = 64) -> list[str]:
+    """Texts of the same lengths in vocabularies of words, [CLS] and [SEP] included: words of one letter."""
+    return [" ".join(text) for text in _letters([length - 1 for length in _mixed_lengths(seed, texts)], seed)]
+
+
+def _mixed_lengths(seed: int, texts: int) -> list[int]:
     lengths = np.random.default_rng(seed).lognormal(np.log(60), 0.8, texts)
-    return _workload(f"mixed, seed {seed}", _letters(np.clip(lengths, 4, 512).astype(int).tolist(), seed))
+    return [int(length) for length in np.clip(lengths, 4, 512)]
 
 
 def rerank(documents: int = 100, *, shared: bool = True) -> Workload:

@@ -3,7 +3,7 @@
 torch's own kernel multiplies at a third of the speed (benchmarks/attention.py), and hides what lies between.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,13 +44,18 @@ class BlockAttention:
 
     def __call__(self, query: Tensor, sources: Sequence[KeysValues]) -> Tensor:
         """Attend."""
-        out = torch.empty_like(query)
-        with float32_products(exact=query.dtype == torch.float32):
-            for block in self._blocks:
-                key = _by_head([sources[source][0][slice(*at)] for source, at in block.keys], torch.float32)
-                value = _by_head([sources[source][1][slice(*at)] for source, at in block.keys], query.dtype)
-                _attend(query[slice(*block.queries)], key, value, block.mask, out[slice(*block.queries)])
-        return out
+        return attend(query, sources, self._blocks, query.shape[-1] ** -0.5)
+
+
+def attend(query: Tensor, sources: Sequence[KeysValues], blocks: Iterable[Block], scale: float) -> Tensor:
+    """Attention [Q, N, D] of queries to what their blocks see of each source's keys and values, [.., K, D]."""
+    out = torch.empty(query.shape, dtype=query.dtype)
+    with float32_products(exact=query.dtype == torch.float32):
+        for block in blocks:
+            key = _by_head([sources[source][0][slice(*at)] for source, at in block.keys], torch.float32)
+            value = _by_head([sources[source][1][slice(*at)] for source, at in block.keys], query.dtype)
+            _attend(query[slice(*block.queries)], key, value, block.mask, scale, out[slice(*block.queries)])
+    return out
 
 
 def _by_head(parts: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
@@ -63,14 +68,14 @@ def _by_head(parts: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
     return found
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, out: Tensor) -> None:
-    """softmax(query key^T / sqrt(D) + mask) value, into `out` [n, N, D]; `key` float32 and `value` are [K, m, D]."""
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, out: Tensor) -> None:
+    """softmax(query key^T scale + mask) value, into `out` [n, N, D]; `key` float32 and `value` are [K, m, D]."""
     (n, heads, width), groups = query.shape, len(key)
     shape = (n, groups, heads // groups, width)
     # Rows are (query, head of the group), so that grouped heads share one product and no key is repeated.
     rows = torch.empty((groups, n, heads // groups, width), dtype=torch.float32)
     rows.copy_(query.view(shape).transpose(0, 1))
-    scores = torch.bmm(rows.view(groups, -1, width), key.mT).mul_(width**-0.5)
+    scores = torch.bmm(rows.view(groups, -1, width), key.mT).mul_(scale)
     if mask is not None:
         scores.view(groups, n, heads // groups, -1)[..., -mask.shape[1] :].add_(mask[:, None])
     weights = torch.softmax(scores, -1).to(value.dtype)
@@ -113,7 +118,7 @@ def _join(runs: Sequence[Run], path: tuple[Stretch, ...]) -> Block:
     for run in runs:
         (start, stop), (left, right) = run.queries, (key - keys[0] for key in run.keys)
         sees[start - first : stop - first, left:right] = np.tri(stop - start, dtype=bool) if _is_square(run) else True
-    mask = None if sees.all() else _mask(sees)
+    mask = None if sees.all() else mask_of(sees)
     return Block((first, runs[-1].queries[1]), (*path, (0, keys)), mask)
 
 
@@ -122,7 +127,7 @@ def _cut(run: Run, path: tuple[Stretch, ...]) -> Iterator[Block]:
     while first < last:
         stop = min(first + _most_queries(first - run.queries[0]), last)
         sees = np.tri(stop - first, dtype=bool)
-        yield Block((first, stop), (*path, (0, (run.queries[0], stop))), _mask(sees))
+        yield Block((first, stop), (*path, (0, (run.queries[0], stop))), mask_of(sees))
         first = stop
 
 
@@ -130,7 +135,8 @@ def _most_queries(keys: int) -> int:
     return max(MOST_QUERIES * MOST_KEYS // max(keys, MOST_KEYS), 16)
 
 
-def _mask(sees: NDArray[np.bool_]) -> Tensor:
+def mask_of(sees: NDArray[np.bool_]) -> Tensor:
+    """A block's mask from who sees whom, [q, m]."""
     return torch.from_numpy(np.where(sees, np.float32(0), np.float32(-np.inf)))
 
 

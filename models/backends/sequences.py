@@ -1,7 +1,7 @@
 """Attention inside each of several sequences that lie one after another. It knows tensors, no networks."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import accumulate, pairwise
@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.backends.blocks import blocks_of
+from models.cpu_attention import Block, attend
 from models.devices import has_varlen, to_device
 from models.forest import Span
 
@@ -36,12 +38,16 @@ class Rule:
     sinks: Tensor | None = None
 
 
+Way = Callable[[Tensor, Tensor, Tensor, Rule], Tensor]
+
+
 class Packing:
     """Where each sequence begins and ends. Made once a forward pass, used by each of its layers."""
 
     def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
         self._lengths, self._device = lengths, device
         self._spans: list[Span] = list(pairwise(accumulate(lengths, initial=0)))
+        self._blocks: dict[tuple[bool, int | None], list[Block]] = {}
         self.windows: set[int | None] = set()  # that layers have asked for
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
@@ -51,14 +57,28 @@ class Packing:
         if width < query.shape[-1]:
             # The fast kernels want one width for all; DeepSeek's values are narrower than its keys.
             value = F.pad(value, (0, query.shape[-1] - width))
-        at_once = has_varlen(self._device, query.dtype) and _is_right_at_once(
-            (query.shape[1], key.shape[1], query.shape[-1]), query.dtype, self._device, rule.causal, rule.window
-        )
-        attend = self.at_once if at_once else self.one_by_one
-        return attend(query, key, value, rule)[..., :width]
+        return self._way(query, key, rule)(query, key, value, rule)[..., :width]
+
+    def _way(self, query: Tensor, key: Tensor, rule: Rule) -> Way:
+        shape = query.shape[1], key.shape[1], query.shape[-1]
+        if has_varlen(self._device, query.dtype) and _is_right_at_once(
+            shape, query.dtype, self._device, rule.causal, rule.window
+        ):
+            return self.at_once
+        return self.in_blocks if self._device.type == "cpu" and rule.sinks is None else self.one_by_one
+
+    def in_blocks(self, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
+        """The same for one width of heads, on CPUs, without sinks."""
+        if (rule.causal, rule.window) not in self._blocks:
+            self._blocks[rule.causal, rule.window] = list(
+                blocks_of(self._spans, causal=rule.causal, window=rule.window)
+            )
+        query, key, value = (each[0].transpose(0, 1) for each in (query, key, value))
+        scale = query.shape[-1] ** -0.5 if rule.scale is None else rule.scale
+        return attend(query, [(key, value)], self._blocks[rule.causal, rule.window], scale)
 
     def one_by_one(self, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
-        """The same for one width of heads, sequence by sequence: any device, any dtype."""
+        """The same for one width of heads, sequence by sequence: any device, any dtype, sinks."""
         out = query.new_empty(query.shape[2], *query.shape[1::2])
         for start, stop in self._spans:
             q, k, v = (each[:, :, start:stop] for each in (query, key, value))

@@ -15,6 +15,7 @@ from models.backends.classifier import Classifier
 from models.backends.library import LibraryNetwork
 from models.backends.library_weights import load_network
 from models.backends.pending import Failed, Launched
+from models.backends.prepacked import prepack
 from models.backends.widening import widened
 from models.checkpoint import Checkpoint
 from models.devices import choose_device, choose_dtype, device_faults
@@ -55,6 +56,7 @@ def load(path: str, info: ModelInfo, options: LoadOptions) -> "TransformersBacke
         classifier = Classifier(module) if info.classifier else None
         network = LibraryNetwork(classifier.body if classifier else module, separator=info.separator)
         agreement = Agreement(network, info)
+        prepack(network.module, device, dtype)
         runner, layout_reason = agreement.choose(unpadded=options.backend != PADDED)
         pooling = classifier.pooling(agreement.truth, agreement.texts) if classifier else info.pooling
     about = BackendInfo(

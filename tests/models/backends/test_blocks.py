@@ -1,0 +1,51 @@
+"""Every query lies in one block and sees there what its rule lets it see, and nothing else."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.backends.blocks import blocks_of
+from models.cpu_attention import JOINED_KEYS, MOST_QUERIES
+
+lengths_of_texts = st.lists(st.integers(1, 300), min_size=1, max_size=12)
+
+
+def spans_of(lengths: list[int]) -> list[tuple[int, int]]:
+    return list(pairwise(np.cumsum([0, *lengths]).tolist()))
+
+
+@settings(max_examples=60, deadline=None)
+@given(lengths_of_texts, st.booleans(), st.sampled_from([None, 1, 5, 70, 1000]))
+def test_queries_see_what_the_rule_says(lengths: list[int], causal: bool, window: int | None) -> None:
+    total = sum(lengths)
+    found = np.zeros((total, total), dtype=int)
+    for block in blocks_of(spans_of(lengths), causal=causal, window=window):
+        ((source, keys),) = block.keys
+        sees = np.ones((block.queries[1] - block.queries[0], keys[1] - keys[0]), dtype=int)
+        found[slice(*block.queries), slice(*keys)] += sees if block.mask is None else np.isfinite(block.mask.numpy())
+        assert source == 0
+
+    text = np.repeat(np.arange(len(lengths)), lengths)
+    behind = np.arange(total)[:, None] - np.arange(total)
+    wanted = text[:, None] == text
+    wanted &= (behind >= 0) | (not causal)
+    wanted &= abs(behind) < (total if window is None else window)
+    assert np.array_equal(found, wanted.astype(int))
+
+
+@pytest.mark.parametrize("window", [None, 16])
+def test_blocks_stay_small(window: int | None) -> None:
+    blocks = list(blocks_of(spans_of([3] * 50 + [1000]), causal=False, window=window))
+
+    assert max(block.queries[1] - block.queries[0] for block in blocks) <= MOST_QUERIES
+    assert all(block.queries[1] - block.queries[0] <= JOINED_KEYS for block in blocks[:2])
+    assert window is None or max(block.keys[0][1][1] - block.keys[0][1][0] for block in blocks) <= MOST_QUERIES + 30
+
+
+def test_a_text_that_sees_all_of_itself_needs_no_mask() -> None:
+    (block,) = blocks_of([(0, 20)], causal=False, window=None)
+
+    assert block.mask is None
