@@ -9,13 +9,14 @@ from typing import Protocol, cast
 from models.architectures.qwen3_config import why_not_packed
 from models.checkpoint import Checkpoint
 from models.facts import known_facts, read_info
+from models.first_part import asks_lower_case
 from models.interface import Backend, DeviceLost, Kind, LoadOptions, ModelError, ModelInfo, OutOfMemory
 from models.kinds import check_served, decide_kind, has_frame, is_classifier
 from models.logit_scores import check_prompt, read_no_yes
 from models.manifest import check_text_files, check_weight_files
 from models.named_prompts import NamedPrompts
 from models.pairs import PairPrompt, pair_prompt
-from models.prompts import RerankPrompt, rerank_prompt
+from models.prompts import INSTRUCTION, RerankPrompt, rerank_prompt
 from models.tokenizer import Tokenizer, cut
 
 log = logging.getLogger("hearth.models")
@@ -42,6 +43,11 @@ class TextModel:
     tokenizer: Tokenizer
     rerank: RerankPrompt | PairPrompt | None
     prompts: NamedPrompts = field(default_factory=NamedPrompts)
+
+    @property
+    def instruction(self) -> str:
+        """The task of a reranker when a request sends none."""
+        return self.prompts.default or INSTRUCTION
 
     def instructed(self, instruction: str) -> "TextModel":
         """The same model with another instruction for queries than its own.
@@ -76,18 +82,21 @@ def load_text(path: Path, options: LoadOptions | None = None) -> TextModel:
     manifest = check_text_files(path)
     checkpoint = Checkpoint(path)
     checkpoint.check()
-    tokenizer = Tokenizer(path / "tokenizer.json")
+    tokenizer = Tokenizer(path / "tokenizer.json", lower_case=asks_lower_case(checkpoint))
     kind, reason = decide_kind(checkpoint, tokenizer, options.kind)
     check_served(checkpoint, kind)
     check_terminator(checkpoint, tokenizer, kind)
     source = manifest.source if manifest else ""
     info = read_info(checkpoint, options, kind, reason, source)
     rerank = _rerank_prompt(checkpoint, tokenizer) if kind == "reranker" else None
+    prompts = _named_prompts(checkpoint, source)
     if isinstance(rerank, PairPrompt):
         info = replace(info, separator=rerank.separator)
+        if prompts.default:
+            raise ModelError(f"{path} puts a prompt before each query, which is not served: {prompts.default}")
     elif rerank is not None and not info.classifier:
         info = replace(info, no_yes=read_no_yes(checkpoint, rerank))
-    return TextModel(info, tokenizer, rerank, _named_prompts(checkpoint, source))
+    return TextModel(info, tokenizer, rerank, prompts)
 
 
 def load_backend(path: Path, info: ModelInfo, options: LoadOptions | None = None) -> Backend:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from anyio import to_thread
 
-from models import INSTRUCTION, Ids, PairPrompt, Readout, RerankPrompt, cut, finish_scores
+from models import Ids, PairPrompt, Readout, RerankPrompt, cut, finish_scores
 from server.calls import RerankCall, Reranked
 from server.catalogue import ServedModel
 from server.config import Limits
@@ -61,7 +61,7 @@ def _check_count(call: RerankCall, limits: Limits) -> None:
 
 
 def _prepare(call: RerankCall, model: ServedModel, prompt: RerankPrompt | PairPrompt) -> _Prompts:
-    instruction = call.task or model.config.instruction or INSTRUCTION
+    instruction = call.task or model.config.instruction or model.text.instruction
     maximum = model.text.info.max_tokens
     limit = min(call.truncate_prompt_tokens or maximum, maximum)
     heads = [prompt.head(instruction, query) for query in call.queries]

@@ -88,6 +88,7 @@ def test_the_list_of_models_says_how_each_is_run(own: httpx.Client, name: str, b
 
     assert served["backend"] == backend
     assert served["reason"]
+    assert served["pooling"] == {"dense": "mean", "weightedmean": "modules"}[name]
     assert served["dimensions"] == vector(own, "a", model=name).size
 
 

@@ -82,6 +82,14 @@ def test_the_ids_of_its_own_files_count(saved: Path) -> None:
     assert np.allclose(scores(saved, raw=True), -usual, atol=1e-4)
 
 
+def test_the_task_of_its_own_files_is_the_default(saved: Path) -> None:
+    assert load_text(saved).instruction == INSTRUCTION
+    prompts = {"prompts": {"faq": "Find the answer"}, "default_prompt_name": "faq", "model_type": "CrossEncoder"}
+    (saved / "config_sentence_transformers.json").write_text(json.dumps(prompts), "utf-8")
+
+    assert load_text(saved).instruction == "Find the answer"
+
+
 def test_a_score_by_one_token_is_refused(saved: Path) -> None:
     (saved / "1_LogitScore" / "config.json").write_text(json.dumps({"true_token_id": 5, "false_token_id": None}))
 
