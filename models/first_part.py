@@ -38,6 +38,8 @@ def check_first_part(checkpoint: Checkpoint) -> None:
     if modalities is None:
         return
     text = modalities.get("text") if isinstance(modalities, dict) else None
+    if "message" in modalities and task != "text-generation":
+        raise ModelError(f"{checkpoint.path} puts texts into a chat before they are embedded, which is not served")
     if task not in OUTPUTS or text != {"method": "forward", "method_output_name": OUTPUTS[task]}:
         raise ModelError(f"{checkpoint.path} reads its network in a way that is not served: {task}, {text}")
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from models.architectures.qwen3_config import why_not_packed
+from models.chat_prompts import ChatPrompt
 from models.checkpoint import Checkpoint
 from models.facts import known_facts, read_info
 from models.first_part import asks_lower_case
 from models.interface import Backend, DeviceLost, Kind, LoadOptions, ModelError, ModelInfo, OutOfMemory
 from models.kinds import check_served, decide_kind, has_frame, is_classifier
-from models.logit_scores import check_prompt, read_no_yes
+from models.logit_scores import causal_prompt, no_yes_of
 from models.manifest import check_text_files, check_weight_files
 from models.named_prompts import NamedPrompts
 from models.pairs import PairPrompt, pair_prompt
@@ -41,13 +42,14 @@ class TextModel:
 
     info: ModelInfo
     tokenizer: Tokenizer
-    rerank: RerankPrompt | PairPrompt | None
+    rerank: RerankPrompt | PairPrompt | ChatPrompt | None
     prompts: NamedPrompts = field(default_factory=NamedPrompts)
 
     @property
     def instruction(self) -> str:
         """The task of a reranker when a request sends none."""
-        return self.prompts.default or INSTRUCTION
+        # A checkpoint's own template has one of its own where none is given.
+        return self.prompts.default or ("" if isinstance(self.rerank, ChatPrompt) else INSTRUCTION)
 
     def instructed(self, instruction: str) -> "TextModel":
         """The same model with another instruction for queries than its own.
@@ -95,7 +97,7 @@ def load_text(path: Path, options: LoadOptions | None = None) -> TextModel:
         if prompts.default:
             raise ModelError(f"{path} puts a prompt before each query, which is not served: {prompts.default}")
     elif rerank is not None and not info.classifier:
-        info = replace(info, no_yes=read_no_yes(checkpoint, rerank))
+        info = replace(info, no_yes=no_yes_of(checkpoint, rerank))
     return TextModel(info, tokenizer, rerank, prompts)
 
 
@@ -141,10 +143,11 @@ def _named_prompts(checkpoint: Checkpoint, source: str) -> NamedPrompts:
     )
 
 
-def _rerank_prompt(checkpoint: Checkpoint, tokenizer: Tokenizer) -> RerankPrompt | PairPrompt:
-    check_prompt(checkpoint)
+def _rerank_prompt(checkpoint: Checkpoint, tokenizer: Tokenizer) -> RerankPrompt | PairPrompt | ChatPrompt:
+    if not is_classifier(checkpoint, "reranker"):
+        return causal_prompt(checkpoint, tokenizer)
     # A Qwen3 classifier is a Qwen3 reranker whose head was folded into one row (MODELS: section 3): the same frame.
-    if not is_classifier(checkpoint, "reranker") or (checkpoint.model_type == "qwen3" and has_frame(tokenizer)):
+    if checkpoint.model_type == "qwen3" and has_frame(tokenizer):
         return rerank_prompt(tokenizer)
     return pair_prompt(tokenizer)
 
