@@ -1,5 +1,6 @@
 """The door: the only names that server/ may import. Torch is imported inside load_backend and nowhere else."""
 
+from models.chat_prompts import ChatPrompt
 from models.checking import Report, check_model
 from models.finish import Matrix, finish_logits, finish_scores, finish_vectors
 from models.interface import (
@@ -32,6 +33,7 @@ __all__ = [
     "INSTRUCTION",
     "Backend",
     "BackendInfo",
+    "ChatPrompt",
     "DeviceLost",
     "Dtype",
     "Ids",

@@ -20,6 +20,8 @@ TABLE_NAMES = (
     *("embed_tokens.weight", "word_embeddings.weight", "wte.weight", "tok_embeddings.weight"),
     "shared.weight",  # T5
 )
+# sentence-transformers, Transformer.load_config: the names of its file, in the order in which it looks.
+FIRST_PARTS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 
 
 @dataclass(frozen=True)
@@ -108,12 +110,16 @@ class Checkpoint:
         return str(self.tokenizer_config.get("chat_template") or "") if text is None else text
 
     @cached_property
+    def first_part(self) -> JsonObject:
+        """The configuration of the Transformer module, under any of its names; empty when there is none."""
+        found = (self._optional(f"sentence_{name}_config.json") for name in FIRST_PARTS)
+        return next((config for config in found if isinstance(config, dict) and config), {})
+
+    @cached_property
     def max_seq_length(self) -> int | None:
         """The length limit of an embedder's or cross-encoder's files, which may lie below the network's own."""
-        found = self._optional("sentence_bert_config.json")
         # Published folders have the first, sentence-transformers 6.2 writes the second.
-        asked = found.get("max_seq_length") if isinstance(found, dict) else None
-        value = asked or self.tokenizer_config.get("model_max_length")
+        value = self.first_part.get("max_seq_length") or self.tokenizer_config.get("model_max_length")
         return whole_number(value, "max_seq_length", self.path / "sentence_bert_config.json") or None
 
     @cached_property

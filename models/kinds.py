@@ -2,6 +2,7 @@
 
 from models.checkpoint import Checkpoint
 from models.classifiers import check_classifier
+from models.first_part import check_first_part
 from models.interface import Kind, ModelError
 from models.modules import ONLY_IN_LIBRARY, TAIL, check_modules
 from models.tokenizer import Tokenizer
@@ -40,6 +41,7 @@ def decide_kind(checkpoint: Checkpoint, tokenizer: Tokenizer, asked: Kind | None
 
 def check_served(checkpoint: Checkpoint, kind: Kind) -> None:
     """Refuse what no backend of this version can run right."""
+    check_first_part(checkpoint)
     check_modules(checkpoint, RERANKER_MODULES if kind == "reranker" else EMBEDDER_MODULES)
     if (library := checkpoint.sentence_transformers.get("model_type")) in OTHER_VECTORS:
         raise ModelError(f"{checkpoint.path} gives other than one dense vector a text, which is not served: {library}")

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from models.architectures.qwen3_config import why_not_packed
+from models.chat_prompts import ChatPrompt
 from models.checkpoint import Checkpoint
 from models.facts import known_facts, read_info
+from models.first_part import asks_lower_case
 from models.interface import Backend, DeviceLost, Kind, LoadOptions, ModelError, ModelInfo, OutOfMemory
 from models.kinds import check_served, decide_kind, has_frame, is_classifier
-from models.logit_scores import check_prompt, read_no_yes
+from models.logit_scores import causal_prompt, no_yes_of
 from models.manifest import check_text_files, check_weight_files
 from models.named_prompts import NamedPrompts
 from models.pairs import PairPrompt, pair_prompt
-from models.prompts import RerankPrompt, rerank_prompt
+from models.prompts import INSTRUCTION, RerankPrompt, rerank_prompt
 from models.tokenizer import Tokenizer, cut
 
 log = logging.getLogger("hearth.models")
@@ -40,8 +42,14 @@ class TextModel:
 
     info: ModelInfo
     tokenizer: Tokenizer
-    rerank: RerankPrompt | PairPrompt | None
+    rerank: RerankPrompt | PairPrompt | ChatPrompt | None
     prompts: NamedPrompts = field(default_factory=NamedPrompts)
+
+    @property
+    def instruction(self) -> str:
+        """The task of a reranker when a request sends none."""
+        # A checkpoint's own template has one of its own where none is given.
+        return self.prompts.default or ("" if isinstance(self.rerank, ChatPrompt) else INSTRUCTION)
 
     def instructed(self, instruction: str) -> "TextModel":
         """The same model with another instruction for queries than its own.
@@ -76,18 +84,21 @@ def load_text(path: Path, options: LoadOptions | None = None) -> TextModel:
     manifest = check_text_files(path)
     checkpoint = Checkpoint(path)
     checkpoint.check()
-    tokenizer = Tokenizer(path / "tokenizer.json")
+    tokenizer = Tokenizer(path / "tokenizer.json", lower_case=asks_lower_case(checkpoint))
     kind, reason = decide_kind(checkpoint, tokenizer, options.kind)
     check_served(checkpoint, kind)
     check_terminator(checkpoint, tokenizer, kind)
     source = manifest.source if manifest else ""
     info = read_info(checkpoint, options, kind, reason, source)
     rerank = _rerank_prompt(checkpoint, tokenizer) if kind == "reranker" else None
+    prompts = _named_prompts(checkpoint, source)
     if isinstance(rerank, PairPrompt):
         info = replace(info, separator=rerank.separator)
+        if prompts.default:
+            raise ModelError(f"{path} puts a prompt before each query, which is not served: {prompts.default}")
     elif rerank is not None and not info.classifier:
-        info = replace(info, no_yes=read_no_yes(checkpoint, rerank))
-    return TextModel(info, tokenizer, rerank, _named_prompts(checkpoint, source))
+        info = replace(info, no_yes=no_yes_of(checkpoint, rerank))
+    return TextModel(info, tokenizer, rerank, prompts)
 
 
 def load_backend(path: Path, info: ModelInfo, options: LoadOptions | None = None) -> Backend:
@@ -132,10 +143,11 @@ def _named_prompts(checkpoint: Checkpoint, source: str) -> NamedPrompts:
     )
 
 
-def _rerank_prompt(checkpoint: Checkpoint, tokenizer: Tokenizer) -> RerankPrompt | PairPrompt:
-    check_prompt(checkpoint)
+def _rerank_prompt(checkpoint: Checkpoint, tokenizer: Tokenizer) -> RerankPrompt | PairPrompt | ChatPrompt:
+    if not is_classifier(checkpoint, "reranker"):
+        return causal_prompt(checkpoint, tokenizer)
     # A Qwen3 classifier is a Qwen3 reranker whose head was folded into one row (MODELS: section 3): the same frame.
-    if not is_classifier(checkpoint, "reranker") or (checkpoint.model_type == "qwen3" and has_frame(tokenizer)):
+    if checkpoint.model_type == "qwen3" and has_frame(tokenizer):
         return rerank_prompt(tokenizer)
     return pair_prompt(tokenizer)
 

@@ -1,30 +1,34 @@
 """What a causal cross-encoder's own files say of its score: which token means yes, and in which prompt."""
 
+from models.chat_prompts import ChatPrompt, chat_prompt
+from models.chat_templates import render
 from models.checkpoint import Checkpoint
 from models.interface import ModelError
-from models.prompts import PREFIX, RerankPrompt
+from models.prompts import PREFIX, SUFFIX, RerankPrompt, rerank_prompt
+from models.tokenizer import Tokenizer
 
 LOGIT_SCORE = "LogitScore"
-# The system message of the Qwen3 reranker, without the control tokens around it.
-ASKS = PREFIX[PREFIX.index("Judge") : PREFIX.index("<|im_end|>")]
+SAMPLE = ("Find it", "What is it?", "It is that.")
 
 
-def check_prompt(checkpoint: Checkpoint) -> None:
-    """Refuse a causal cross-encoder that asks in another way than the Qwen3 reranker does.
+def causal_prompt(checkpoint: Checkpoint, tokenizer: Tokenizer) -> RerankPrompt | ChatPrompt:
+    """The prompt of a reranker that answers yes or no: Qwen3's, unless its own files have another one.
 
-    Raises: ModelError.
+    Raises: ModelError: neither can be made.
     """
-    if LOGIT_SCORE in checkpoint.modules and (checkpoint.model_type != "qwen3" or _asks_otherwise(checkpoint)):
-        raise ModelError(f"{checkpoint.path} is a reranker with a prompt of its own, which is not served")
+    if LOGIT_SCORE not in checkpoint.modules or not _has_own(checkpoint):
+        return rerank_prompt(tokenizer)
+    return chat_prompt(checkpoint, tokenizer)
 
 
-def read_no_yes(checkpoint: Checkpoint, prompt: RerankPrompt) -> tuple[int, int]:
+def no_yes_of(checkpoint: Checkpoint, prompt: RerankPrompt | ChatPrompt) -> tuple[int, int]:
     """The ids of no and yes: those of the checkpoint's LogitScore module, else the words' own.
 
     Raises: ModelError: it scores by one token alone.
     """
     config = next((checkpoint.config_of(path) for name, path in checkpoint.module_paths if name == LOGIT_SCORE), None)
     if config is None:
+        assert isinstance(prompt, RerankPrompt), "a prompt of the checkpoint's own, without its LogitScore"
         return prompt.no, prompt.yes
     no, yes = config.get("false_token_id"), config.get("true_token_id")
     if not isinstance(no, int) or not isinstance(yes, int):
@@ -32,7 +36,14 @@ def read_no_yes(checkpoint: Checkpoint, prompt: RerankPrompt) -> tuple[int, int]
     return no, yes
 
 
-def _asks_otherwise(checkpoint: Checkpoint) -> bool:
-    template = checkpoint.chat_template
-    # One that has no place for documents is for chats, and nobody ranks with it.
-    return "document" in template and ASKS not in template.replace('\\"', '"')
+def _has_own(checkpoint: Checkpoint) -> bool:
+    # A template that has no place for documents is for chats, and nobody ranks with it.
+    if "document" not in checkpoint.chat_template:
+        if checkpoint.model_type != "qwen3":
+            raise ModelError(
+                f"{checkpoint.path} is a reranker whose files do not say how it is asked: no chat template"
+            )
+        return False
+    instruction, query, document = SAMPLE
+    body = f"<Instruct>: {instruction}\n<Query>: {query}\n<Document>: {document}"
+    return render(checkpoint, instruction, query, document) != f"{PREFIX}{body}{SUFFIX}"

@@ -128,6 +128,10 @@ def check_modules(checkpoint: Checkpoint, served: Sequence[str]) -> None:
         raise ModelError(f"{checkpoint.path} needs code of its own, and no remote code is run: {', '.join(foreign)}")
     if unknown := [name for name, _ in checkpoint.module_paths if name not in served]:
         raise ModelError(f"{checkpoint.path}/modules.json has a part that is not served: {', '.join(unknown)}")
+    # The library takes Tanh in place of an activation that it does not trust, with a line in its log.
+    activations = [activation_of(part) for part in parts_of(checkpoint) if part.name == "Dense"]
+    if untrusted := [name for name in activations if "." in name]:
+        raise ModelError(f"{checkpoint.path} needs code of its own, and no remote code is run: {', '.join(untrusted)}")
 
 
 def _is_chosen(config: dict[str, Any], key: str) -> bool:

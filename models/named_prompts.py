@@ -18,6 +18,11 @@ class NamedPrompts:
     default_name: str | None = None  # what sentence-transformers adds unasked; we do not
     are_pooled: bool = True  # whether the prompt's tokens count in the vector
 
+    @property
+    def default(self) -> str:
+        """The text of the default prompt; "" when there is none."""
+        return self.by_name.get(self.default_name or "", "")
+
     def find(self, name: str) -> str | None:
         """A prompt by any of the names that clients and authors use for it."""
         names = (name, f"search_{name}", *(DOCUMENT_NAMES if name == "document" else ()))

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import tokenizers
+from tokenizers import normalizers
 
 from models.interface import Ids, ModelError
 from models.plain import is_text, unknown_token, without_control_tokens
@@ -27,11 +28,15 @@ class Tokenizer:
     A folder without one may have a tiktoken.model in its place.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *, lower_case: bool = False) -> None:
+        """`lower_case`: whether texts are put into lower case first, though the file does not say so."""
         text = _read(file)
         self._control = _from_json(text, file)
         document = json.loads(text)
         self._plain = _from_json(json.dumps(without_control_tokens(document)), file)
+        if lower_case:
+            _lower_case(self._control)
+            _lower_case(self._plain)
         tokens = self._control.get_added_tokens_decoder().items()
         self.added = {token.content: index for index, token in tokens if not is_text(token.content)}
         self._added_ids = np.array(sorted(self.added.values()), dtype=np.int32)
@@ -146,6 +151,11 @@ def _from_json(text: str, file: Path) -> tokenizers.Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+def _lower_case(tokenizer: tokenizers.Tokenizer) -> None:
+    before = tokenizer.normalizer
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([before] if before else [])])
 
 
 def _split(ids: Ids, at: Ids) -> list[Ids]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from anyio import to_thread
 
-from models import INSTRUCTION, Ids, PairPrompt, Readout, RerankPrompt, cut, finish_scores
+from models import ChatPrompt, Ids, PairPrompt, Readout, RerankPrompt, cut, finish_scores
 from server.calls import RerankCall, Reranked
 from server.catalogue import ServedModel
 from server.config import Limits
@@ -46,7 +46,7 @@ async def rerank(call: RerankCall, service: Service, caller: Caller) -> Reranked
     return Reranked(call.model or model.id, tuple(order.tolist()), scores, tokens, prompts.warnings, ignored)
 
 
-def _prompt_of(model: ServedModel, name: str | None) -> RerankPrompt | PairPrompt:
+def _prompt_of(model: ServedModel, name: str | None) -> RerankPrompt | PairPrompt | ChatPrompt:
     if model.text.rerank is None:
         what = "an embedding model" if model.kind == "embedder" else "a language model"
         raise WrongModelKind(f"Model `{(name or model.id)[:64]}` is {what} and cannot rerank. Use POST /v1/embeddings.")
@@ -60,8 +60,8 @@ def _check_count(call: RerankCall, limits: Limits) -> None:
         raise ArrayTooLong(call.field, limits.documents, len(call.documents))
 
 
-def _prepare(call: RerankCall, model: ServedModel, prompt: RerankPrompt | PairPrompt) -> _Prompts:
-    instruction = call.task or model.config.instruction or INSTRUCTION
+def _prepare(call: RerankCall, model: ServedModel, prompt: RerankPrompt | PairPrompt | ChatPrompt) -> _Prompts:
+    instruction = call.task or model.config.instruction or model.text.instruction
     maximum = model.text.info.max_tokens
     limit = min(call.truncate_prompt_tokens or maximum, maximum)
     heads = [prompt.head(instruction, query) for query in call.queries]

@@ -133,7 +133,8 @@ def _served(service: Service, model: ServedModel) -> JsonObject:
         "kind": model.kind,
         "kind_reason": info.kind_reason,
         "architecture": info.architecture,
-        "pooling": info.pooling,
+        # How a vector is read; a classifier has none, and the library's own modules may do anything.
+        "pooling": None if info.classifier else "modules" if info.library_modules else info.pooling,
         "dimensions": info.width,
         "prompts": list(model.text.prompts.by_name),
     }

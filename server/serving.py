@@ -37,7 +37,7 @@ def serve(config: Config, folder: Path) -> None:
         settings = _engine_settings(config, catalogue, folder)
         for model in catalogue.models:
             log.info("%s: %s, because %s", model.id, model.kind, model.text.info.kind_reason)
-            if unasked := model.text.prompts.default_name:
+            if model.kind != "reranker" and (unasked := model.text.prompts.default_name):
                 log.warning("%s: its prompt %r is added only where prompt_name asks for it", model.id, unasked)
         if not keys:
             log.warning("no API keys are configured: everybody who reaches this port may use it")

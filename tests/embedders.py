@@ -9,9 +9,21 @@ import transformers
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import modules as library
 
-from tests.classifiers import SIZES, bert_tokenizer
+from tests.classifiers import SIZES, bert_tokenizer, xlm_roberta_tokenizer
 
 WIDTH = SIZES["hidden_size"]
+# As in sentence-t5-base, smaller.
+T5_SIZES = {
+    "d_model": WIDTH,
+    "d_kv": 8,
+    "d_ff": 48,
+    "num_layers": 2,
+    "num_heads": 4,
+    "relative_attention_num_buckets": 8,
+    "feed_forward_proj": "relu",
+    "n_positions": 512,
+    "output_past": True,
+}
 
 
 def save_encoder(
@@ -24,10 +36,12 @@ def save_encoder(
 ) -> Path:
     """Write a random encoder of one architecture with these modules behind it, and return `folder`."""
     torch.manual_seed(0)
-    tokenizer = bert_tokenizer()
-    sizes = SIZES | {"vocab_size": len(tokenizer), "max_position_embeddings": 128} | config
+    tokenizer = xlm_roberta_tokenizer() if name == "T5" else bert_tokenizer()
+    sizes = (T5_SIZES if name == "T5" else SIZES | {"max_position_embeddings": 128}) | config
     bare = folder.with_name(f"{folder.name}-bare")
-    network = transformers.AutoModel.from_config(getattr(transformers, f"{name}Config")(**sizes))
+    network = transformers.AutoModel.from_config(
+        getattr(transformers, f"{name}Config")(vocab_size=len(tokenizer), **sizes)
+    )
     with torch.no_grad():
         for weight in network.parameters():
             # Norms and biases as of a trained network: with fresh ones many mistakes change nothing.

@@ -12,10 +12,19 @@ from models.interface import ModelError
 HARMLESS = {
     *("_name_or_path", "_commit_hash", "adapters", "architectures", "auto_map", "finetuning_task", "language"),
     *("gradient_checkpointing", "max_window_layers", "model_max_length", "model_type", "name", "num_labels"),
-    *("output_attentions", "pretraining_tp", "pruned_heads", "rope_scaling", "rope_theta", "task_specific_params"),
+    *(
+        "n_positions",
+        "output_attentions",
+        "output_past",
+        "pretraining_tp",
+        "pruned_heads",
+        "rope_scaling",
+        "rope_theta",
+        "task_specific_params",
+    ),
     *("tie_encoder_decoder", "tokenizer_class", "torch_dtype", "torchscript", "transformers_version"),
     *("unsloth_version", "use_bfloat16", "use_cache", "output_past", "sentence_transformers", "repad_logits_with_grad"),
-    *("aux_loss_alpha", "seq_aux"),
+    *("aux_loss_alpha", "seq_aux", "sbert_ce_default_activation_function"),
     # gpt-oss: what rope_scaling says too, and how its weights are stored.
     *("initial_context_length", "quantization_config"),
 }

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.sentence_transformer import modules as library
 
+from models import load_text
 from tests.checkpoints import build
 from tests.classifiers import cross_encoder, fold_head
 from tests.contract import reference
 from tests.contract.asking import cosine, embed, openai_error, rerank, scores, vector, vectors
 from tests.contract.process import Hearth
 from tests.embedders import WIDTH, save_encoder
+from tests.models.test_logit_scores import OTHER, write_modules
 
 COSINE = 0.99999
 SCORE = 1e-5
@@ -34,6 +36,7 @@ EMBEDDERS: dict[str, Any] = {
 CROSS_ENCODERS = ("Bert", "XLMRoberta")
 NOMIC = "nomic-embed-text-v1.5"
 SHORT = "short"
+OWN_PROMPT = "own-prompt"
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +51,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in CROSS_ENCODERS:
         cross_encoder(folder / name, name)
     fold_head(build(folder / "original-reranker", "reranker"), folder / "folded")
+    asking_otherwise(folder / OWN_PROMPT)
     return folder
 
 
 @pytest.fixture(scope="module")
 def own(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """Asks a server of them, in float32."""
-    names = [*EMBEDDERS, NOMIC, SHORT, *CROSS_ENCODERS, "folded"]
+    names = [*EMBEDDERS, NOMIC, SHORT, *CROSS_ENCODERS, OWN_PROMPT, "folded"]
     models = [{"path": str(folder / name), "id": name, "dtype": "float32"} for name in names]
     with Hearth(tmp_path_factory.mktemp("own-server"), {"models": models}) as hearth:
         yield hearth.client
+
+
+def asking_otherwise(folder: Path) -> None:
+    """A causal reranker with a chat template of its own, as CrossEncoder saves it."""
+    info = load_text(build(folder, "reranker")).info
+    assert info.no_yes
+    write_modules(folder, false_token_id=info.no_yes[0], true_token_id=info.no_yes[1])
+    (folder / "chat_template.jinja").write_text(OTHER, "utf-8")
 
 
 def theirs(folder: Path, texts: list[str], **how: Any) -> NDArray[np.float32]:
@@ -88,6 +100,7 @@ def test_the_list_of_models_says_how_each_is_run(own: httpx.Client, name: str, b
 
     assert served["backend"] == backend
     assert served["reason"]
+    assert served["pooling"] == {"dense": "mean", "weightedmean": "modules"}[name]
     assert served["dimensions"] == vector(own, "a", model=name).size
 
 
@@ -139,9 +152,9 @@ def test_a_folded_reranker_scores_as_the_original_procedure(own: httpx.Client, f
     assert np.ptp(expected) > 0.01
 
 
-@pytest.mark.parametrize("name", CROSS_ENCODERS)
+@pytest.mark.parametrize("name", [*CROSS_ENCODERS, OWN_PROMPT])
 def test_cross_encoders_score_as_the_library_does(own: httpx.Client, folder: Path, name: str) -> None:
-    query, documents = "what is the red planet?", ["mars is a red planet.", "paris", "", "mars " * 200]
+    query, documents = "what is the red planet?", ["mars is a red planet.", "paris", "", "what is the capital?"]
 
     answer = rerank(own, query=query, documents=documents, model=name)
     raw = rerank(own, query=query, documents=documents, model=name, raw_scores=True)
@@ -150,6 +163,17 @@ def test_cross_encoders_score_as_the_library_does(own: httpx.Client, folder: Pat
     pairs = [(query, document) for document in documents]
     assert np.abs(scores(answer) - library.predict(pairs, activation_fn=torch.nn.Sigmoid())).max() <= SCORE
     assert np.abs(scores(raw) - library.predict(pairs, activation_fn=torch.nn.Identity())).max() <= 10 * SCORE
+
+
+@pytest.mark.parametrize("name", CROSS_ENCODERS)
+def test_a_document_that_is_too_long_is_cut_as_the_library_cuts_it(own: httpx.Client, folder: Path, name: str) -> None:
+    query, document = "mars?", "mars is a red planet. " * 40
+
+    answer = rerank(own, query=query, documents=[document], model=name)
+
+    library = CrossEncoder(str(folder / name), device="cpu", model_kwargs={"dtype": torch.float32})
+    expected = library.predict([(query, document)], activation_fn=torch.nn.Sigmoid())
+    assert np.abs(scores(answer) - expected).max() <= SCORE
     assert answer.headers["x-hearth-truncated"] == "1"
 
 
@@ -164,8 +188,9 @@ def test_a_document_cannot_end_the_pair_early(own: httpx.Client) -> None:
     assert answer.json()["usage"]["total_tokens"] == len(asked) + 2 + 5
 
 
-def test_an_instruction_has_no_place_in_a_pair(own: httpx.Client) -> None:
-    asked = {"query": "mars", "documents": ["a red planet", "paris"], "model": "Bert"}
+@pytest.mark.parametrize("name", ["Bert", OWN_PROMPT])
+def test_an_instruction_has_no_place_in_a_pair_or_a_prompt_without_one(own: httpx.Client, name: str) -> None:
+    asked = {"query": "mars", "documents": ["a red planet", "paris"], "model": name}
 
     answer = rerank(own, **asked, instruction="Find planets")
 

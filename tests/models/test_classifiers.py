@@ -14,6 +14,7 @@ from models.prompts import INSTRUCTION, PREFIX, SUFFIX
 from tests.calibration import DOCUMENTS, QUERIES
 from tests.checkpoints import build
 from tests.classifiers import cross_encoder, fold_head
+from tests.models.test_loading import change
 
 PAIRS = [(query, document) for query in QUERIES for document in DOCUMENTS]
 
@@ -112,9 +113,23 @@ def test_a_head_that_gives_no_relevance_is_refused(tmp_path: Path, config: dict[
         load_text(folder)
 
 
-@pytest.mark.parametrize("activation", ["torch.nn.modules.linear.Identity", "torch.nn.modules.activation.Sigmoid"])
-def test_both_activations_of_published_rerankers_are_taken(tmp_path: Path, activation: str) -> None:
+def test_a_prompt_before_each_pair_is_refused(tmp_path: Path) -> None:
     folder = cross_encoder(tmp_path, "Bert")
-    (folder / "config_sentence_transformers.json").write_text(json.dumps({"activation_fn": activation}), "utf-8")
+    prompts = {"prompts": {"query": "Find: "}, "default_prompt_name": "query"}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(prompts), "utf-8")
 
-    assert load_text(folder).info.classifier
+    with pytest.raises(ModelError, match="puts a prompt before each query, which is not served: Find: "):
+        load_text(folder)
+
+
+@pytest.mark.parametrize("activation", ["torch.nn.modules.linear.Identity", "torch.nn.modules.activation.Sigmoid"])
+@pytest.mark.parametrize("key", ["sbert_ce_default_activation_function", "sentence_transformers"])
+def test_both_activations_of_published_rerankers_are_taken_and_scores_are_probabilities(
+    tmp_path: Path, key: str, activation: str
+) -> None:
+    plain = scores(cross_encoder(tmp_path / "plain", "Bert"))
+    entry = activation if key.startswith("sbert") else {"activation_fn": activation, "version": "4.1.0"}
+    folder = change(cross_encoder(tmp_path / "m", "Bert"), "config.json", **{key: entry})
+
+    assert np.array_equal(scores(folder), plain)
+    assert ((plain > 0) & (plain < 1)).all()

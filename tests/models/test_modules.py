@@ -100,6 +100,19 @@ def test_other_parts_run_through_the_librarys_own_modules(tmp_path: Path, behind
     assert text.info.width == theirs(folder).shape[1]
 
 
+def test_half_of_a_network_runs_through_the_librarys_own_modules(tmp_path: Path) -> None:
+    """sentence-t5 and instructor: the encoder of T5, a projection without bias, unit vectors."""
+    behind = [library.Pooling(WIDTH, "mean"), library.Dense(WIDTH, 24, bias=False), library.Normalize()]
+    folder = save_encoder(tmp_path / "model", behind, name="T5", max_seq_length=64)
+
+    text, loaded = run(folder)
+
+    assert loaded.info.backend == "sentence_transformers"
+    assert loaded.info.reason == "sentence-transformers takes one half of the network: t5"
+    assert (text.info.width, text.info.max_tokens) == (24, 64)
+    assert worst_cosine(ours(text, loaded), theirs(folder)) >= 0.999999
+
+
 def test_a_projection_behind_our_own_network(tmp_path: Path) -> None:
     folder = build(tmp_path / "m")
     model = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
