@@ -1,6 +1,7 @@
 """The door: the only names that server/ may import. Torch is imported inside load_backend and nowhere else."""
 
 from models.checking import Report, check_model
+from models.comparing import Scores, Vectors, compare_scores, compare_vectors
 from models.finish import Matrix, finish_logits, finish_scores, finish_vectors
 from models.interface import (
     Backend,
@@ -25,11 +26,16 @@ from models.named_prompts import NamedPrompts
 from models.pairs import PairPrompt
 from models.prompts import INSTRUCTION, RerankPrompt, is_complete_prompt
 from models.pulling import Pulled, pull
+from models.samples import DOCUMENTS, QUERIES, TEXTS
 from models.sources import demo_models, find_checkpoint, model_id
 from models.tokenizer import cut
+from models.trial import Trial, fitting, fitting_documents
 
 __all__ = [
+    "DOCUMENTS",
     "INSTRUCTION",
+    "QUERIES",
+    "TEXTS",
     "Backend",
     "BackendInfo",
     "DeviceLost",
@@ -52,14 +58,21 @@ __all__ = [
     "Report",
     "RerankPrompt",
     "Row",
+    "Scores",
     "TextModel",
+    "Trial",
+    "Vectors",
     "check_model",
+    "compare_scores",
+    "compare_vectors",
     "cut",
     "demo_models",
     "find_checkpoint",
     "finish_logits",
     "finish_scores",
     "finish_vectors",
+    "fitting",
+    "fitting_documents",
     "is_complete_prompt",
     "load_backend",
     "load_text",
