@@ -2,6 +2,7 @@
 
 from models.chat_prompts import ChatPrompt
 from models.checking import Report, check_model
+from models.comparing import Scores, Vectors, compare_scores, compare_vectors
 from models.finish import Matrix, finish_logits, finish_scores, finish_vectors
 from models.interface import (
     Backend,
@@ -26,11 +27,16 @@ from models.named_prompts import NamedPrompts
 from models.pairs import PairPrompt
 from models.prompts import INSTRUCTION, RerankPrompt, is_complete_prompt
 from models.pulling import Pulled, pull
+from models.samples import DOCUMENTS, QUERIES, TEXTS
 from models.sources import demo_models, find_checkpoint, model_id
 from models.tokenizer import cut
+from models.trial import Trial, fitting, fitting_documents
 
 __all__ = [
+    "DOCUMENTS",
     "INSTRUCTION",
+    "QUERIES",
+    "TEXTS",
     "Backend",
     "BackendInfo",
     "ChatPrompt",
@@ -54,14 +60,21 @@ __all__ = [
     "Report",
     "RerankPrompt",
     "Row",
+    "Scores",
     "TextModel",
+    "Trial",
+    "Vectors",
     "check_model",
+    "compare_scores",
+    "compare_vectors",
     "cut",
     "demo_models",
     "find_checkpoint",
     "finish_logits",
     "finish_scores",
     "finish_vectors",
+    "fitting",
+    "fitting_documents",
     "is_complete_prompt",
     "load_backend",
     "load_text",

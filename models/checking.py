@@ -13,7 +13,7 @@ from models.footprint import Footprint, gibibytes, rss_bytes
 from models.interface import BackendInfo, Item, LoadOptions, ModelInfo, Readout
 from models.prompts import INSTRUCTION
 from models.samples import DOCUMENTS, QUERIES, TEXTS
-from models.trial import Trial, cosines
+from models.trial import Trial, cosines, fitting, fitting_documents
 
 SPEED_SECONDS = 2.0
 SPEED_TEXTS = 8
@@ -72,38 +72,48 @@ def check_model(path: Path, options: LoadOptions, say: Callable[[str], None]) ->
 
 
 def _vectors(trial: Trial) -> list[Finding]:
-    from models.reference import vector_reference
+    from models.reference import NoReference, vector_reference
 
     info, half = trial.backend.info, trial.backend.info.dtype != "float32"
-    texts = trial.fitting(TEXTS)
+    texts = fitting(trial.text, TEXTS)
     ours = trial.vectors(texts)
-    reference = vector_reference(trial.text.info)
-    to_reference = cosines(ours, [reference.vector(text) for text in texts])
     to_itself = cosines(ours, trial.vectors(texts, batch=1))
+    alone = _least("worst_cosine_alone", "worst cosine, alone", to_itself, COSINE_BATCH_HALF if half else COSINE_BATCH)
+    try:
+        reference = vector_reference(trial.text.info)
+    except NoReference as error:
+        return [_missing("worst_cosine", error), alone]
+    to_reference = cosines(ours, [reference.vector(text) for text in texts])
     full = COSINE_PACKED if info.backend == "packed" else COSINE_LIBRARY
     return [
         _least("worst_cosine", "worst cosine with the reference", to_reference, COSINE_HALF if half else full),
-        _least("worst_cosine_alone", "worst cosine, alone", to_itself, COSINE_BATCH_HALF if half else COSINE_BATCH),
+        alone,
     ]
 
 
 def _scores(trial: Trial) -> list[Finding]:
-    from models.reference import score_reference
+    from models.reference import NoReference, score_reference
 
     half = trial.backend.info.dtype != "float32"
-    documents = trial.fitting_documents(QUERIES, DOCUMENTS)
+    documents = fitting_documents(trial.text, QUERIES, DOCUMENTS)
     ours = np.concatenate([trial.scores(query, documents) for query in QUERIES])
     alone = np.concatenate([trial.scores(query, documents, batch=1) for query in QUERIES])
-    reference = score_reference(trial.text.info)
-    theirs = np.array([reference.score(INSTRUCTION, query, text) for query in QUERIES for text in documents])
     findings = [
-        _most("worst_score", "worst score, to the reference's", ours - theirs, SCORE_HALF if half else SCORE),
-        _most("worst_score_alone", "worst score, alone", ours - alone, SCORE_BATCH_HALF if half else SCORE_BATCH),
-        Finding(
-            "score_spread", "scores of the pairs", float(np.std(theirs)), f"{theirs.min():.4f} to {theirs.max():.4f}"
-        ),
+        _most("worst_score_alone", "worst score, alone", ours - alone, SCORE_BATCH_HALF if half else SCORE_BATCH)
     ]
-    return findings if trial.text.info.no_yes is None else [*findings, _logits(trial, documents)]
+    if trial.text.info.no_yes is not None:
+        findings.append(_logits(trial, documents))
+    try:
+        reference = score_reference(trial.text.info)
+    except NoReference as error:
+        return [_missing("worst_score", error), *findings]
+    theirs = np.array([reference.score(INSTRUCTION, query, text) for query in QUERIES for text in documents])
+    found = f"{theirs.min():.4f} to {theirs.max():.4f}"
+    return [
+        _most("worst_score", "worst score, to the reference's", ours - theirs, SCORE_HALF if half else SCORE),
+        Finding("score_spread", "the reference's scores", float(np.std(theirs)), found),
+        *findings,
+    ]
 
 
 def _logits(trial: Trial, documents: list[str]) -> Finding:
@@ -115,6 +125,10 @@ def _logits(trial: Trial, documents: list[str]) -> Finding:
     return _most(
         "logits", "return_logits against the score", finish_logits(logits, normalize=True)[:, 1] - scores, LOGITS
     )
+
+
+def _missing(name: str, error: Exception) -> Finding:
+    return Finding(name, "comparison with the reference", float("nan"), str(error), "a reference", passed=False)
 
 
 def _least(name: str, what: str, values: list[float], wanted: float) -> Finding:

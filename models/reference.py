@@ -4,6 +4,8 @@ Slow and plain on purpose; it shares no code with the backends or with our token
 tests compare with it. Texts must not spell control tokens: the libraries would parse them.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +21,10 @@ from models.prompts import PREFIX, SUFFIX
 # transformers 5 would otherwise take the checkpoint's own dtype.
 FLOAT32 = {"dtype": torch.float32}
 LOCAL = {"trust_remote_code": False, "local_files_only": True}
+
+
+class NoReference(Exception):
+    """The library that would be the reference cannot load this checkpoint; the message is its reason."""
 
 
 class VectorReference(Protocol):
@@ -38,19 +44,35 @@ class ScoreReference(Protocol):
 
 
 def vector_reference(info: ModelInfo) -> VectorReference:
-    """sentence-transformers where the checkpoint is of its form, else transformers and the model's pooling."""
-    logging.disable_progress_bar()
-    if Checkpoint(Path(info.path)).modules:
-        return _SentenceTransformer(info.path)
-    return _Network(info.path, info.pooling)
+    """sentence-transformers where the checkpoint is of its form, else transformers and the model's pooling.
+
+    Raises: NoReference.
+    """
+    with _loading():
+        if Checkpoint(Path(info.path)).modules:
+            return _SentenceTransformer(info.path)
+        return _Network(info.path, info.pooling)
 
 
 def score_reference(info: ModelInfo) -> ScoreReference:
-    """Qwen3's procedure for Qwen3, folded head or not; sentence-transformers' for other classifiers."""
+    """Qwen3's procedure for Qwen3, folded head or not; sentence-transformers' for other classifiers.
+
+    Raises: NoReference.
+    """
+    with _loading():
+        if info.classifier and info.model_type != "qwen3":
+            return _CrossEncoder(info.path)
+        return _Framed(info.path, classifier=info.classifier)
+
+
+@contextmanager
+def _loading() -> Iterator[None]:
     logging.disable_progress_bar()
-    if info.classifier and info.model_type != "qwen3":
-        return _CrossEncoder(info.path)
-    return _Framed(info.path, classifier=info.classifier)
+    try:
+        yield
+    except Exception as error:  # the libraries raise what they like for what they cannot load
+        line = next(iter(str(error).strip().splitlines()), "no reason given")
+        raise NoReference(f"it cannot load this checkpoint: {type(error).__name__}: {line[:200]}") from error
 
 
 class _SentenceTransformer:

@@ -31,24 +31,11 @@ class Trial:
         text = load_text(path, options)
         return cls(text, load_backend(path, text.info, options))
 
-    def fitting(self, texts: Sequence[str]) -> list[str]:
-        """The texts, each cut to what the model takes."""
-        limit = self.text.info.max_tokens - self.text.tokenizer.special_count
-        return [_cut(self.text.tokenizer, text, limit) for text in texts]
-
     def vectors(self, texts: Sequence[str], batch: int = BATCH) -> list[Row]:
         """Pooled vectors as the network gives them, so many texts in a batch; each text must fit."""
         tokenizer = self.text.tokenizer
         ids = [tokenizer.with_special_tokens(one) for one in tokenizer.encode(texts)]
         return self.rows([Item(one, Readout("vector")) for one in ids], batch)
-
-    def fitting_documents(self, queries: Sequence[str], documents: Sequence[str]) -> list[str]:
-        """The documents, each cut so that it fits beside the longest of the queries."""
-        prompt, info = self.text.rerank, self.text.info
-        assert prompt is not None, "a reranker without its prompt"
-        nothing = prompt.documents([""])[0]
-        longest = max(len(prompt.join(prompt.head(INSTRUCTION, query), nothing)) for query in queries)
-        return [_cut(self.text.tokenizer, document, info.max_tokens - longest) for document in documents]
 
     def pairs(self, query: str, documents: Sequence[str]) -> list[Ids]:
         """The complete prompts of a query and documents that fit."""
@@ -66,6 +53,21 @@ class Trial:
         """Rows of items, so many at a time."""
         parts = [items[start : start + batch] for start in range(0, len(items), batch)]
         return [row for part in parts for row in self.backend.launch(part).rows()]
+
+
+def fitting(model: TextModel, texts: Sequence[str]) -> list[str]:
+    """The texts, each cut to what the model takes."""
+    limit = model.info.max_tokens - model.tokenizer.special_count
+    return [_cut(model.tokenizer, text, limit) for text in texts]
+
+
+def fitting_documents(model: TextModel, queries: Sequence[str], documents: Sequence[str]) -> list[str]:
+    """The documents, each cut so that it fits beside the longest of the queries."""
+    prompt = model.rerank
+    assert prompt is not None, "a reranker without its prompt"
+    nothing = prompt.documents([""])[0]
+    longest = max(len(prompt.join(prompt.head(INSTRUCTION, query), nothing)) for query in queries)
+    return [_cut(model.tokenizer, document, model.info.max_tokens - longest) for document in documents]
 
 
 def _cut(tokenizer: Tokenizer, text: str, max_tokens: int) -> str:

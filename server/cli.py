@@ -6,12 +6,12 @@ import sys
 import tempfile
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 
-from models import Dtype, ModelError
+from models import Dtype, ModelError, model_id
 from server.config import Config, ConfigError, ModelConfig, load_config
 from server.version import VERSION
 
@@ -50,8 +50,19 @@ def check(
     model: Annotated[str, typer.Argument(help="A model folder or a hub id.")],
     dtype: Annotated[Dtype, typer.Option(help="As what its weights are computed.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    against: Annotated[
+        str | None, typer.Option(help="Compare with this server instead, such as https://host/v1.", metavar="URL")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--model", help="What that server calls the model; by default as here.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Its API key.", envvar="AGAINST_KEY", show_envvar=True, show_default=False)
+    ] = None,
 ) -> None:
-    """Load a model, run every self-check and compare it with the reference implementation on this machine."""
+    """Load a model, run every self-check and compare it with the reference implementation, or with another server."""
+    if against is not None:
+        _check_against(against, name, key, model, dtype, as_json=as_json)
     from server import checking
 
     try:
@@ -91,6 +102,22 @@ def version() -> None:
 def main() -> None:
     """The entry point of the command."""
     app()
+
+
+def _check_against(url: str, name: str | None, key: str | None, model: str, dtype: Dtype, *, as_json: bool) -> NoReturn:
+    from server.against import compare
+    from server.neighbour import Neighbour, NeighbourError
+
+    try:
+        other = Neighbour(url, name or model_id(model), key)
+        comparison = compare(other, model, dtype, Console(stderr=True))
+    except (ModelError, NeighbourError) as error:
+        raise _stop(error) from None
+    if as_json:
+        typer.echo(comparison.as_json())
+    else:
+        comparison.show(Console())
+    raise typer.Exit(0 if comparison.agrees else 1)
 
 
 def _serve(settings: Config) -> None:

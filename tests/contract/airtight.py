@@ -28,6 +28,7 @@ def watch(event, arguments):
 
 sys.addaudithook(watch)
 """
+LIBRARY = "sentence_transformers"
 UP = 0x1
 SIOCSIFFLAGS = 0x8914
 
@@ -42,7 +43,8 @@ def main(workspace: Path, *folders: str) -> None:
         "HF_HOME": str(workspace / "no-such-cache"),
         "PYTHONPATH": os.pathsep.join(filter(None, (str(workspace), os.environ.get("PYTHONPATH")))),
     }
-    models = [{"path": path} for path in (*demo_models(), *folders)]
+    library = [{"path": path, "backend": LIBRARY, "id": f"{Path(path).name}-by-the-library"} for path in folders]
+    models = [*({"path": path} for path in (*demo_models(), *folders)), *library]
     with Hearth(workspace / "server", {"models": models}, environment=environment) as hearth:
         listed = hearth.client.get("/v1/models").json()["data"]
         statuses = {

@@ -11,7 +11,7 @@ from models import LoadOptions, check_model
 from models.checking import Report
 from models.trial import Trial
 from tests.checkpoints import build
-from tests.classifiers import fold_head
+from tests.classifiers import cross_encoder, fold_head
 from tests.zoo.build import build as build_recipe
 from tests.zoo.catalogue import ZOO
 
@@ -42,7 +42,7 @@ def test_a_sound_model_agrees_with_the_reference(tmp_path: Path, kind: Any, dtyp
     assert report.backend.backend == "packed"
 
 
-@pytest.mark.parametrize("name", ["BAAI/bge-small-en-v1.5", "thenlper/gte-base"])
+@pytest.mark.parametrize("name", ["BAAI/bge-small-en-v1.5", "openai/gpt-oss-20b", "zai-org/GLM-4.5"])
 def test_so_do_models_of_the_library(tmp_path: Path, name: str) -> None:
     report = check(build_recipe(next(recipe for recipe in ZOO if recipe.name == name), tmp_path))
 
@@ -50,11 +50,29 @@ def test_so_do_models_of_the_library(tmp_path: Path, name: str) -> None:
     assert report.backend.backend == "transformers"
 
 
+@pytest.mark.parametrize("name", ["Bert", "XLMRoberta"])
+def test_so_do_classification_rerankers(tmp_path: Path, name: str) -> None:
+    report = check(cross_encoder(tmp_path / "m", name))
+
+    assert failed(report) == set()
+    assert report.info.classifier
+
+
 def test_so_does_a_folded_head(tmp_path: Path) -> None:
     report = check(fold_head(build(tmp_path / "r", "reranker"), tmp_path / "m"))
 
     assert failed(report) == set()
     assert values(report)["score_spread"] > 0.1
+
+
+def test_a_checkpoint_that_the_reference_cannot_load_does_not_pass(tmp_path: Path) -> None:
+    # Published in words that sentence-transformers does not read, at a size that is not its class's default.
+    recipe = next(recipe for recipe in ZOO if recipe.name == "nomic-ai/nomic-embed-text-v1.5")
+
+    report = check(build_recipe(recipe, tmp_path))
+
+    assert failed(report) == {"worst_cosine"}
+    assert "it cannot load this checkpoint: RuntimeError" in report.findings[0].found
 
 
 def test_what_was_measured_has_numbers(tmp_path: Path) -> None:

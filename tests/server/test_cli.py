@@ -1,5 +1,6 @@
 """The hearth command, without starting a server."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,32 @@ def test_pull_of_nothing_is_one_line_and_status_2(tmp_path: Path) -> None:
 
     assert result.exit_code == 2
     assert result.stderr.strip() == "hearth: no such model folder: /nowhere"
+
+
+def test_check_prints_one_json_object_and_its_status_is_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.checking.SPEED_SECONDS", 0.01)
+
+    result = CliRunner().invoke(app, ["check", demo_models()[1], "--dtype", "float32", "--json"])
+
+    report = json.loads(result.stdout)
+    assert (result.exit_code, report["passed"]) == (0, True)
+    assert report["info"]["kind"] == "reranker"
+    assert report["findings"]["worst_score"]["value"] <= 1e-5
+    assert report["findings"]["tokens_per_second"]["value"] > 0
+
+
+def test_check_prints_a_table_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.checking.SPEED_SECONDS", 0.01)
+    monkeypatch.setattr("models.checking.SCORE", -1.0)
+
+    result = CliRunner().invoke(app, ["check", demo_models()[1], "--dtype", "float32"], env={"COLUMNS": "200"})
+
+    assert result.exit_code == 1
+    assert "memory of this process" in result.stdout
+    assert result.stdout.splitlines()[-1] == "DIFFERS from the reference"
+
+
+def test_check_of_nothing_is_one_line_and_status_2() -> None:
+    result = CliRunner().invoke(app, ["check", "/nowhere"])
+
+    assert (result.exit_code, result.stderr.strip()) == (2, "hearth: no such model folder: /nowhere")

@@ -5,6 +5,7 @@ from tests.zoo.recipe import JsonObject, Recipe, Way, published
 from tests.zoo.relatives import ENCODER
 from tests.zoo.vocabularies import (
     BERT_WORDS,
+    BGE_M3_WORDS,
     DEBERTA_WORDS,
     MODERNBERT_WORDS,
     QWEN3_WORDS,

@@ -1,0 +1,194 @@
+"""Other servers are asked in the dialect that they understand, and what they answer is read or named."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from server.neighbour import Neighbour, NeighbourError
+
+Answer = tuple[int, Any]
+Ask = Callable[..., Neighbour]
+
+
+class Stub:
+    """A server whose routes are functions from a body to an answer."""
+
+    def __init__(self) -> None:
+        self.routes: dict[str, Callable[[Any], Answer]] = {}
+        self.asked: list[tuple[str, Any]] = []
+        self.headers: dict[str, str] = {}
+        self.url = ""
+
+
+@pytest.fixture
+def stub() -> Iterator[Stub]:
+    """One that listens."""
+    stub = Stub()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            stub.asked.append((self.path, body))
+            stub.headers = dict(self.headers)
+            status, answer = stub.routes.get(self.path, lambda _: (404, {"error": "no such route"}))(body)
+            content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Retry-After", "0")
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        stub.url = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield stub
+        server.shutdown()
+
+
+def of_openai(body: Any) -> Answer:
+    data = [{"index": number, "embedding": [float(len(text)), 0.5]} for number, text in enumerate(body["input"])]
+    return 200, {"data": data[::-1]}
+
+
+def of_tei(body: Any) -> Answer:
+    return 200, [[float(len(text)), 0.5] for text in body["inputs"]]
+
+
+def of_cohere(body: Any) -> Answer:
+    return 200, {"embeddings": {"float": [[float(len(text)), 0.5] for text in body["texts"]]}}
+
+
+def lengths(rows: Any) -> list[float]:
+    return [float(row[0]) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("route", "answer", "below", "dialect"),
+    [
+        ("/v1/embeddings", of_openai, "/v1", "OpenAI"),
+        ("/v1/embeddings", of_openai, "/v1/", "OpenAI"),
+        ("/v1/embeddings", of_openai, "", "OpenAI"),
+        ("/v1/embeddings", of_openai, "/v1/embeddings", "OpenAI"),
+        ("/embeddings", of_openai, "", "OpenAI"),
+        ("/inference/v1/embeddings", of_openai, "/inference", "OpenAI"),
+        ("/embed", of_tei, "", "TEI"),
+        ("/embed", of_tei, "/embed", "TEI"),
+        ("/v2/embed", of_cohere, "", "Cohere"),
+        ("/v2/embed", of_cohere, "/v2", "Cohere"),
+    ],
+)
+def test_the_dialect_is_found(stub: Stub, route: str, answer: Any, below: str, dialect: str) -> None:
+    stub.routes[route] = answer
+    other = Neighbour(stub.url + below, "m")
+
+    assert lengths(other.vectors(["a", "bb", "ccc"])) == [1, 2, 3]
+    assert other.dialect == dialect
+
+
+def test_once_found_it_is_asked_at_once(stub: Stub) -> None:
+    stub.routes["/embed"] = of_tei
+    other = Neighbour(stub.url, "m")
+    other.vectors(["a"])
+    stub.asked.clear()
+
+    assert lengths(other.vectors(["a" * number for number in range(1, 20)])) == list(range(1, 20))
+    assert [len(body["inputs"]) for _, body in stub.asked] == [8, 8, 3]
+
+
+def test_the_model_and_the_key_are_sent(stub: Stub) -> None:
+    stub.routes["/v1/embeddings"] = of_openai
+
+    Neighbour(stub.url, "text-embedding-3-small", "secret").vectors(["a"])
+
+    assert stub.asked[0][1]["model"] == "text-embedding-3-small"
+    assert stub.headers["Authorization"] == "Bearer secret"
+
+
+def test_a_text_that_is_refused_is_left_out_and_named(stub: Stub) -> None:
+    stub.routes["/v1/embeddings"] = lambda body: (400, {"e": 1}) if "." in body["input"] else of_openai(body)
+    other = Neighbour(stub.url, "m")
+
+    rows = other.vectors(["a", ".", "ccc"])
+
+    assert [None if row is None else row[0] for row in rows] == [1, None, 3]
+    assert other.refused == ["."]
+
+
+def test_a_busy_server_is_asked_again(stub: Stub) -> None:
+    stub.routes["/v1/embeddings"] = lambda body: of_openai(body) if len(stub.asked) > 2 else (429, {})
+
+    assert lengths(Neighbour(stub.url, "m").vectors(["a"])) == [1]
+
+
+def test_a_server_that_stays_busy_is_left_alone(stub: Stub) -> None:
+    stub.routes["/v1/embeddings"] = lambda body: (503, {})
+
+    with pytest.raises(NeighbourError, match="was too busy, 4 times in a row"):
+        Neighbour(stub.url, "m").vectors(["a"])
+
+
+def of_lists(body: Any) -> Answer:
+    results = [{"index": number, "relevance_score": 1 / (1 + number)} for number, _ in enumerate(body["documents"])]
+    return 200, {"results": results[::-1]}
+
+
+@pytest.mark.parametrize(
+    ("answer", "dialect"),
+    [
+        (of_lists, "Cohere, Jina or Fireworks"),
+        (lambda body: (200, {"data": of_lists(body)[1]["results"]}), "Cohere, Jina or Fireworks"),
+        (
+            lambda body: (
+                (200, [{"index": 1, "score": 0.5}, {"index": 0, "score": 1.0}]) if "texts" in body else (422, {})
+            ),
+            "TEI",
+        ),
+    ],
+)
+def test_scores_come_in_the_order_of_the_documents(stub: Stub, answer: Any, dialect: str) -> None:
+    stub.routes["/rerank"] = answer
+    other = Neighbour(stub.url, "m")
+
+    assert other.scores("q", ["a", "b"]).tolist() == [1, 0.5]
+    assert other.dialect == dialect
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ((401, {}), r"/v1/embeddings does not let us in, give it a key by --key: 401"),
+        ((200, b"<html>"), "cannot be asked: Expecting value"),
+        ((200, {"data": []}), "gave 0 answers to a request of: 1"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_sentence(stub: Stub, answer: Answer, message: str) -> None:
+    stub.routes["/v1/embeddings"] = lambda _: answer
+
+    with pytest.raises(NeighbourError, match=message):
+        Neighbour(stub.url, "m").vectors(["a"])
+
+
+def test_a_server_that_knows_no_dialect_says_what_was_tried(stub: Stub) -> None:
+    stub.routes["/v1/embeddings"] = lambda _: (200, {"what": "else"})
+
+    with pytest.raises(NeighbourError, match="no way to ask this server was answered") as caught:
+        Neighbour(stub.url, "m").vectors(["a"])
+    assert "/v1/embeddings says something that is no answer of OpenAI's form" in str(caught.value)
+    assert "/embed says 404" in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["ftp://host", "host:8000", "file:///etc/passwd"])
+def test_only_http_is_asked(url: str) -> None:
+    with pytest.raises(NeighbourError, match="a server's URL begins with http"):
+        Neighbour(url, "m")
+
+
+def test_nobody_there_is_one_sentence() -> None:
+    with pytest.raises(NeighbourError, match=r"cannot be asked: .*refused"):
+        Neighbour("http://127.0.0.1:9", "m").vectors(["a"])
