@@ -27,14 +27,15 @@ What a ✔ says:
 | batch | several texts: the right vectors, in order |
 | base64 | vectors that travelled as base64 |
 | dimensions | shorter vectors, through the client's own option |
-| token ids | ids that the client sends: right vectors, or an error that names the fix; never another text's vector |
+| token ids | ids that the client sends: the right vectors, or an error that names the fix |
 | rerank | order and scores, documents returned |
 | rerank, no documents | the same without documents |
 | errors | a mistake raises the client's own class, and its message is the server's |
 | retry | a full queue (429 with Retry-After) is asked again, once, by the client itself |
 | timeout | a server that is too slow raises the client's own error, in time |
 
-`–` with a number: the client cannot do that, or needs something else; the notes say what.
+`–` with a number: the client cannot do that, or needs something else; the notes say what. Applications that are no
+packages have their requests replayed by the tests: [Applications](clients.md#applications).
 """
 
 

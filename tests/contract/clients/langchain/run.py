@@ -51,7 +51,7 @@ def prove_openai_by_default() -> None:
     embeddings = openai_embeddings(check_embedding_ctx_length=True)
     with client.cell(
         "token_ids",
-        "refused, in words that name the fix; a short query alone may pass for native ids, as clients.md tells",
+        "refused, in words that name the fix; a few short texts may pass for native ids, as clients.md tells",
     ):
         for texts in (INDEXED, BATCH):
             error = raised(lambda texts=texts: embeddings.embed_documents(texts), openai.BadRequestError)
