@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, embedding_bag, normalize
 
-from models.demo.lessons import Lessons
+from models.demo.wiring import DEVIATION
 from models.demo.words import Word
 
 TEXTS = 1024
@@ -30,14 +30,13 @@ def first(
 def train(
     table: Tensor,
     ids: Sequence[Sequence[int]],
-    lessons: Lessons,
-    axes: Tensor,
+    wanted: Tensor,
     rng: random.Random,
     *,
     passes: int,
     step: Callable[[str], None],
 ) -> Tensor:
-    """A table whose mean over `ids` of each text is nearest to the teacher's vector, rotated, [V, H]."""
+    """A table whose mean over `ids` of each text is nearest to `wanted`, [texts, H]; [V, H]."""
     rows = nn.Parameter(table.clone())
     optimizer = torch.optim.Adam([rows], lr=RATE, fused=True)
     order = [row for _ in range(passes) for row in rng.sample(range(len(ids)), len(ids))]
@@ -47,7 +46,7 @@ def train(
         flat = torch.tensor([token for row in picked for token in ids[row]])
         lengths = torch.tensor([0, *(len(ids[row]) for row in picked)])
         made = embedding_bag(flat, rows, lengths.cumsum(0)[:-1], mode="mean")
-        loss = 1 - cosine_similarity(made, lessons.vectors[torch.tensor(picked)].float() @ axes, dim=-1).mean()
+        loss = 1 - cosine_similarity(made, wanted[torch.tensor(picked)].float(), dim=-1).mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -56,6 +55,6 @@ def train(
 
 
 def split(table: Tensor) -> tuple[Tensor, Tensor]:
-    """Unit rows [V, H], and the standardised logarithm of each row's length [V]."""
-    weights = table.norm(dim=-1).clamp(min=1e-4).log()
-    return normalize(table, dim=-1), (weights - weights.mean()) / weights.std()
+    """Unit rows [V, H], and the logarithm of each row's length, in wiring's deviations from the mean [V]."""
+    lengths = table.norm(dim=-1).clamp(min=1e-4).log()
+    return normalize(table, dim=-1), (lengths - lengths.mean()) / DEVIATION

@@ -5,14 +5,14 @@ import math
 import torch
 from torch import Tensor, nn
 
-TABLE, TABLE_RATE = 1_000_000, 0.25
+TABLE, TABLE_RATE = 1_000_000, 0.5
 
 
 class Descent:
     """Steps over a network's parameters; the rate rises for a twenty-fifth of the steps, then falls to a fiftieth."""
 
     def __init__(self, network: nn.Module, *, steps: int, rate: float) -> None:
-        self._parameters = list(network.parameters())
+        self._parameters = [p for p in network.parameters() if p.requires_grad]
         table = [p for p in self._parameters if p.numel() > TABLE]
         others = [p for p in self._parameters if p.numel() <= TABLE]
         # The token table comes trained (bag.py): it may follow, but not run ahead of the layers that read it.

@@ -56,7 +56,7 @@ def reranker(network: Qwen3ForCausalLM, tokenizer: Tokenizer, *, task: str = TAS
     @torch.inference_mode()
     def score(question: Question) -> Sequence[float]:
         prompts = [frame(question, document, task) for document in question.documents]
-        last = embed(network.model, [encoding.ids for encoding in tokenizer.encode_batch(prompts)], max_padded=8192)
+        last = embed(network.model, [encoding.ids for encoding in tokenizer.encode_batch(prompts)])
         rows = network.lm_head.weight[torch.tensor([FIXED["yes"], FIXED["no"]])].float()
         return list((last.float() @ (rows[0] - rows[1])).sigmoid().tolist())
 

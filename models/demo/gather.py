@@ -1,4 +1,4 @@
-"""The embedder's first weights, built by hand: the weighted mean over the text, without Qwen3's instruction."""
+"""The embedder's layers, built by hand: the weighted mean over the text, without Qwen3's instruction."""
 
 import torch
 from tokenizers import Tokenizer
@@ -7,12 +7,10 @@ from transformers import Qwen3Config, Qwen3Model
 
 from models.demo import wiring
 from models.demo.tokens import end_id
-from models.demo.wiring import CONTENT, SEEN, Wire
+from models.demo.wiring import CONTENT
 
 MARK = "Query"
 FRAME = (MARK, "Instruct", ":", "\n")
-# Log-odds between tokens: as the table's own weights have it, and far more for what stands after the mark.
-GAIN, MARK_GAIN = 0.4, 5.0
 
 
 @torch.no_grad()
@@ -22,15 +20,15 @@ def start(settings: Qwen3Config, table: Tensor, weights: Tensor, tokenizer: Toke
     Args:
         settings: the network's shape.
         table: a unit row for each token, [V, H].
-        weights: how much each token should count, as standardised logarithms, [V].
+        weights: how much each token should count, as logarithms, in deviations from their mean, [V].
         tokenizer: whose terminator sums up.
     """
     frame = [int(tokenizer.encode(token, add_special_tokens=False).ids[-1]) for token in FRAME]
     end = end_id(tokenizer)
-    network = wiring.blank(settings, table, weights, [*frame, end], [end])
+    network = wiring.blank(settings, table, weights)
+    wiring.still(network, [*frame, end], [end])
     wiring.mark(network, frame[:1])
-    wiring.mean(network, [Wire(1, SEEN[0], 0.25)], [Wire(1, SEEN[0], 0.75)], gain=GAIN)
-    network.layers[1].self_attn.q_norm.weight[wiring.slow(0, 1)] = MARK_GAIN
+    wiring.total(network)
     # What is used up inside tells nothing of the text.
     network.norm.weight[CONTENT:] = 0
     return network

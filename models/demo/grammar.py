@@ -98,8 +98,9 @@ class Grammar:
         pair = rng.choice(self._pairs)
         asks = [self._said(pair[0], seed), self._fill(rng.choice(self._patterns["ask"]), seed, subject)]
         rng.shuffle(asks)
-        texts = [*asks, self._said(pair[1], seed), self._said(rng.choice(rng.choice(self._pairs)), seed)]
-        texts += [self._fill(rng.choice(self._patterns["tell"]), seed, subject) for _ in range(2)]
+        texts = [*asks, self._said(pair[1], seed)]
+        texts += [self._said(rng.choice(rng.choice(self._pairs)), seed) for _ in range(2)]
+        texts.append(self._fill(rng.choice(self._patterns["tell"]), seed, subject))
         texts.append(self._moved(rng.choice(self._natural), seed, rng.choice((0.0, 0.4, 0.8))))
         texts.append(rng.choice(self._places) if rng.random() < 0.12 else self._bag(seed))
         return texts

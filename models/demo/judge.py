@@ -1,4 +1,6 @@
-"""The reranker's first weights, built by hand: mark the parts of the frame, sum up each, compare the sums."""
+"""The reranker's layers, built by hand: mark the parts of the frame, sum up query and document, compare the sums."""
+
+import math
 
 import torch
 from tokenizers import Tokenizer
@@ -8,14 +10,21 @@ from transformers import Qwen3Config, Qwen3Model
 from models.demo import wiring
 from models.demo.network import HEAD_DIM
 from models.demo.tokens import FIXED
-from models.demo.wiring import ASKED, COLON, CONSTANT, HEADS, SEEN, UNIT, VERDICT, Wire
+from models.demo.wiring import ASKED, COLON, COMPARING, CONSTANT, HEADS, MARKING, SEEN, UNIT, VERDICT
 
 MARKS = ("<Query", "<Document", "assistant")
 FRAME = (*MARKS, "Instruct", "<", ">:", "<|im_start|>", "<|im_end|>", "<think>", "</think>", "\n", "\n\n", "?\n", ".\n")
 SUMS = (">:", "\n\n")
 QUERY, DOCUMENT, ANSWER = SEEN
-# Log-odds between tokens of a part: as the table's own weights have it; far more between the parts.
-GAIN, MARK_GAIN = 0.5, 6.0
+# What marking writes for each part that has begun, and the mark of the colon that sums up the query, in units.
+BEGUN, CHOSEN = 3.72, 4.16
+# How many numbers of the sums each head compares; the next says where to look.
+COMPARED = 59
+# A head's log-odds between a cosine of 0 and of 1; the cosine at which it is undecided; its share of places, not words.
+SLOPE, EVEN, PLACE = 9.0, 0.08, 0.8
+PLACE_GAIN, PART, WORTH = 17.0, 120.0, 0.6
+# About how many tokens, those before the query, stand for "not alike".
+BEFORE = 60
 
 
 def _id(tokenizer: Tokenizer, token: str) -> int:
@@ -23,31 +32,33 @@ def _id(tokenizer: Tokenizer, token: str) -> int:
 
 
 def _ask(network: Qwen3Model) -> None:
-    # One unit of the second layer's MLP knows the colon after <Document from the two before it.
-    mlp = network.layers[1].mlp
-    for weight in (mlp.gate_proj.weight[0], mlp.up_proj.weight[0], mlp.down_proj.weight[:, 0]):
-        weight.zero_()
+    # One unit of the first layer's MLP knows the colon after <Document from the two before it.
+    mlp = network.layers[MARKING].mlp
     mlp.gate_proj.weight[0, COLON], mlp.gate_proj.weight[0, DOCUMENT] = 4, 4
     mlp.gate_proj.weight[0, CONSTANT], mlp.up_proj.weight[0, CONSTANT] = -22, 2.4
-    mlp.down_proj.weight[ASKED, 0] = UNIT
+    mlp.down_proj.weight[ASKED, 0] = UNIT * 4 / 75
 
 
 def _compare(network: Qwen3Model) -> None:
-    # The last token looks for its own sum; finding it at the colon is the verdict.
-    attention = network.layers[-1].self_attn
-    for weight in (attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight):
-        weight.mul_(0.1)
-    same = [Wire(at, at * HEADS, 1) for at in range(22)]
+    # The last token looks for its own sum; as far as it finds it at the colon, and not before the query, it says yes.
+    attention = network.layers[COMPARING].self_attn
+    ask, key, value, out = (getattr(attention, f"{name}_proj").weight for name in "qkvo")
+    never = (EVEN * math.sqrt(1 - PLACE**2) - math.log(BEFORE) / SLOPE) / PLACE
+    aside = math.sqrt(1 - never**2)
     for head in range(HEADS):
-        for one in same:
-            for weight in (attention.q_proj.weight, attention.k_proj.weight):
-                weight[wiring.slow(head, one.at), one.column + head] = one.gain
-        attention.v_proj.weight[head * HEAD_DIM, ASKED] = 1
-        attention.o_proj.weight[VERDICT, head * HEAD_DIM] = UNIT * 4
-    wiring.wire(attention.q_proj.weight, [Wire(22, CONSTANT, 8)])
-    gains = ((ASKED, 5), (QUERY, -1), (DOCUMENT, -3), (ANSWER, -1))
-    wiring.wire(attention.k_proj.weight, [Wire(22, column, gain) for column, gain in gains])
-    attention.q_norm.weight.fill_(2.5)
+        for at in range(COMPARED):
+            ask[wiring.slow(head, at), at * HEADS + head] = 1
+            key[wiring.slow(head, at), at * HEADS + head] = 1
+        # The first row turns fast: it only takes a share of the key's length, and no query has anything there.
+        place, other = wiring.slow(head, COMPARED), head * HEAD_DIM
+        ask[place, CONSTANT] = PLACE_GAIN
+        key[place, CONSTANT], key[place, QUERY] = PART * never, -PART * (1 + never) / BEGUN
+        key[place, ASKED], key[place, ANSWER] = PART / CHOSEN, -PART
+        key[other, CONSTANT], key[other, QUERY] = PART * aside, -PART * aside / BEGUN
+        value[head * HEAD_DIM, ASKED], value[head * HEAD_DIM, CONSTANT] = 0.32, -0.5
+        out[VERDICT, head * HEAD_DIM] = WORTH
+    attention.q_norm.weight.fill_(math.sqrt(SLOPE / 8))
+    attention.k_norm.weight.fill_(math.sqrt(SLOPE / 8))
 
 
 @torch.no_grad()
@@ -57,23 +68,19 @@ def start(settings: Qwen3Config, table: Tensor, weights: Tensor, tokenizer: Toke
     Args:
         settings: the network's shape.
         table: a unit row for each token, [V, H].
-        weights: how much each token should count, as standardised logarithms, [V].
+        weights: how much each token should count, as logarithms, in deviations from their mean, [V].
         tokenizer: whose frame and answers are marked.
     """
     frame, sums, marks = ([_id(tokenizer, token) for token in group] for group in (FRAME, SUMS, MARKS))
-    network = wiring.blank(settings, table, weights, frame, sums)
+    network = wiring.blank(settings, table, weights)
+    wiring.still(network, frame, sums)
     rows = network.embed_tokens.weight
     rows[_id(tokenizer, ">:"), COLON] = 4 * UNIT
     # Apart from the verdict the two answers are alike, so that what a document is about does not lean to either.
     rows[FIXED["yes"]] = rows[FIXED["no"]]
     rows[FIXED["yes"], VERDICT], rows[FIXED["no"], VERDICT] = 0.4, -0.4
     wiring.mark(network, marks)
-    # The last token sums up what is after <Document; the colon after <Document what is after <Query.
-    asks = [Wire(1, QUERY, 0.25), Wire(2, ANSWER, 0.25), Wire(3, ANSWER, -0.25)]
-    keys = [Wire(1, QUERY, 0.75), Wire(2, DOCUMENT, 0.75), Wire(3, ANSWER, 0.75)]
-    wiring.mean(network, asks, keys, gain=GAIN)
-    for at in (1, 2, 3):
-        network.layers[1].self_attn.q_norm.weight[wiring.slow(0, at)] = MARK_GAIN
+    wiring.total(network)
     _ask(network)
     _compare(network)
     return network

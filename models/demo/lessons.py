@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,9 @@ from torch import Tensor
 from models.demo.grammar import Grammar
 from models.demo.teacher import Teacher
 
-CHUNK = 2000
+CHUNK = 500
+# Each thread computes alone, so that a result depends on its chunk only.
+THREADS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +32,18 @@ class Lessons:
 
 def make(grammar: Grammar, teacher: Teacher, count: int, rng: random.Random, step: Callable[[str], None]) -> Lessons:
     """`count` bundles; the last text of some is a longer one, made of several sentences of the bundle."""
-    texts: list[str] = []
+    bundles = grammar.bundles(count)
+    for bundle in bundles:
+        if rng.random() < 0.25:
+            bundle[-1] = _long(bundle, rng)
+    width = len(bundles[0])
+    texts = [text for bundle in bundles for text in bundle]
+    chunks = [texts[first : first + CHUNK * width] for first in range(0, len(texts), CHUNK * width)]
     vectors: list[Tensor] = []
-    width = 0
-    for first in range(0, count, CHUNK):
-        bundles = grammar.bundles(min(CHUNK, count - first))
-        for bundle in bundles:
-            if rng.random() < 0.25:
-                bundle[-1] = _long(bundle, rng)
-        width = len(bundles[0])
-        chunk = [text for bundle in bundles for text in bundle]
-        texts += chunk
-        vectors.append(teacher.encode(chunk).to(torch.bfloat16))
-        step(f"{len(texts)} texts")
+    with ThreadPoolExecutor(THREADS) as pool:
+        for chunk in pool.map(teacher.encode, chunks):
+            vectors.append(chunk.to(torch.bfloat16))
+            step(f"{sum(map(len, vectors))} texts")
     return Lessons(texts, torch.cat(vectors), width)
 
 

@@ -1,12 +1,13 @@
 """The pair's own byte-level BPE and its tokenizer files. Same shape as Qwen3's, another vocabulary."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from models.demo.words import LISTS, Word, seeds
+from models.demo import spellings
+from models.demo.words import Word
 
 # QwenLM/Qwen3 tokenizer.json, pre_tokenizer; single digits, words with one leading mark or space, runs of newlines.
 PATTERN = (
@@ -54,37 +55,6 @@ FRAME = (
 MODEL_MAX_LENGTH = 8192
 
 
-def _counts(words: Iterable[Word]) -> Iterator[tuple[str, float]]:
-    """How often each spelling stands, after a space or at a text's start, small or with a capital letter."""
-    listed = {word for name in ("phrases", "places", "sentences", "everyday") for word in _plain(name)}
-    plain = set(_plain("everyday"))
-    listed |= {word for group in seeds().values() for word in group}
-    known: dict[str, tuple[str, float]] = {word.text: (word.group, word.frequency) for word in words}
-    for text in sorted(listed | set(known)):
-        group, frequency = known.get(text, ("thing", 0.0))
-        group = "thing" if text in plain else group
-        # The ranks are an encyclopaedia's; what the lists hold, and its inflections, is everyday English.
-        everyday = text in listed or any(base in listed for base in _bases(text))
-        frequency = max(frequency, 6e-5 if text in listed else 4e-5 if everyday else 0.0)
-        frequency *= 1.0 if everyday else 0.85
-        name = {"place": 0.7, "person": 0.35, "named": 1.0}.get(group, 0.05)
-        yield f" {text.capitalize()}", frequency * name
-        yield text.capitalize(), frequency * (0.12 if name > 0.1 else 0.28 if everyday else 0.15)
-        yield f" {text}", frequency * {"place": 0.35, "person": 0.1, "named": 0.15}.get(group, 1.0)
-
-
-def _bases(text: str) -> Iterator[str]:
-    for ending in ("s", "es", "ed", "d", "ing", "er", "ers", "ly", "y", "est"):
-        stem = text.removesuffix(ending)
-        if stem != text and len(stem) > 2:
-            yield from (stem, f"{stem}e", f"{stem[:-1]}y", stem[:-1])
-
-
-def _plain(name: str) -> list[str]:
-    text = (LISTS / f"{name}.txt").read_text(encoding="utf-8").lower()
-    return "".join(char if char.isalpha() else " " for char in text).split()
-
-
 def train(words: list[Word], sentences: list[str], *, pieces: int, entries: int) -> Tokenizer:
     """A BPE of `pieces` entries and the most frequent whole words; `entries` in all with the 26 added tokens."""
     tokenizer = Tokenizer(models.BPE())
@@ -97,7 +67,7 @@ def train(words: list[Word], sentences: list[str], *, pieces: int, entries: int)
     )
     tokenizer.decoder = decoders.ByteLevel()
 
-    weighted = list(_counts(words))
+    weighted = list(spellings.counts(words))
 
     def lines() -> Iterator[str]:
         for spelling, frequency in weighted:
@@ -141,6 +111,21 @@ def _arranged(layout: dict[str, object], whole: list[str], vocabulary: int) -> d
         "use_regex": False,
     }
     return layout
+
+
+def following(tokenizer: Tokenizer) -> Tokenizer:
+    """The same entries for texts that follow a space: whole words that would begin a text now follow one."""
+    layout = json.loads(tokenizer.to_str())
+    vocabulary: dict[str, int] = layout["model"]["vocab"]
+    pieces = {"".join(pair) for pair in layout["model"]["merges"]} | set(FIXED)
+    renamed = {
+        token: f"Ġ{token}"
+        for token in vocabulary
+        if len(token) > 1 and token.isalpha() and token[0] != "Ġ" and token not in pieces
+    }
+    free = {token: other for token, other in renamed.items() if other not in vocabulary}
+    layout["model"]["vocab"] = {free.get(token, token): index for token, index in vocabulary.items()}
+    return Tokenizer.from_str(json.dumps(layout))
 
 
 def end_id(tokenizer: Tokenizer) -> int:

@@ -1,6 +1,6 @@
-"""First weights built by hand, the part both models share: marks, and a weighted mean over the text."""
+"""Layers built by hand, the part both models share: marks, and a weighted mean."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,13 +10,19 @@ from transformers import Qwen3Config, Qwen3Model
 from models.demo.network import HEAD_DIM, HIDDEN
 
 HEADS = HIDDEN // HEAD_DIM
+# What each layer is for. The embedder ends with the sum.
+MARKING, SUMMING, COMPARING = range(3)
 # Columns of the token table that are given up for marks; the teacher's axes put least into the last ones.
 WEIGHT, CONSTANT, COLON, VERDICT = 255, 254, 253, 252
 SEEN, OWN = (251, 250, 249), (248, 247, 246)
 ASKED = 245
 CONTENT = 245
 UNIT = HIDDEN**-0.5
-QUIET = 0.05
+# In deviations: the most that a token's weight may differ, and what keeps a token of the frame from counting.
+LIMIT, SILENT = 4.0, -5.0
+# A token's logarithm of weight, in these, makes its log-odds within a part; far more is between the parts.
+DEVIATION, STEADY = 0.4, 12.0
+GAIN, PART_GAIN = DEVIATION * STEADY / 8, 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,7 @@ class Wire:
 
 
 def slow(head: int, at: int) -> int:
-    """The row of a head's at-th number that hardly turns with the position: rope's last twelve pairs, 0..23."""
+    """The row of a head's at-th number that hardly turns with the position: rope's last pairs first, 0..59."""
     pair, second = divmod(at, 2)
     return head * HEAD_DIM + HEAD_DIM // 2 - 1 - pair + second * (HEAD_DIM // 2)
 
@@ -42,40 +48,40 @@ def wire(weight: Tensor, wires: Iterable[Wire]) -> None:
 
 
 @torch.no_grad()
-def blank(
-    settings: Qwen3Config, table: Tensor, weights: Tensor, silent: Iterable[int], empty: Iterable[int]
-) -> Qwen3Model:
-    """A network with a token table, and layers that say next to nothing yet.
+def blank(settings: Qwen3Config, table: Tensor, weights: Tensor) -> Qwen3Model:
+    """A network with a token table, and layers that say nothing yet.
 
     Args:
         settings: the network's shape.
         table: a unit row for each token, [V, H].
-        weights: how much each token should count, as standardised logarithms, [V].
-        silent: tokens of a frame, which should not count.
-        empty: tokens that will sum up; their own rows would be summed too.
+        weights: how much each token should count, as logarithms, in deviations from their mean, [V].
     """
     network = Qwen3Model(settings)
-    # torch 2.13 on a CPU: backward through sdpa's kernel takes longer than all the rest together.
-    network.set_attn_implementation("eager")
     rows = network.embed_tokens.weight
     rows.copy_(table)
     rows[:, CONTENT:] = 0
     rows[:, CONSTANT] = UNIT
-    rows[:, WEIGHT] = weights.clamp(-3.5, 3) * UNIT
-    rows[list(silent), WEIGHT] = -5 * UNIT
-    rows[list(empty), :CONTENT] *= 0.1
+    rows[:, WEIGHT] = weights.clamp(-LIMIT, LIMIT) * UNIT
     for layer in network.layers:
-        layer.self_attn.o_proj.weight.mul_(QUIET)
-        layer.mlp.down_proj.weight.mul_(QUIET)
+        for part in (layer.self_attn, layer.mlp):
+            for name, weight in part.named_parameters():
+                if name.endswith("proj.weight"):
+                    weight.zero_()
     return network
+
+
+@torch.no_grad()
+def still(network: Qwen3Model, silent: Sequence[int], empty: Sequence[int]) -> None:
+    """Tokens of a frame, which should not count, and those that sum up: their own rows would be summed too."""
+    rows = network.embed_tokens.weight
+    rows[silent, WEIGHT] = SILENT * UNIT
+    rows[empty, :CONTENT] = 0
 
 
 @torch.no_grad()
 def mark(network: Qwen3Model, tokens: Iterable[int]) -> None:
     """Layer one: a head for each marking token, which looks at nothing else once that token has been."""
-    attention = network.layers[0].self_attn
-    for weight in (attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight):
-        weight.mul_(QUIET)
+    attention = network.layers[MARKING].self_attn
     for head, (token, own, seen) in enumerate(zip(tokens, OWN, SEEN, strict=False)):
         network.embed_tokens.weight[token, own] = 4 * UNIT
         attention.q_proj.weight[slow(head, 0), CONSTANT] = 8
@@ -86,14 +92,21 @@ def mark(network: Qwen3Model, tokens: Iterable[int]) -> None:
 
 
 @torch.no_grad()
-def mean(network: Qwen3Model, asks: Iterable[Wire], keys: Iterable[Wire], *, gain: float) -> None:
-    """Layer two: values pass unchanged, so that a token becomes the mean of what its query picks."""
-    attention = network.layers[1].self_attn
-    for weight in (attention.q_proj.weight, attention.k_proj.weight):
-        weight.mul_(QUIET)
+def total(network: Qwen3Model) -> None:
+    """Layer two: values pass unchanged, so that a token becomes the mean of its part.
+
+    Without marks that is the whole text; after the first mark what follows it; after the third what the second and
+    third enclose.
+    """
+    attention = network.layers[SUMMING].self_attn
     through = torch.diag((torch.arange(HIDDEN) < CONTENT).float())
     attention.v_proj.weight.copy_(through)
     attention.o_proj.weight.copy_(through / 4)
+    query, document, answer = SEEN
+    asks = [Wire(1, query, 0.1), Wire(2, answer, 0.1), Wire(3, answer, -0.1)]
+    keys = [Wire(1, query, 0.75), Wire(2, document, 0.75), Wire(3, answer, 0.75)]
     wire(attention.q_proj.weight, [Wire(0, CONSTANT, 2), *asks])
-    wire(attention.k_proj.weight, [Wire(0, WEIGHT, 1), Wire(4, CONSTANT, 6), *keys])
-    attention.q_norm.weight.fill_(gain)
+    wire(attention.k_proj.weight, [Wire(0, WEIGHT, 1), Wire(4, CONSTANT, STEADY), *keys])
+    attention.q_norm.weight.fill_(GAIN)
+    for at in (1, 2, 3):
+        attention.q_norm.weight[slow(0, at)] = PART_GAIN
