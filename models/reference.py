@@ -55,13 +55,16 @@ def vector_reference(info: ModelInfo) -> VectorReference:
 
 
 def score_reference(info: ModelInfo) -> ScoreReference:
-    """Qwen3's procedure for Qwen3, folded head or not; sentence-transformers' for other classifiers.
+    """Qwen3's procedure for Qwen3, folded head or not; sentence-transformers' for pairs and for prompts of its own.
 
     Raises: NoReference.
     """
     with _loading():
         if info.classifier and info.model_type != "qwen3":
-            return _CrossEncoder(info.path)
+            return _CrossEncoder(info.path, asks=False)
+        checkpoint = Checkpoint(Path(info.path))
+        if "LogitScore" in checkpoint.modules and "document" in checkpoint.chat_template:
+            return _CrossEncoder(info.path, asks=True)
         return _Framed(info.path, classifier=info.classifier)
 
 
@@ -130,14 +133,16 @@ class _Framed:
 
 
 class _CrossEncoder:
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, asks: bool) -> None:
+        """`asks`: whether its chat template may have a place for an instruction; a pair has none."""
         from sentence_transformers import CrossEncoder
 
+        self._asks = asks
         self._model: Any = CrossEncoder(path, device="cpu", model_kwargs=FLOAT32, **LOCAL)
 
     def score(self, instruction: str, query: str, document: str) -> float:
-        # It has never seen an instruction.
-        scores = self._model.predict([(query, document)], activation_fn=torch.nn.Sigmoid(), show_progress_bar=False)
+        how = {"activation_fn": torch.nn.Sigmoid(), "prompt": instruction if self._asks else None}
+        scores = self._model.predict([(query, document)], show_progress_bar=False, **how)
         return float(scores[0])
 
 

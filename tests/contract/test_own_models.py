@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.sentence_transformer import modules as library
 
-from models import load_text
+from tests.causal import OTHER, save_causal
 from tests.checkpoints import build
 from tests.classifiers import cross_encoder, fold_head
 from tests.contract import reference
 from tests.contract.asking import cosine, embed, openai_error, rerank, scores, vector, vectors
 from tests.contract.process import Hearth
 from tests.embedders import WIDTH, save_encoder
-from tests.models.test_logit_scores import OTHER, write_modules
 
 COSINE = 0.99999
 SCORE = 1e-5
@@ -51,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in CROSS_ENCODERS:
         cross_encoder(folder / name, name)
     fold_head(build(folder / "original-reranker", "reranker"), folder / "folded")
-    asking_otherwise(folder / OWN_PROMPT)
+    save_causal(folder / OWN_PROMPT, OTHER)
     return folder
 
 
@@ -62,14 +61,6 @@ def own(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[http
     models = [{"path": str(folder / name), "id": name, "dtype": "float32"} for name in names]
     with Hearth(tmp_path_factory.mktemp("own-server"), {"models": models}) as hearth:
         yield hearth.client
-
-
-def asking_otherwise(folder: Path) -> None:
-    """A causal reranker with a chat template of its own, as CrossEncoder saves it."""
-    info = load_text(build(folder, "reranker")).info
-    assert info.no_yes
-    write_modules(folder, false_token_id=info.no_yes[0], true_token_id=info.no_yes[1])
-    (folder / "chat_template.jinja").write_text(OTHER, "utf-8")
 
 
 def theirs(folder: Path, texts: list[str], **how: Any) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ import pytest
 from models import LoadOptions, check_model
 from models.checking import Report
 from models.trial import Trial
+from tests.causal import TASKED, save_causal
 from tests.checkpoints import build
 from tests.classifiers import cross_encoder, fold_head
 from tests.zoo.build import build as build_recipe
@@ -123,3 +124,7 @@ def test_a_report_passes_only_when_all_of_it_does(tmp_path: Path) -> None:
 
     assert report.passed
     assert not replace(report, findings=(replace(one, passed=False), *others)).passed
+
+
+def test_a_reranker_with_a_prompt_of_its_own_agrees_with_the_library(tmp_path: Path) -> None:
+    assert check(save_causal(tmp_path / "m", TASKED)).passed

@@ -9,15 +9,12 @@ import pytest
 import torch
 from sentence_transformers import CrossEncoder
 
-from models import Item, LoadOptions, ModelError, Readout, finish_scores, load_backend, load_text
+from models import ModelError, load_backend, load_text
 from models.prompts import INSTRUCTION, PREFIX, SUFFIX
-from tests.calibration import DOCUMENTS, QUERIES
 from tests.checkpoints import build
 from tests.classifiers import cross_encoder, fold_head
+from tests.models.scoring import PAIRS, library_scores, scores
 from tests.models.test_loading import change
-
-PAIRS = [(query, document) for query in QUERIES for document in DOCUMENTS]
-
 
 # Published rerankers' own settings: mxbai-rerank-v1 (DeBERTa-v3), gte-reranker-modernbert.
 DEBERTA = {
@@ -32,25 +29,15 @@ DEBERTA = {
 MODERN = {"pad_token_id": 0, "cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3}
 
 
-def scores(folder: Path, backend: str = "auto", **how: bool) -> np.ndarray:
-    text = load_text(folder)
-    prompt = text.rerank
-    assert prompt
-    heads = [(prompt.head(INSTRUCTION, query), prompt.documents([document])[0]) for query, document in PAIRS]
-    items = [Item(prompt.join(head, ids), Readout("score")) for head, ids in heads]
-    options = LoadOptions(dtype="float32", backend=backend)
-    return finish_scores(load_backend(folder, text.info, options).launch(items).rows(), **how)
-
-
 @pytest.mark.parametrize("backend", ["packed", "transformers"])
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_folded_head_scores_as_the_original(tmp_path: Path, backend: str, tied: bool) -> None:
     original = build(tmp_path / "reranker", "reranker", tie_word_embeddings=tied)
     folded = fold_head(original, tmp_path / "seq-cls")
 
-    ours = scores(folded, backend)
+    ours = scores(folded, backend=backend)
 
-    assert np.abs(ours - scores(original, "packed")).max() <= 1e-5
+    assert np.abs(ours - scores(original, backend="packed")).max() <= 1e-5
     assert ours.std() > 0.2
 
 
@@ -63,7 +50,7 @@ def test_a_folded_head_scores_as_sentence_transformers_cross_encoder(tmp_path: P
 
     theirs = CrossEncoder(str(folded), device="cpu", model_kwargs={"dtype": torch.float32}).predict(framed)
 
-    assert np.abs(scores(folded, "packed") - theirs).max() <= 1e-5
+    assert np.abs(scores(folded, backend="packed") - theirs).max() <= 1e-5
 
 
 def test_a_folded_head_runs_on_our_own_network_and_has_no_token_logits(tmp_path: Path) -> None:
@@ -86,12 +73,10 @@ def test_a_folded_head_runs_on_our_own_network_and_has_no_token_logits(tmp_path:
 )
 def test_cross_encoders_score_as_the_library_does(tmp_path: Path, name: str, config: dict[str, Any], raw: bool) -> None:
     folder = cross_encoder(tmp_path, name, **config)
-    library = CrossEncoder(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
 
     ours = scores(folder, raw=raw)
 
-    theirs = library.predict(PAIRS, activation_fn=torch.nn.Identity() if raw else torch.nn.Sigmoid())
-    assert np.abs(ours - theirs).max() <= (1e-4 if raw else 1e-5)
+    assert np.abs(ours - library_scores(folder, raw=raw)).max() <= (1e-4 if raw else 1e-5)
     assert ours.std() > 0.02
 
 

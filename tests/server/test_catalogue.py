@@ -1,5 +1,6 @@
 """Every spelling that clients use finds its model, and only one (CONTRACT section 3)."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,22 @@ def catalogue(embedder_text: TextModel, reranker_text: TextModel) -> Catalogue:
             served(embedder_text, "other/twin"),
         ]
     )
+
+
+def test_the_configured_instruction_is_that_of_the_query_prompt() -> None:
+    embedder, _ = demo_models()
+
+    [model] = load_catalogue([ModelConfig(path=embedder, instruction="Find the answer")]).models
+
+    assert model.text.prompts.find("query") == "Instruct: Find the answer\nQuery:"
+
+
+def test_an_instruction_without_a_place_stops_the_start(tmp_path: Path) -> None:
+    folder = shutil.copytree(demo_models()[0], tmp_path / "m")
+    (folder / "config_sentence_transformers.json").unlink()
+
+    with pytest.raises(ModelError, match="has no place for an instruction"):
+        load_catalogue([ModelConfig(path=str(folder), instruction="Find the answer")])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,39 @@
+"""Unit vectors of a few texts by our backends and by sentence-transformers."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+
+from models import Backend, Item, LoadOptions, Readout, TextModel, load_backend, load_text
+
+TEXTS = (
+    "mars",
+    "what is the capital of france?",
+    "paris is the capital of france. " * 3,
+    "the red planet is mars, a planet.",
+    "a",
+)
+
+
+def run(folder: Path, backend: str = "auto", dtype: Any = "float32") -> tuple[TextModel, Backend]:
+    text = load_text(folder)
+    return text, load_backend(folder, text.info, LoadOptions(dtype=dtype, backend=backend))
+
+
+def ours(text: TextModel, backend: Backend) -> NDArray[np.float32]:
+    ids = [text.tokenizer.with_special_tokens(each) for each in text.tokenizer.encode(TEXTS)]
+    rows = np.stack(backend.launch([Item(each, Readout("vector")) for each in ids]).rows())
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+def theirs(folder: Path) -> NDArray[np.float32]:
+    model = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
+    return np.asarray(model.encode(list(TEXTS), normalize_embeddings=True))
+
+
+def worst_cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    return float((one.astype(np.float64) * other).sum(axis=1).min())
