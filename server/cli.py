@@ -61,6 +61,8 @@ def check(
     ] = None,
 ) -> None:
     """Load a model, run every self-check and compare it with the reference implementation, or with another server."""
+    # As in the engine process, so that the speed is the server's (docs/decisions.md, 17).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if against is not None:
         _check_against(against, name, key, model, dtype, as_json=as_json)
     from server import checking

@@ -1,5 +1,6 @@
 """The code that a page of docs/ shows, and how it is run: as it stands, but for address and weights."""
 
+import os
 import re
 import subprocess
 import sys
@@ -53,7 +54,10 @@ def run_shell(code: str, url: str, status: int = 0) -> str:
     """What it printed; another exit status is an error."""
     here = Path(sys.executable).parent
     program = f"set -euo pipefail\nPATH={here}:$PATH\n{code.replace(ADDRESS, url)}"
-    ran = subprocess.run(["bash", "-c", program], capture_output=True, text=True, timeout=100, check=False)
+    # One thread: on a busy machine several wait for each other.
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = ["bash", "-c", program]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, env=environment)
     assert ran.returncode == status, ran.stdout + ran.stderr
     return ran.stdout
 

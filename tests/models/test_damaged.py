@@ -138,6 +138,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "unknown network": (entry(model_type="mystery", architectures=["MysteryModel"]), "knows no such network: mystery"),
     "remote code": (entry(model_type="mystery", auto_map={"AutoModel": "m.M"}), "needs code of its own"),
     "remote code, no type": (entry(model_type=None, auto_map={"AutoModel": "m.M"}), "needs code of its own"),
+    "unknown entry": (entry(attention_sinks=4), "has entries unknown to Qwen3Config: attention_sinks"),
     "byte order mark": (
         holding("config.json", b"\xef\xbb\xbf{}"),
         r"config\.json is not valid JSON: Unexpected UTF-8 BOM",

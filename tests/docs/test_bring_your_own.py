@@ -1,0 +1,63 @@
+"""docs/bring-your-own.md: its commands run, and what it says of refusals is what they say."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from models import ModelError
+from tests.checkpoints import build
+from tests.contract.process import Hearth
+from tests.docs.pages import DOCS, run_shell, sections
+from tests.models.test_damaged import DAMAGES, load
+
+PAGE = (DOCS / "bring-your-own.md").read_text("utf-8")
+REFUSALS = [row.split(" | ")[0].removeprefix("| ") for row in PAGE.split("|---|---|---|\n")[-1].strip().splitlines()]
+# What is said of which damage.
+SAID = {
+    "a PEFT adapter without the model that it adapts": "adapter",
+    "its weights are pickles, which can run code": "pickles",
+    "its weights are GGUF": "gguf",
+    "a pointer of git-lfs, not the file itself": "pointer",
+    "is damaged or not a safetensors file": "truncated",
+    "has not all of its weights; missing: ...": "shard",
+    "a link to a file that is not there": "link",
+    "needs code of its own (auto_map)": "remote code",
+    "knows no such network": "unknown network",
+    "has entries unknown to ...": "unknown entry",
+}
+
+
+def test_every_refusal_of_the_page_is_tried() -> None:
+    assert set(REFUSALS) == {*SAID, "models may be in: ..."}
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_a_refusal_is_in_the_words_of_the_page(tmp_path: Path, said: str) -> None:
+    damage, _ = DAMAGES[SAID[said]]
+    damage(build(tmp_path / "m"))
+
+    with pytest.raises(ModelError, match=re.escape(said.removesuffix("..."))):
+        load(tmp_path / "m")
+
+
+def test_a_folder_of_models_is_told_in_the_words_of_the_page(tmp_path: Path) -> None:
+    build(tmp_path / "below")
+
+    with pytest.raises(ModelError, match="models may be in: "):
+        load(tmp_path)
+
+
+def test_its_commands_check_and_serve(tmp_path: Path) -> None:
+    build(tmp_path / "my-model")
+    check, serve = re.findall(r"^hearth .*$", PAGE, re.MULTILINE)[:2]
+
+    assert "agrees with the reference" in run_shell(f"cd {tmp_path}\n{check}", "")
+    with Hearth(tmp_path, None, *serve.split()[2:]) as hearth:
+        assert hearth.client.post("/v1/embeddings", json={"model": "my-model", "input": "a"}).status_code == 200
+
+
+def test_its_program_is_python() -> None:
+    (program,) = next(section for section in sections("bring-your-own.md") if "LoRA" in section.title).code("python")
+
+    assert compile(program, "page", "exec")
