@@ -1,14 +1,26 @@
 """The table of models: no row is missing, and one that is wrong is said and felt."""
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks import model_table
 from models import ModelError
 from tests.zoo.catalogue import SEEDS
 from tests.zoo.measuring import Measured
 from tests.zoo.recipe import Recipe
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was() -> Iterator[None]:
+    # The program quietens the log and takes one thread for the rest of its life, which ends with the test here.
+    level, threads = logging.getLogger("hearth").level, torch.get_num_threads()
+    yield
+    logging.getLogger("hearth").setLevel(level)
+    torch.set_num_threads(threads)
 
 
 async def _breaks(recipe: Recipe, folder: Path) -> Measured:
