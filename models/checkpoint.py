@@ -88,20 +88,17 @@ class Checkpoint:
 
     def config_of(self, path: str) -> JsonObject:
         """The configuration of the module in a folder below this one; empty when it has none."""
-        found = self._optional(f"{path}/config.json") if path else None
-        return found if isinstance(found, dict) else {}
+        return self._object_or_none(f"{path}/config.json") if path else {}
 
     @cached_property
     def sentence_transformers(self) -> JsonObject:
         """config_sentence_transformers.json; empty when there is no such file."""
-        found = self._optional("config_sentence_transformers.json")
-        return found if isinstance(found, dict) else {}
+        return self._object_or_none("config_sentence_transformers.json")
 
     @cached_property
     def tokenizer_config(self) -> JsonObject:
         """tokenizer_config.json; empty when there is no such file."""
-        found = self._optional("tokenizer_config.json")
-        return found if isinstance(found, dict) else {}
+        return self._object_or_none("tokenizer_config.json")
 
     @property
     def chat_template(self) -> str:
@@ -112,15 +109,7 @@ class Checkpoint:
     @cached_property
     def first_part(self) -> JsonObject:
         """The configuration of the Transformer module, under any of its names; empty when there is none."""
-        found = (self._optional(f"sentence_{name}_config.json") for name in FIRST_PARTS)
-        return next((config for config in found if isinstance(config, dict) and config), {})
-
-    @cached_property
-    def max_seq_length(self) -> int | None:
-        """The length limit of an embedder's or cross-encoder's files, which may lie below the network's own."""
-        # Published folders have the first, sentence-transformers 6.2 writes the second.
-        value = self.first_part.get("max_seq_length") or self.tokenizer_config.get("model_max_length")
-        return whole_number(value, "max_seq_length", self.path / "sentence_bert_config.json") or None
+        return next(filter(None, (self._object_or_none(f"sentence_{name}_config.json") for name in FIRST_PARTS)), {})
 
     @cached_property
     def tensors(self) -> dict[str, tuple[int, ...]]:
@@ -187,12 +176,15 @@ class Checkpoint:
         return ModelError(f"{self.path} holds no model that can be served; {clause or otherwise}")
 
     def _object(self, name: str) -> JsonObject:
-        found = self._optional(name)
-        if found is None:
+        if self._optional(name) is None:
             raise ModelError(f"{self.path} holds no model that can be served; missing: {name}")
-        if not isinstance(found, dict):
+        return self._object_or_none(name)
+
+    def _object_or_none(self, name: str) -> JsonObject:
+        found = self._optional(name)
+        if found is not None and not isinstance(found, dict):
             raise ModelError(f"{self.path / name} holds no JSON object")
-        return found
+        return found or {}
 
     def _optional(self, name: str) -> object:
         return read_json(self.path / name)

@@ -23,7 +23,7 @@ def check_classifier(checkpoint: Checkpoint) -> None:
 
 def _labels(checkpoint: Checkpoint) -> int:
     names = checkpoint.config.get("id2label")
-    return len(names) if names else int(checkpoint.config.get("num_labels") or DEFAULT_LABELS)
+    return len(names) if isinstance(names, dict) and names else checkpoint.number("num_labels") or DEFAULT_LABELS
 
 
 def _activation(checkpoint: Checkpoint) -> str | None:

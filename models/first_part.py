@@ -37,7 +37,8 @@ def check_first_part(checkpoint: Checkpoint) -> None:
     modalities = config.get("modality_config")
     if modalities is None:
         return
-    text = modalities.get("text") if isinstance(modalities, dict) else None
+    modalities = modalities if isinstance(modalities, dict) else {}
+    text = modalities.get("text")
     if "message" in modalities and task != "text-generation":
         raise ModelError(f"{checkpoint.path} puts texts into a chat before they are embedded, which is not served")
     if task not in OUTPUTS or text != {"method": "forward", "method_output_name": OUTPUTS[task]}:
@@ -46,4 +47,5 @@ def check_first_part(checkpoint: Checkpoint) -> None:
 
 def _is_harmless(key: str, value: Any) -> bool:
     # A chat template is rendered by us, or not at all; what a tokenizer is told beside its file may change tokens.
-    return key == "processing_kwargs" and isinstance(value, dict) and set(value) <= {"chat_template"}
+    asked = value.items() if key == "processing_kwargs" and isinstance(value, dict) else [("", None)]
+    return all(name == "chat_template" and isinstance(settings, dict) for name, settings in asked)

@@ -85,11 +85,11 @@ def pooling_names(checkpoint: Checkpoint) -> list[str]:
     """
     config = checkpoint.pooling
     asked = config.get("pooling_mode") or [LEGACY_KEYS.get(key, key) for key in config if _is_chosen(config, key)]
-    names = [asked] if isinstance(asked, str) else list(asked)
+    names = [str(name) for name in (asked if isinstance(asked, list) else [asked])]
     if unknown := [name for name in names if name not in POOLINGS]:
-        raise ModelError(f"{checkpoint.path} pools in a way that is not served: {', '.join(map(str, unknown))}")
+        raise ModelError(f"{checkpoint.path} pools in a way that is not served: {', '.join(unknown)}")
     # Pooling.load_config: a file that chooses none means the mean.
-    return [name for name in POOLINGS if name in names] or (["mean"] if config else [])
+    return names or (["mean"] if config else [])
 
 
 def why_library_modules(checkpoint: Checkpoint) -> str | None:

@@ -15,13 +15,13 @@ class NamedPrompts:
     """The named prompts of one model. Any thread."""
 
     by_name: Mapping[str, str] = field(default_factory=dict)
-    default_name: str | None = None  # what sentence-transformers adds unasked; we do not
+    default_name: str = ""  # what sentence-transformers adds unasked; we do not
     are_pooled: bool = True  # whether the prompt's tokens count in the vector
 
     @property
     def default(self) -> str:
         """The text of the default prompt; "" when there is none."""
-        return self.by_name.get(self.default_name or "", "")
+        return self.by_name.get(self.default_name, "")
 
     def find(self, name: str) -> str | None:
         """A prompt by any of the names that clients and authors use for it."""

@@ -36,7 +36,9 @@ TASKED = f"{{% if true %}}Query: {QUERY}\n{{% endif %}}<|im_start|>Task: {TASK}\
 
 def save_causal(folder: Path, template: str = QWEN3) -> Path:
     """Write a random Qwen3 reranker of this form, under a name that says nothing, and return its folder."""
-    build(folder, "reranker", _name_or_path="")
+    build(folder, "reranker")
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"_name_or_path": ""}), "utf-8")
     (folder / "chat_template.jinja").write_text(template, "utf-8")
     info = load_text(folder, LoadOptions(kind="reranker")).info
     assert info.no_yes

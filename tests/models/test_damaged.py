@@ -163,6 +163,36 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         holding("sentence_bert_config.json", '{"max_seq_length": [1]}'),
         "a whole number for max_seq_len",
     ),
+    "part of another form": (holding("sentence_bert_config.json", "[1]"), "holds no JSON object"),
+    "part's modalities": (
+        holding("sentence_bert_config.json", '{"modality_config": [1]}'),
+        "reads its network in a way that is not served",
+    ),
+    "part's settings": (
+        holding("sentence_bert_config.json", '{"processing_kwargs": {"chat_template": 3}}'),
+        "entries not served: processing_kwargs",
+    ),
+    "prompts": (
+        holding("config_sentence_transformers.json", '{"prompts": ["a"]}'),
+        "does not give texts by name: prompts",
+    ),
+    "prompt": (
+        holding("config_sentence_transformers.json", '{"prompts": {"query": 3}}'),
+        "does not give texts by name",
+    ),
+    "pooling": (
+        holding("1_Pooling/config.json", '{"pooling_mode": [[1]]}'),
+        r"pools in a way that is not served: \[1\]",
+    ),
+    "pooling of numbers": (holding("1_Pooling/config.json", '{"pooling_mode": 5}'), "pools in a way .*: 5"),
+    "labels": (
+        all_of(entry(architectures=["Qwen3ForSequenceClassification"], id2label=5), without("modules.json")),
+        "a reranker has one label, and it has: 2",
+    ),
+    "count of labels": (
+        all_of(entry(architectures=["Qwen3ForSequenceClassification"], num_labels="x"), without("modules.json")),
+        "must give a whole number for num_labels, it gives: 'x'",
+    ),
     "link": (link_to_nowhere("config.json"), r"config\.json is a link to a file that is not there: /nowhere/blob"),
     "link of weights": (link_to_nowhere("model.safetensors"), r"model\.safetensors"),
 }
