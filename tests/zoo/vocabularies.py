@@ -174,3 +174,11 @@ DEBERTA_WORDS = Vocabulary(
     second_type=1,
     settings=(("do_lower_case", False), ("split_by_punct", False), ("model_max_length", 512)),
 )
+T5_WORDS = Vocabulary(
+    model="unigram",
+    tokenizer_class="T5Tokenizer",
+    roles=(("eos_token", "</s>"), ("unk_token", "<unk>"), ("pad_token", "<pad>")),
+    first=("<pad>", "</s>", "<unk>"),
+    single="A </s>",
+    settings=(("extra_ids", 0), ("model_max_length", 512)),
+)
