@@ -7,7 +7,7 @@ from benchmarks.pages import Lines, markdown
 from tests.zoo.measuring import Measured
 from tests.zoo.recipe import Recipe
 
-HEAD = "Model", "Class", "Parameters", "Runs", "Against the reference", "In a batch and alone", "Loads in"
+HEAD = "Model", "Class", "Parameters", "Runs", "Against the reference", "In a batch and alone", "Small twin loads in"
 OFFERS = (
     "Model",
     "Kind",
@@ -101,13 +101,14 @@ def _count(parameters: int) -> str:
 
 
 def _way(found: Measured) -> str:
-    why = found.about.get("layout_reason") or found.about.get("reason") or found.about.get("backend_reason") or ""
-    return f"{found.way}: {why}" if why else found.way
+    # Why the layout, where one was looked for; else why the backend.
+    searched = found.about["backend"] == "transformers"
+    return f"{found.way}: {found.about['layout_reason' if searched else 'reason']}"
 
 
 def _parity(found: Measured) -> str:
     if found.recipe.kind == "reranker":
-        return f"scores within {found.worst_score:.0e}"
+        return _scores(found.worst_score)
     assert found.worst_cosine is not None, "an embedder that was measured without vectors"
     return _cosine(found.worst_cosine)
 
@@ -115,8 +116,12 @@ def _parity(found: Measured) -> str:
 def _alone(found: Measured) -> str:
     assert found.worst_alone is not None, "a model that was measured without its batch"
     if found.recipe.kind == "reranker":
-        return f"scores within {found.worst_alone:.0e}"
+        return _scores(found.worst_alone)
     return _cosine(found.worst_alone)
+
+
+def _scores(difference: float | None) -> str:
+    return f"scores within {difference:.0e}" if difference else "scores equal to the last bit"
 
 
 def _cosine(cosine: float) -> str:
@@ -136,7 +141,7 @@ def _pooling(recipe: Recipe) -> str:
 def _dimensions(recipe: Recipe) -> str:
     if recipe.kind == "reranker":
         return ""
-    width = recipe.full_native["hidden_size"]
+    width = recipe.width
     if not recipe.dimensions:
         return f"{width} only"
     first = ", layer norm before the cut" if recipe.name.endswith("nomic-embed-text-v1.5") else ""

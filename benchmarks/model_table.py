@@ -67,8 +67,8 @@ def _with_stored(line: Line) -> Line:
         stored, meant = build_quantised(line.recipe, Path(folder))
         other = _measured(line.recipe, stored, reference=meant)
     if other.found is None:
-        return replace(line, stored=f"{name}, refused: {other.wrong[0].removeprefix(str(stored)).strip()}")
-    return replace(line, stored=f"{name}, read as it is meant", wrong=(*line.wrong, *other.wrong))
+        return replace(line, stored=f"{name}: refused, bfloat16 weights are read")
+    return replace(line, stored=f"{name}: read without loss", wrong=(*line.wrong, *other.wrong))
 
 
 def _real_line(recipe: Recipe) -> Line:

@@ -5,6 +5,7 @@ from models.classifiers import check_classifier
 from models.first_part import check_first_part
 from models.interface import Kind, ModelError
 from models.modules import ONLY_IN_LIBRARY, TAIL, check_modules
+from models.quantised import check_quantised
 from models.tokenizer import Tokenizer
 
 FRAME_TOKENS = ("<|im_start|>", "<|im_end|>", "<think>", "</think>")
@@ -45,10 +46,7 @@ def check_served(checkpoint: Checkpoint, kind: Kind) -> None:
     check_modules(checkpoint, RERANKER_MODULES if kind == "reranker" else EMBEDDER_MODULES)
     if (library := checkpoint.sentence_transformers.get("model_type")) in OTHER_VECTORS:
         raise ModelError(f"{checkpoint.path} gives other than one dense vector a text, which is not served: {library}")
-    quantised = checkpoint.config.get("quantization_config")
-    if quantised:
-        method = quantised.get("quant_method", "unknown") if isinstance(quantised, dict) else quantised
-        raise ModelError(f"{checkpoint.path} has quantised weights, which are not served yet: {method}")
+    check_quantised(checkpoint)
     if is_classifier(checkpoint, kind):
         check_classifier(checkpoint)
     elif kind == "reranker" and not checkpoint.architecture.endswith(("ForCausalLM", "Model")):

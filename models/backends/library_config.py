@@ -6,6 +6,7 @@ from typing import Any
 from models.backends.entries import check_architecture, check_entries
 from models.checkpoint import Checkpoint
 from models.interface import ModelError
+from models.quantised import quantisation
 
 # Networks that the library has under another name. Kimi K2's own code is DeepSeek-V3's, its sizes aside.
 SAME_NETWORK = {"kimi_k2": "deepseek_v3"}
@@ -75,6 +76,9 @@ def read_config(checkpoint: Checkpoint) -> Any:
             checkpoint.path, trust_remote_code=False, local_files_only=True
         )
     check_entries(checkpoint, type(config))
+    if quantisation(checkpoint):
+        # The library's kernels for them need packages of their own, and give other numbers.
+        config.quantization_config["dequantize"] = True
     return config
 
 

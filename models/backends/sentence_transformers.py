@@ -52,6 +52,8 @@ def load(path: str, info: ModelInfo, options: LoadOptions) -> "ModulesBackend":
         device=str(device),
         dtype=str(dtype).removeprefix("torch."),
         parameters=sum(math.prod(shape) for shape in checkpoint.tensors.values()),
+        layout="padded",
+        layout_reason="sentence-transformers' own modules take texts in no other way",
     )
     backend = ModulesBackend(modules, about, dtype=dtype, device=device)
     check_backend(backend, info)

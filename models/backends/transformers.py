@@ -1,6 +1,5 @@
 """Way 2: the library's own network, unpadded where that is exact for it, else padded or one text at a time."""
 
-import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -31,6 +30,7 @@ from models.interface import (
     Pending,
     Pooling,
 )
+from models.quantised import count_parameters
 from models.readout import Groups, Head, ReadsLogits, by_readout, pool_texts, read
 from models.selfcheck import check_backend
 from models.tail import Tail, load_tail
@@ -64,7 +64,7 @@ def load(path: str, info: ModelInfo, options: LoadOptions) -> "TransformersBacke
         reason="asked for" if options.backend != "auto" else why_not_packed(checkpoint) or "",
         device=str(device),
         dtype=str(dtype).removeprefix("torch."),
-        parameters=sum(math.prod(shape) for shape in checkpoint.tensors.values()),
+        parameters=count_parameters(checkpoint),
         layout=runner.name,
         layout_reason=layout_reason,
     )

@@ -31,7 +31,13 @@ def test_the_committed_page_has_a_row_for_every_model_of_the_seed_documents() ->
     rows = [line for line in model_table.PAGE.read_text("utf-8").splitlines() if line.startswith("| ")]
 
     assert [recipe.name for recipe in SEEDS if sum(f"| {recipe.name} " in f"{row} " for row in rows) < 2] == []
-    assert [row for row in rows if "**wrong" in row] == []
+    assert [row for row in rows if "**" in row] == []
+
+
+def test_the_committed_page_begins_with_the_guide() -> None:
+    guide = model_table.GUIDE.read_text("utf-8")
+
+    assert model_table.PAGE.read_text("utf-8").startswith(guide), "edit benchmarks/model_guide.md: make model-table"
 
 
 def test_a_model_that_is_served_right_gives_status_0(capsys: pytest.CaptureFixture[str]) -> None:

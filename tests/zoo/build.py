@@ -33,7 +33,7 @@ def build(recipe: Recipe, parent: Path, *, seed: int = 0) -> Path:
     tensors = unread_beside(random_weights(recipe.saved_as, native, seed), native)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     if recipe.modules is not None:
-        _write_modules(folder, recipe.modules, recipe.small_native["hidden_size"])
+        _write_modules(folder, recipe.modules, recipe.small_width)
         _write_dense(folder, recipe.modules, seed)
     if recipe.kind == "reranker":
         (calibrate if recipe.saved_as == "AutoModelForCausalLM" else calibrate_classifier)(folder, LOG_ODDS_STD)

@@ -19,7 +19,7 @@ TEXTS = (
     "What is the capital of France?",
     "a",
     "Paris is the capital and largest city of France, home to the Eiffel Tower and the Louvre Museum.",
-    "naïve café, 日本語のテキスト",
+    "naïve café, 日本語のテキスト, 机器学习，它 x² ± 4",
     "def mean(values):\n    return sum(values) / len(values)",
     "Water boils at 100 degrees Celsius at sea level, and at a lower temperature on a mountain. " * 8
     + "So it is said.",

@@ -14,11 +14,13 @@ from torch import Tensor, nn
 DECIDES_WHERE_TO_LOOK = re.compile(r"query|key|Wqkv|qkv|attn\.(q|k|q_a|q_b|kv_a|kv_b)_|attn\.[qk]\.|relative_attention")
 
 
+# What is no argument of a configuration's class; the dtype is float32 here, whatever is published.
+UNREAD = ("model_type", "auto_map", "quantization_config", "torch_dtype", "dtype")
+
+
 def library_config(entries: Mapping[str, Any]) -> Any:
     """A configuration object of the class that `model_type` names."""
-    known = {
-        key: value for key, value in entries.items() if key not in ("model_type", "auto_map", "quantization_config")
-    }
+    known = {key: value for key, value in entries.items() if key not in UNREAD}
     return transformers.AutoConfig.for_model(str(entries["model_type"]), **known)
 
 
@@ -26,7 +28,7 @@ def random_weights(saved_as: str, entries: Mapping[str, Any], seed: int) -> dict
     """Tensors by their published names: the library writes each architecture's own layout."""
     transformers.utils.logging.disable_progress_bar()
     generator = torch.Generator().manual_seed(seed)
-    network: nn.Module = getattr(transformers, saved_as).from_config(library_config(entries), dtype=torch.float32)
+    network = _network(saved_as, entries).float()
     with torch.no_grad():
         for name, weight in _drawn(network):
             _draw(name, weight, generator)
@@ -36,8 +38,14 @@ def random_weights(saved_as: str, entries: Mapping[str, Any], seed: int) -> dict
 def parameters(saved_as: str, entries: Mapping[str, Any]) -> int:
     """How many parameters a network of the published size has; no memory is taken."""
     with torch.device("meta"):
-        network: nn.Module = getattr(transformers, saved_as).from_config(library_config(entries))
+        network = _network(saved_as, entries)
     return sum(weight.numel() for weight in network.parameters())
+
+
+def _network(saved_as: str, entries: Mapping[str, Any]) -> nn.Module:
+    chosen = getattr(transformers, saved_as)
+    network: nn.Module = getattr(chosen, "from_config", chosen)(library_config(entries))
+    return network
 
 
 def _drawn(network: nn.Module) -> list[tuple[str, Tensor]]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from tests.zoo.vocabularies import Vocabulary
 
 JsonObject = Mapping[str, Any]
-SavedAs = Literal["AutoModel", "AutoModelForCausalLM", "AutoModelForSequenceClassification", "AutoModelForMaskedLM"]
+SavedAs = Literal["AutoModel", "AutoModelForCausalLM", "AutoModelForSequenceClassification", "T5EncoderModel"]
 Kind = Literal["embedder", "reranker", "llm"]
 Way = Literal["packed", "unpadded", "padded", "sentence_transformers"]
 
@@ -53,6 +53,16 @@ class Recipe:
     card_query: str | None = None  # the query prompt of its model card, where its files have none
 
     @property
+    def width(self) -> int:
+        """Hidden size of the published network."""
+        return _width(self.full_native)
+
+    @property
+    def small_width(self) -> int:
+        """Hidden size of the small twin's network."""
+        return _width(self.small_native)
+
+    @property
     def query_prompt(self) -> str | None:
         """What stands before a query, by its files or its model card."""
         return (self.modules.prompts.get("query") if self.modules else None) or self.card_query
@@ -77,3 +87,7 @@ def published(name: str) -> JsonObject:
     """A config.json as its repository has it, from configs/."""
     found: JsonObject = json.loads((CONFIGS / f"{name}.json").read_text("utf-8"))
     return found
+
+
+def _width(config: JsonObject) -> int:
+    return int(config.get("hidden_size") or config["d_model"])

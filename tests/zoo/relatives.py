@@ -9,6 +9,7 @@ from tests.zoo.vocabularies import (
     MPNET_WORDS,
     QWEN3_EMBEDDING_WORDS,
     QWEN3_WORDS,
+    T5_WORDS,
     XLM_ROBERTA_WORDS,
 )
 
@@ -70,6 +71,15 @@ RELATIVES = (
         vocabulary=MISTRAL_WORDS,
         modules=Modules("lasttoken", normalize=True, max_seq_length=4096),
         max_tokens=4096,
+    ),
+    Recipe(
+        name="sentence-transformers/gtr-t5-base",
+        config=published("gtr-t5-base"),
+        reduced={"d_model": 48, "d_ff": 96, "d_kv": 12, "num_heads": 4, "num_layers": 3, "num_decoder_layers": 3},
+        vocabulary=T5_WORDS,
+        saved_as="T5EncoderModel",
+        modules=Modules("mean", normalize=True, max_seq_length=512, dense=((48, 48),)),
+        way="sentence_transformers",
     ),
     # A decoder whose tokens see each other both ways, by an entry of its config.json alone.
     Recipe(

@@ -1,10 +1,21 @@
-"""The quantised twins: their numbers are what the library itself reads from them."""
+"""Weights as they are published: what the small twins store is what the library reads, and what is served."""
 
+from pathlib import Path
+
+import pytest
 import torch
 from transformers.integrations.finegrained_fp8 import Fp8Dequantize
 from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
+from models import ModelError, load_text
+from tests.zoo.build import build_quantised
+from tests.zoo.catalogue import ZOO
+from tests.zoo.measuring import measure
 from tests.zoo.quantised import fp8, mxfp4
+from tests.zoo.recipe import Recipe
+from tests.zoo.verdict import faults
+
+GPT_OSS = next(recipe for recipe in ZOO if recipe.quantised == "mxfp4")
 
 
 def test_mxfp4_means_what_the_library_reads() -> None:
@@ -37,3 +48,20 @@ def test_a_last_block_may_be_smaller() -> None:
 
     assert stored["kv_a_proj_with_mqa.weight_scale_inv"].shape == (3, 2)
     assert (meant["kv_a_proj_with_mqa.weight"] - matrix).abs().max() < 0.15
+
+
+async def test_mxfp4_weights_are_served_as_what_they_mean(tmp_path: Path) -> None:
+    stored, meant = build_quantised(GPT_OSS, tmp_path)
+
+    found = await measure(GPT_OSS, stored, reference=meant)
+
+    assert faults(found) == []
+    assert found.about["parameters"] == 526_560
+
+
+@pytest.mark.parametrize("recipe", [recipe for recipe in ZOO if recipe.quantised == "fp8"], ids=lambda it: it.name)
+def test_fp8_weights_are_refused_with_what_to_do(recipe: Recipe, tmp_path: Path) -> None:
+    stored, _ = build_quantised(recipe, tmp_path)
+
+    with pytest.raises(ModelError, match=r"quantised as fp8, which are not read.*fp8_cast_bf16\.py"):
+        load_text(stored)

@@ -108,8 +108,7 @@ def _pipeline(vocabulary: Vocabulary, ids: dict[str, int]) -> JsonObject:
             before: object = {"type": "BertPreTokenizer"}
             decoder: object = {"type": "WordPiece", "prefix": "##", "cleanup": True}
         case "unigram":
-            spaces = {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}
-            normalizer = {"type": "Sequence", "normalizers": [{"type": "Nmt"}, {"type": "NFKC"}, spaces]}
+            normalizer = vocabulary.normalizer
             before = {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, meta]}
             decoder = meta
         case "byte-level":

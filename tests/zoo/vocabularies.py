@@ -1,5 +1,6 @@
 """The tokenizers of the zoo's models: their special tokens, what they add to a text, and what their files say of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -28,6 +29,8 @@ class Vocabulary:
     lowercase: bool = False
     special: int | None = None  # how many of the added tokens are marked special; None: all
     split: str | None = SPLIT
+    # Of unigram: published ones have a character map there, which only sentencepiece makes; the library keeps no other.
+    normalizer: Mapping[str, Any] | None = None
     cuts_at: int | None = None  # some published files cut and pad, and must not be believed
     settings: tuple[tuple[str, Any], ...] = ()
 
@@ -172,5 +175,22 @@ DEBERTA_WORDS = Vocabulary(
     single="[CLS] A [SEP]",
     pair="[CLS] A [SEP] B [SEP]",
     second_type=1,
+    # The library's class, whatever tokenizer.json has.
+    normalizer={
+        "type": "Sequence",
+        "normalizers": [
+            {"type": "Replace", "pattern": {"Regex": r"\s{2,}|[\n\r\t]"}, "content": " "},
+            {"type": "NFC"},
+            {"type": "Strip", "strip_left": False, "strip_right": True},
+        ],
+    },
     settings=(("do_lower_case", False), ("split_by_punct", False), ("model_max_length", 512)),
+)
+T5_WORDS = Vocabulary(
+    model="unigram",
+    tokenizer_class="T5Tokenizer",
+    roles=(("eos_token", "</s>"), ("unk_token", "<unk>"), ("pad_token", "<pad>")),
+    first=("<pad>", "</s>", "<unk>"),
+    single="A </s>",
+    settings=(("extra_ids", 0), ("model_max_length", 512)),
 )

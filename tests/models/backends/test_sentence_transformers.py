@@ -34,6 +34,7 @@ def test_other_parts_run_through_the_librarys_own_modules(tmp_path: Path, behind
     text, loaded = run(folder)
 
     assert loaded.info.backend == "sentence_transformers"
+    assert loaded.info.layout == "padded"
     assert loaded.info.reason == text.info.library_modules
     assert worst_cosine(ours(text, loaded), theirs(folder)) >= 0.999999
     assert text.info.width == theirs(folder).shape[1]
