@@ -133,12 +133,10 @@ def choose_backend(path: Path, info: ModelInfo) -> str:
 
 
 def _named_prompts(checkpoint: Checkpoint, source: str) -> NamedPrompts:
-    of_files = checkpoint.sentence_transformers
-    saved = {name: text or "" for name, text in (of_files.get("prompts") or {}).items()}
     return NamedPrompts(
         # What the files say wins, an empty prompt included.
-        dict(known_facts(checkpoint, source).prompts) | saved,
-        of_files.get("default_prompt_name"),
+        dict(known_facts(checkpoint, source).prompts) | checkpoint.prompts,
+        checkpoint.sentence_transformers.get("default_prompt_name"),
         are_pooled=bool(checkpoint.pooling.get("include_prompt", True)),
     )
 

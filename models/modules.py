@@ -85,8 +85,8 @@ def pooling_names(checkpoint: Checkpoint) -> list[str]:
     """
     config = checkpoint.pooling
     asked = config.get("pooling_mode") or [LEGACY_KEYS.get(key, key) for key in config if _is_chosen(config, key)]
-    names = [asked] if isinstance(asked, str) else list(asked)
-    if unknown := [name for name in names if name not in POOLINGS]:
+    names = asked if isinstance(asked, list) else [asked]
+    if unknown := [name for name in names if not isinstance(name, str) or name not in POOLINGS]:
         raise ModelError(f"{checkpoint.path} pools in a way that is not served: {', '.join(map(str, unknown))}")
     # Pooling.load_config: a file that chooses none means the mean.
     return [name for name in POOLINGS if name in names] or (["mean"] if config else [])
