@@ -95,6 +95,14 @@ class Checkpoint:
         """config_sentence_transformers.json; empty when there is no such file."""
         return self._object_or_none("config_sentence_transformers.json")
 
+    @property
+    def prompts(self) -> dict[str, str]:
+        """Named prompts of config_sentence_transformers.json, an empty one for null."""
+        found = self.sentence_transformers.get("prompts") or {}
+        if not isinstance(found, dict) or not all(isinstance(text, str | None) for text in found.values()):
+            raise ModelError(f"{self.path}/config_sentence_transformers.json must hold texts by name in its: prompts")
+        return {name: text or "" for name, text in found.items()}
+
     @cached_property
     def tokenizer_config(self) -> JsonObject:
         """tokenizer_config.json; empty when there is no such file."""

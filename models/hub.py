@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.diagnosis import what_it_is
 from models.interface import ModelError
+from models.selection import ALLOWED, IGNORED, INDEX, WEIGHTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +19,15 @@ class Repository:
     revision: str
     checksums: Mapping[str, str | None]
     """Every file's name, with its SHA-256 where the hub knows it: of large files."""
+
+    def check(self) -> None:
+        """Fail before anything is downloaded that could not be served.
+
+        Raises: ModelError: no weights in safetensors.
+        """
+        if not {INDEX, WEIGHTS} & self.checksums.keys():
+            clause = what_it_is(self.checksums.keys()) or f"missing: {WEIGHTS}"
+            raise ModelError(f"{self.id} holds no model that can be served; {clause}")
 
 
 def look_up(source: str, revision: str | None) -> Repository:
@@ -42,6 +53,29 @@ def fetch(repository: Repository, names: Sequence[str], folder: Path) -> None:
     wanted = [glob.escape(name) for name in names]
     with _sentences(repository.id):
         snapshot_download(repository.id, revision=repository.revision, local_dir=folder, allow_patterns=wanted)
+
+
+def cached(source: str) -> Path | None:
+    """The folder of the hub's local cache that holds a model, all or a part of it. Asks nobody."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(source, allow_patterns=ALLOWED, ignore_patterns=IGNORED, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+
+
+def fetch_into_cache(source: str) -> Path:
+    """Download a model's newest revision into the hub's local cache.
+
+    Raises: ModelError.
+    """
+    from huggingface_hub import snapshot_download
+
+    look_up(source, None).check()
+    with _sentences(source):
+        return Path(snapshot_download(source, allow_patterns=ALLOWED, ignore_patterns=IGNORED))
 
 
 @contextmanager

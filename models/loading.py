@@ -133,14 +133,10 @@ def choose_backend(path: Path, info: ModelInfo) -> str:
 
 
 def _named_prompts(checkpoint: Checkpoint, source: str) -> NamedPrompts:
-    of_files = checkpoint.sentence_transformers
-    saved = of_files.get("prompts") or {}
-    if not isinstance(saved, dict) or not all(isinstance(text, str | None) for text in saved.values()):
-        raise ModelError(f"{checkpoint.path}/config_sentence_transformers.json does not give texts by name: prompts")
     return NamedPrompts(
         # What the files say wins, an empty prompt included.
-        dict(known_facts(checkpoint, source).prompts) | {name: text or "" for name, text in saved.items()},
-        str(of_files.get("default_prompt_name") or ""),
+        dict(known_facts(checkpoint, source).prompts) | checkpoint.prompts,
+        str(checkpoint.sentence_transformers.get("default_prompt_name") or ""),
         are_pooled=bool(checkpoint.pooling.get("include_prompt", True)),
     )
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.checkpoint import Checkpoint
-from models.diagnosis import what_it_is
 from models.hub import Repository, fetch, look_up
 from models.interface import ModelError
 from models.manifest import (
@@ -24,7 +23,7 @@ from models.manifest import (
     record_files,
     write_manifest,
 )
-from models.selection import INDEX, WEIGHTS, describing_files, is_model_file, names_in
+from models.selection import describing_files, is_model_file, names_in
 from models.sources import find_checkpoint, is_offline, is_repository, model_id, revision_of
 
 # Told what begins and how many bytes it will take; what it returns is told of the bytes as they pass.
@@ -95,10 +94,8 @@ def _bring(source: str, folder: Path, revision: str | None, replaced: Iterable[s
 
 
 def _download(repository: Repository, folder: Path, replaced: Iterable[str]) -> list[str]:
+    repository.check()
     _refuse_strangers(folder, {*repository.checksums, *replaced})
-    if not {INDEX, WEIGHTS} & repository.checksums.keys():
-        clause = what_it_is(repository.checksums.keys()) or f"missing: {WEIGHTS}"
-        raise ModelError(f"{repository.id} holds no model that can be served; {clause}")
     names = describing_files(repository.checksums)
     fetch(repository, names, folder)
     weights = Checkpoint(folder).weight_names(repository.checksums)

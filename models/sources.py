@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 from models.checkpoint import Checkpoint
+from models.hub import cached, fetch_into_cache
 from models.interface import ModelError
-from models.selection import ALLOWED, IGNORED
 
 DEMO = Path(__file__).parent / "demo"
 DEMO_NAMES = ("demo-embedding", "demo-reranker")
@@ -67,22 +67,12 @@ def model_id(source: str) -> str:
 
 
 def _from_hub(repository: str) -> Path:
-    from huggingface_hub import snapshot_download  # 0.4 s to import, and local folders do not need it
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    wanted = {"allow_patterns": ALLOWED, "ignore_patterns": IGNORED}
-    try:
-        cached = Path(snapshot_download(repository, local_files_only=True, **wanted))
-        if _is_whole(cached):
-            return cached
-    except LocalEntryNotFoundError:
-        pass
+    folder = cached(repository)
+    if folder is not None and _is_whole(folder):
+        return folder
     if is_offline():
         raise ModelError(f"HF_HUB_OFFLINE is set, and the local cache has no such model: {repository}")
-    try:
-        return Path(snapshot_download(repository, **wanted))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ModelError(f"{repository} is no local folder, and the download failed: {_first_line(error)}") from error
+    return fetch_into_cache(repository)
 
 
 def _is_whole(folder: Path) -> bool:
@@ -91,7 +81,3 @@ def _is_whole(folder: Path) -> bool:
         return bool(Checkpoint(folder).weight_files) and any((folder / name).is_file() for name in TOKENIZERS)
     except ModelError:
         return False
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]

@@ -103,6 +103,8 @@ def version() -> None:
 
 def main() -> None:
     """The entry point of the command."""
+    # Downloads tell the hub which packages are installed here, if nobody asks them not to.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     app()
 
 

@@ -24,6 +24,8 @@ class Hub:
         self.cut_after: int | None = None
         """Bytes after which a download of a large file breaks off, once."""
         self.asked: list[str] = []
+        self.agents: set[str] = set()
+        """Who it was told was asking."""
         self.sent_bytes = 0
         self.url = ""
 
@@ -61,6 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         path = unquote(urlsplit(self.path).path)
         self.hub.asked.append(f"{self.command} {path}")
+        self.hub.agents.add(self.headers.get("User-Agent", ""))
         if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/(\w+)", path):
             return self._describe(found[1], found[2], self._tree)
         if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(\w+))?", path):

@@ -6,6 +6,7 @@ Serves the folders given, asks each of them over loopback, runs `hearth check` o
 import fcntl
 import json
 import os
+import shutil
 import socket
 import struct
 import subprocess
@@ -28,6 +29,7 @@ def watch(event, arguments):
 
 sys.addaudithook(watch)
 """
+REVISION = "a" * 40
 LIBRARY = "sentence_transformers"
 UP = 0x1
 SIOCSIFFLAGS = 0x8914
@@ -40,11 +42,12 @@ def main(workspace: Path, *folders: str) -> None:
     environment = {
         # Not set: what is local must be served without look-ups for those too who never heard of it.
         "HF_HUB_OFFLINE": "",
-        "HF_HOME": str(workspace / "no-such-cache"),
+        "HF_HOME": str(workspace / "home"),
         "PYTHONPATH": os.pathsep.join(filter(None, (str(workspace), os.environ.get("PYTHONPATH")))),
     }
+    in_cache = [_into_cache(workspace / "home", Path(folder)) for folder in folders]
     library = [{"path": path, "backend": LIBRARY, "id": f"{Path(path).name}-by-the-library"} for path in folders]
-    models = [*({"path": path} for path in (*demo_models(), *folders)), *library]
+    models = [*({"path": path} for path in (*demo_models(), *folders, *in_cache)), *library]
     with Hearth(workspace / "server", {"models": models}, environment=environment) as hearth:
         listed = hearth.client.get("/v1/models").json()["data"]
         statuses = {
@@ -56,17 +59,26 @@ def main(workspace: Path, *folders: str) -> None:
             for model in listed
         }
         how = {model["id"]: model["hearth"]["backend"] for model in listed}
-    log = hearth.text()
-    checks = {}
-    for folder in folders:
-        command = [HEARTH, "check", folder]
+    log, checks = hearth.text(), []
+    # The first shows that the watch is awake.
+    asked = [sys.executable, "-c", "import socket; socket.getaddrinfo('localhost', 80)"]
+    for command in (asked, *([HEARTH, "check", folder] for folder in folders)):
         done = subprocess.run(
             command, env=clean_environment() | environment, capture_output=True, text=True, check=False
         )
-        checks[Path(folder).name] = done.returncode
+        checks.append(done.returncode)
         log += done.stdout + done.stderr
     watched = [line for line in log.splitlines() if line.startswith("watched")]
     json.dump({"statuses": statuses, "how": how, "checks": checks, "watched": watched, "log": log}, sys.stdout)
+
+
+def _into_cache(home: Path, folder: Path) -> str:
+    """Put a model into the hub's local cache, as huggingface_hub lays it out, and return its id there."""
+    repository = home / "hub" / f"models--cached--{folder.name}"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(REVISION, "utf-8")
+    shutil.copytree(folder, repository / "snapshots" / REVISION)
+    return f"cached/{folder.name}"
 
 
 def _raise_loopback() -> None:

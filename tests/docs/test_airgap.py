@@ -30,19 +30,22 @@ class Gap:
 
     connected: Path
     behind: Path
+    agents: set[str]
+    """What the hub was told of whoever asked."""
 
 
 @pytest.fixture(scope="module")
 def gap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gap]:
     """Behind it lies what was pulled from a hub and carried over, with the page's own commands."""
     folder = tmp_path_factory.mktemp("gap")
-    places = Gap(folder / "connected", folder / "stick")
+    places = Gap(folder / "connected", folder / "stick", set())
     for place in (places.connected, places.behind):
         place.mkdir()
     published = {EMBEDDER: build(folder / "hub" / "e"), RERANKER: build(folder / "hub" / "r", "reranker")}
     with serve_hub(published) as hub:
         environment = f"export HF_ENDPOINT={hub.url} HF_HOME={folder}/home NO_PROXY='*'; unset HF_HUB_OFFLINE\n"
         run_shell(f"cd {places.connected}\n{environment}{commands(CONNECTED)[0]}", "")
+        places.agents.update(hub.agents)
     run_shell(f"cd {places.connected}\n{commands(CARRY)[0].replace('/mnt/stick/', str(places.behind))}", "")
     yield places
     shutil.rmtree(folder)
@@ -53,6 +56,11 @@ def test_what_was_carried_over_has_its_manifests(gap: Gap) -> None:
         manifest = read_manifest(gap.behind / "carry" / "weights" / name.split("/")[1])
         assert manifest is not None
         assert manifest.source == name
+
+
+def test_the_hub_is_not_told_which_packages_are_installed(gap: Gap) -> None:
+    assert gap.agents
+    assert not any("torch" in agent or "origin" in agent for agent in gap.agents)
 
 
 def test_behind_the_gap_it_serves_and_answers(gap: Gap) -> None:

@@ -282,6 +282,42 @@ def test_whatever_an_entry_holds_it_loads_or_is_one_sentence(tmp_path: Path, key
     assert all(outcome.splitlines() == [outcome] for outcome in outcomes)
 
 
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("config_sentence_transformers.json", "prompts"),
+        ("config_sentence_transformers.json", "default_prompt_name"),
+        ("config_sentence_transformers.json", "model_type"),
+        ("1_Pooling/config.json", "pooling_mode_lasttoken"),
+        ("1_Pooling/config.json", "pooling_mode"),
+        ("1_Pooling/config.json", "include_prompt"),
+        ("tokenizer_config.json", "model_max_length"),
+        ("tokenizer_config.json", "chat_template"),
+        ("sentence_bert_config.json", "max_seq_length"),
+    ],
+)
+def test_so_does_any_other_file(tmp_path: Path, name: str, key: str) -> None:
+    file = build(tmp_path / "m") / name
+    held = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    outcomes = []
+    for junk in JUNK:
+        file.write_text(json.dumps(held | {key: junk}), "utf-8")
+        try:
+            load_text(tmp_path / "m")
+        except ModelError as error:
+            outcomes.append(str(error))
+    assert all(outcome.splitlines() == [outcome] for outcome in outcomes)
+
+
+@pytest.mark.parametrize("prompts", ["a", ["a"], {"query": 1}, {"query": {}}])
+def test_prompts_are_texts(tmp_path: Path, prompts: object) -> None:
+    file = build(tmp_path / "m") / "config_sentence_transformers.json"
+    file.write_text(json.dumps({"prompts": prompts}), "utf-8")
+
+    with pytest.raises(ModelError, match=r"config_sentence_transformers\.json must hold texts by name in its: prompts"):
+        load_text(tmp_path / "m")
+
+
 def test_a_merged_adapter_is_a_model_like_any_other(tmp_path: Path) -> None:
     folder = build(tmp_path / "m")
     base = vector_reference(load_text(folder).info).vector(TEXT)

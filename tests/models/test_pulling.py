@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models import ModelError, Pulled, load_backend, load_text
+from models import ModelError, Pulled, find_checkpoint, load_backend, load_text
 from models import pull as bring
 from models.manifest import read_manifest
 from tests.checkpoints import build
@@ -186,6 +186,25 @@ def test_a_repository_that_holds_no_model_is_refused_before_anything_is_brought(
     with pytest.raises(ModelError, match=message):
         pull("Some/Other", tmp_path / "m")
     assert files_in(tmp_path / "m") == set()
+
+
+def test_a_model_that_is_named_by_its_id_is_brought_into_the_cache_once(hub: Hub, tmp_path: Path) -> None:
+    first = find_checkpoint(NAME)
+    hub.asked.clear()
+
+    assert find_checkpoint(NAME) == first
+    assert hub.asked == []
+    assert files_in(first) == MODEL - {"README.md", "LICENSE"} | {"manifest.json"}
+    assert load_text(first).info.kind == "embedder"
+
+
+def test_an_id_of_pickles_is_refused_before_anything_is_brought(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "pytorch_model.bin").write_text("x", "utf-8")
+    hub.repositories["Some/Other"] = tmp_path / "other"
+
+    with pytest.raises(ModelError, match=r"Some/Other holds no model that can be served; its weights are pickles"):
+        find_checkpoint("Some/Other")
 
 
 def test_a_gated_model_says_what_to_do(hub: Hub, tmp_path: Path) -> None:
