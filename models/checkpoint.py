@@ -100,7 +100,7 @@ class Checkpoint:
         """Named prompts of config_sentence_transformers.json, an empty one for null."""
         found = self.sentence_transformers.get("prompts") or {}
         if not isinstance(found, dict) or not all(isinstance(text, str | None) for text in found.values()):
-            raise ModelError(f"{self.path}/config_sentence_transformers.json must hold texts by name in its: prompts")
+            raise ModelError(f"{self.path}/config_sentence_transformers.json does not give texts by name: prompts")
         return {name: text or "" for name, text in found.items()}
 
     @cached_property
