@@ -8,7 +8,7 @@ from torch import Tensor
 
 from models.forest import Forest
 from models.interface import Item, ModelError, Pooling, Readout
-from models.tail import Tail
+from models.tail import Step
 
 # Rows of the head multiplied at a time when every token's logit is asked.
 CHUNK_ROWS = 16384
@@ -82,13 +82,18 @@ def by_readout(items: Sequence[Item]) -> Groups:
     return groups
 
 
-def read(states: Tensor, readout: Readout, head: ReadsLogits | None, tail: Tail | None = None) -> Tensor:
-    """Read float32 states [n, H] in one way: [n, W], [n, ids] or [n, 1]."""
+def read(states: Tensor, readout: Readout, head: ReadsLogits | None, tail: Step | None = None) -> Tensor:
+    """Read float32 states [n, H] in one way: [n, W], [n, ids] or [n, 1]; NaN for a state that is not finite."""
     if readout.what == "vector":
-        return states if tail is None else tail(states)
+        return states if tail is None else _unhidden(states, tail(states))
     if head is None:
         raise ModelError(f"this checkpoint has no token head to read: {readout.what}")
-    return head.scores(states) if readout.what == "score" else head.logits(states, readout.ids)
+    return _unhidden(states, head.scores(states) if readout.what == "score" else head.logits(states, readout.ids))
+
+
+def _unhidden(states: Tensor, found: Tensor) -> Tensor:
+    # A Tanh or Sigmoid makes a number that looks right out of Inf.
+    return found.masked_fill(~torch.isfinite(states).all(1, keepdim=True), torch.nan)
 
 
 def pool_texts(states: Tensor, lengths: Sequence[int], pooling: Pooling) -> Tensor:

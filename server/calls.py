@@ -60,6 +60,8 @@ class EmbedCall:
     cut: Cut
     encoding_format: EncodingFormat
     prompt_is_optional: bool = False
+    # How errors call the dimensions.
+    dimensions_field: str = "dimensions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +76,9 @@ class RerankCall:
     raw_scores: bool
     max_tokens_per_doc: int | None
     truncate_prompt_tokens: int | None
-    # How errors call the documents.
+    # How errors call the documents and the query.
     field: str = "documents"
+    query_field: str = "query"
     # Under which names an instruction was sent: not every reranker has a place for one.
     task_names: tuple[str, ...] = ()
 

@@ -86,23 +86,23 @@ def _check_sizes(call: EmbedCall, model: ServedModel, readout: Readout, limits: 
     if readout.what == "logits":
         values, what = len(readout.ids) or model.text.info.head_rows, "logits"
     else:
-        _check_dimensions(call.dimensions, model)
+        _check_dimensions(call.dimensions, call.dimensions_field, model)
         values, what = call.dimensions or model.text.info.width, "dimensions"
     if inputs * values > limits.response_floats:
         raise ResponseTooLarge(inputs, values, what, limits.response_floats)
 
 
-def _check_dimensions(dimensions: int | None, model: ServedModel) -> None:
+def _check_dimensions(dimensions: int | None, field: str, model: ServedModel) -> None:
     width, allowed = model.text.info.width, model.text.info.matryoshka
     if dimensions is None or dimensions == width:
         return
     if allowed is False:
-        raise DimensionsUnsupported
+        raise DimensionsUnsupported(field)
     if not 1 <= dimensions <= width:
-        raise InvalidValue("dimensions", f"must be between 1 and {width} for this model.")
+        raise InvalidValue(field, f"must be between 1 and {width} for this model.")
     if isinstance(allowed, tuple) and dimensions not in allowed:
         sizes = ", ".join(map(str, allowed))
-        raise InvalidValue("dimensions", f"must be one of {sizes} or {width} for this model.")
+        raise InvalidValue(field, f"must be one of {sizes} or {width} for this model.")
 
 
 def _prepare(call: EmbedCall, model: ServedModel) -> tuple[Prepared, Sorted]:

@@ -89,9 +89,9 @@ class InputTooLong(ApiError):
 class NoRoom(ApiError):
     """Instruction and query leave no room for a document."""
 
-    def __init__(self, tokens: int, limit: int, what: str = "the model's maximum") -> None:
-        message = f"Invalid 'query': instruction and query take {tokens} tokens; {what} is {limit}."
-        super().__init__(message, param="query")
+    def __init__(self, tokens: int, limit: int, what: str = "the model's maximum", where: str = "query") -> None:
+        message = f"Invalid '{where}': instruction and query take {tokens} tokens; {what} is {limit}."
+        super().__init__(message, param=where.split("[")[0])
 
 
 class TooManyTokens(ApiError):
@@ -107,8 +107,8 @@ class TooManyTokens(ApiError):
 class DimensionsUnsupported(ApiError):
     """The model is not Matryoshka."""
 
-    def __init__(self) -> None:
-        super().__init__("This model does not support specifying dimensions.", param="dimensions")
+    def __init__(self, field: str = "dimensions") -> None:
+        super().__init__("This model does not support specifying dimensions.", param=field)
 
 
 class ResponseTooLarge(ApiError):

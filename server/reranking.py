@@ -15,6 +15,7 @@ from server.prefixes import Sorted, sort_by_prefix
 from server.service import Caller, Service, count_tokens, least_tokens
 
 READOUT = Readout("score")
+Prompt = RerankPrompt | PairPrompt | ChatPrompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ async def rerank(call: RerankCall, service: Service, caller: Caller) -> Reranked
     least = len(call.documents) if call.max_tokens_per_doc else min(least_tokens(caller), service.limits.rerank_tokens)
     service.engine.check_room(model.id, least, len(call.documents))
     with caller.trace.stage("tokenize"):
-        prompts = await to_thread.run_sync(_prepare, call, model, prompt)
+        prompts = await to_thread.run_sync(_prepare, call, model, prompt, service.limits)
     tokens = count_tokens(prompts.inputs.ids)
     if tokens > service.limits.rerank_tokens:
         raise TooManyTokens(tokens, service.limits.rerank_tokens, call.field)
@@ -46,7 +47,7 @@ async def rerank(call: RerankCall, service: Service, caller: Caller) -> Reranked
     return Reranked(call.model or model.id, tuple(order.tolist()), scores, tokens, prompts.warnings, ignored)
 
 
-def _prompt_of(model: ServedModel, name: str | None) -> RerankPrompt | PairPrompt | ChatPrompt:
+def _prompt_of(model: ServedModel, name: str | None) -> Prompt:
     if model.text.rerank is None:
         what = "an embedding model" if model.kind == "embedder" else "a language model"
         raise WrongModelKind(f"Model `{(name or model.id)[:64]}` is {what} and cannot rerank. Use POST /v1/embeddings.")
@@ -60,26 +61,41 @@ def _check_count(call: RerankCall, limits: Limits) -> None:
         raise ArrayTooLong(call.field, limits.documents, len(call.documents))
 
 
-def _prepare(call: RerankCall, model: ServedModel, prompt: RerankPrompt | PairPrompt | ChatPrompt) -> _Prompts:
-    instruction = call.task or model.config.instruction or model.text.instruction
+def _prepare(call: RerankCall, model: ServedModel, prompt: Prompt, limits: Limits) -> _Prompts:
     maximum = model.text.info.max_tokens
     limit = min(call.truncate_prompt_tokens or maximum, maximum)
-    heads = [prompt.head(instruction, query) for query in call.queries]
+    heads = _heads(call, prompt, limit, model, limits)
     rooms = [limit - len(head) - len(prompt.suffix) for head in heads]
-    # A document that is there needs room for a token; one that is empty still has the space before it.
-    if min(rooms) < 1:
-        raise NoRoom(limit - min(rooms), limit, "truncate_prompt_tokens" if limit < maximum else "the model's maximum")
     if len(heads) == 1:
         heads, rooms = heads * len(call.documents), rooms * len(call.documents)
     documents = prompt.documents(call.documents)
     kept = [cut(ids, min(room, call.max_tokens_per_doc or room)) for ids, room in zip(documents, rooms, strict=True)]
     inputs = sort_by_prefix([prompt.join(head, ids) for head, ids in zip(heads, kept, strict=True)])
-    return _Prompts(inputs, _warnings(documents, kept))
+    return _Prompts(inputs, _warnings(call.field, documents, kept))
 
 
-def _warnings(documents: Sequence[Ids], kept: Sequence[Ids]) -> tuple[str, ...]:
+def _heads(call: RerankCall, prompt: Prompt, limit: int, model: ServedModel, limits: Limits) -> list[Ids]:
+    """What stands before each document."""
+    instruction = call.task or model.config.instruction or model.text.instruction
+    heads, tokens = list[Ids](), 0
+    for index, query in enumerate(call.queries):
+        heads.append(prompt.head(instruction, query))
+        taken = len(heads[-1]) + len(prompt.suffix)
+        # A document that is there needs room for a token; one that is empty still has the space before it.
+        if taken >= limit:
+            what = "truncate_prompt_tokens" if limit < model.text.info.max_tokens else "the model's maximum"
+            where = f"{call.query_field}[{index}]" if len(call.queries) > 1 else call.query_field
+            raise NoRoom(taken, limit, what, where)
+        # Each head holds the instruction: a long one would be read and kept as often as there are queries.
+        tokens += taken
+        if tokens > limits.rerank_tokens:
+            raise TooManyTokens(tokens, limits.rerank_tokens, call.field)
+    return heads
+
+
+def _warnings(field: str, documents: Sequence[Ids], kept: Sequence[Ids]) -> tuple[str, ...]:
     return tuple(
-        f"documents[{index}] was cut from {len(before)} to {len(after)} tokens"
+        f"{field}[{index}] was cut from {len(before)} to {len(after)} tokens"
         for index, (before, after) in enumerate(zip(documents, kept, strict=True))
         if len(after) < len(before)
     )

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from models.cpu_attention import JOINED_KEYS, MOST_QUERIES, Block, mask_of
 from models.forest import Span
@@ -30,15 +31,22 @@ def _join(spans: Sequence[Span], *, causal: bool, window: int | None) -> Block:
     for start, stop in spans:
         own = slice(start - first, stop - first)
         sees[own, own] = _sees((start, stop), (start, stop), causal=causal, window=window)
-    return _block((first, last), (first, last), sees)
+    return Block((first, last), ((0, (first, last)),), _mask(sees))
 
 
 def _cut(span: Span, *, causal: bool, window: int | None) -> Iterator[Block]:
     reach = span[1] - span[0] if window is None else window - 1
+    masks: dict[Span, Tensor | None] = {}
     for start in range(*span, MOST_QUERIES):
         stop = min(start + MOST_QUERIES, span[1])
         keys = max(span[0], start - reach), stop if causal else min(span[1], stop + reach)
-        yield _block((start, stop), keys, _sees((start, stop), keys, causal=causal, window=window))
+        # A mask for each key of a long text would be quadratic: those that all queries see have none, and blocks whose
+        # queries lie in the same way to their keys share one.
+        masked = (start, stop) if causal and window is None else keys
+        queries, shape = (start, stop), (masked[0] - start, masked[1] - stop)
+        if stop - start < MOST_QUERIES or shape not in masks:
+            masks[shape] = _mask(_sees(queries, masked, causal=causal, window=window))
+        yield Block(queries, ((0, keys),), masks[shape])
 
 
 def _sees(queries: Span, keys: Span, *, causal: bool, window: int | None) -> NDArray[np.bool_]:
@@ -47,5 +55,5 @@ def _sees(queries: Span, keys: Span, *, causal: bool, window: int | None) -> NDA
     return near & (behind >= 0) if causal else near
 
 
-def _block(queries: Span, keys: Span, sees: NDArray[np.bool_]) -> Block:
-    return Block(queries, ((0, keys),), None if sees.all() else mask_of(sees))
+def _mask(sees: NDArray[np.bool_]) -> Tensor | None:
+    return None if sees.all() else mask_of(sees)

@@ -78,7 +78,8 @@ def _load_modules(checkpoint: Checkpoint, device: torch.device, dtype: torch.dty
         raise ModelError(
             f"sentence-transformers cannot load {checkpoint.path}: {str(error).splitlines()[0]}"
         ) from error
-    modules = list(model.eval())
+    # Poolings and projections are computed in float32, as behind our own networks.
+    modules = [part.float() if number else part for number, part in enumerate(model.eval())]
     network = _network(modules)
     check_entries(checkpoint, type(network.config))
     _check_weights(checkpoint, network)
@@ -157,9 +158,11 @@ class ModulesBackend:
         lengths = torch.tensor([len(ids) for ids in texts], device=self._device)
         mask = torch.arange(longest, device=self._device) < lengths[:, None]
         features = {"input_ids": torch.from_numpy(padded).to(self._device), "attention_mask": mask.long()}
-        for number, module in enumerate(self._modules):
+        features = self._modules[0](features)
+        states = features["token_embeddings"] = features["token_embeddings"].float()
+        for module in self._modules[1:]:
             features = module(features)
-            if number == 0:
-                # Poolings and projections are computed in float32, as behind our own networks.
-                features["token_embeddings"] = features["token_embeddings"].float()
-        return features["sentence_embedding"].float()
+        # A Tanh or Sigmoid makes a number that looks right out of Inf.
+        spoilt = (~torch.isfinite(states).all(2) & mask).any(1, keepdim=True)
+        vectors: Tensor = features["sentence_embedding"].float()
+        return vectors.masked_fill(spoilt, torch.nan)

@@ -116,7 +116,8 @@ class TransformersBackend:
     def launch(self, items: Sequence[Item], *, more_follow: bool = False) -> Pending:
         """Start one batch: computed at once on the CPU, enqueued on CUDA."""
         groups = by_readout(items)
-        again = None if self._dtype == torch.float32 else self._again
+        # A NaN spreads over its block of queries: alone, the neighbours of a bad item are good.
+        again = None if self._dtype == torch.float32 and len(items) == 1 else self._again
         try:
             with device_faults():
                 return Launched(items, list(groups.values()), self._read(items, groups), again=again)
@@ -124,7 +125,9 @@ class TransformersBackend:
             return Failed(error)
 
     def _again(self, item: Item) -> Tensor:
-        return self._read([item], {item.readout: [0]}, widened(self._network.module, self._dtype))[0]
+        is_wide = self._dtype == torch.float32
+        mode = None if is_wide else widened(self._network.module, self._dtype)
+        return self._read([item], {item.readout: [0]}, mode)[0]
 
     @torch.inference_mode()
     def _read(
@@ -146,7 +149,7 @@ class TransformersBackend:
     def _groups(self, lengths: Sequence[int]) -> list[list[int]]:
         over = self._network.alone_over
         together = [number for number, length in enumerate(lengths) if over is None or length <= over]
+        alone = [] if over is None else [[number] for number, length in enumerate(lengths) if length > over]
         max_tokens = GROUP_TOKENS.get(self._network.device.type, 512)
         groups = self._runner.groups([lengths[number] for number in together], max_tokens)
-        alone = [[number] for number in range(len(lengths)) if number not in set(together)]
         return [[together[place] for place in group] for group in groups] + alone

@@ -77,6 +77,7 @@ class Cohere:
             cut=_cut(fields),
             encoding_format="float",
             prompt_is_optional=True,
+            dimensions_field="output_dimension",
         )
         return EmbedRequest(call, ignored(body, EmbedBody, SILENT), echo=fields.embedding_types)
 

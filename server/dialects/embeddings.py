@@ -8,7 +8,7 @@ from pydantic import WithJsonSchema
 
 from server import openapi, schemas, wire
 from server.calls import Cut, EmbedCall, Embedded, IdLists, Objects, Texts
-from server.dialects.fields import Fields, JsonObject, WireBool, WireInt, ignored, parse, rename
+from server.dialects.fields import Fields, JsonObject, WireBool, WireInt, ignored, parse, rename, spelling
 from server.dialects.inputs import read_input
 from server.dialects.reply import EmbedRequest, Reply, notes
 from server.errors import InvalidValue, MissingParameter
@@ -105,12 +105,12 @@ def parse_embeddings(body: JsonObject, *, normalize: bool) -> EmbedRequest:
 
     Raises: ApiError.
     """
-    body = rename(body, ALIASES)
+    spelt, body = spelling(body, ALIASES), rename(body, ALIASES)
     if "input" not in body:
         raise MissingParameter("input")
     if isinstance(body.get("truncation_side"), str):
         body["truncation_side"] = body["truncation_side"].lower()
-    fields = parse(EmbeddingsBody, body)
+    fields = parse(EmbeddingsBody, body, spelt)
     inputs = read_input(fields.input, has_template=fields.prompt_template is not None)
     if fields.prompt_template is not None and isinstance(inputs, IdLists):
         raise InvalidValue("prompt_template", "token ids cannot fill a template. Send text or objects.")
@@ -125,8 +125,10 @@ def parse_embeddings(body: JsonObject, *, normalize: bool) -> EmbedRequest:
         prompt_template=fields.prompt_template,
         cut=_cut(fields),
         encoding_format=fields.encoding_format,
+        dimensions_field=spelt.get("dimensions", "dimensions"),
     )
-    return EmbedRequest(call, _ignored(body, fields, inputs), fields.perf_metrics_in_response)
+    names = [spelt.get(name, name) for name in _ignored(body, fields, inputs)]
+    return EmbedRequest(call, names, fields.perf_metrics_in_response)
 
 
 def write_embeddings(asked: EmbedRequest, result: Embedded, trace: Trace) -> Reply:

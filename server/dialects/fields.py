@@ -1,6 +1,7 @@
 """The field rules of every route: null is absent, "true" is a boolean, 3.0 is an integer, "3" and true are not."""
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, TypeVar
 
 import orjson
@@ -71,15 +72,21 @@ def rename(body: JsonObject, aliases: Mapping[str, str]) -> JsonObject:
     return found
 
 
-def parse(fields: type[Body], body: JsonObject) -> Body:
-    """The body as typed fields.
+def spelling(body: Iterable[str], aliases: Mapping[str, str]) -> dict[str, str]:
+    """By field, the first of its aliases that was sent, unless it came under its own name: what errors call it."""
+    sent = list(body)
+    return {aliases[name]: name for name in reversed(sent) if name in aliases and aliases[name] not in sent}
+
+
+def parse(fields: type[Body], body: JsonObject, spelt: Mapping[str, str] = MappingProxyType({})) -> Body:
+    """The body as typed fields; `spelt` is what errors call those that came under another name.
 
     Raises: ApiError: the first thing that is wrong with it.
     """
     try:
         return fields.model_validate(body)
     except ValidationError as error:
-        raise _api_error(error.errors(include_url=False)[0]) from None
+        raise _api_error(error.errors(include_url=False)[0], spelt) from None
 
 
 def ignored(body: Iterable[str], fields: type[BaseModel], *silent: Iterable[str]) -> list[str]:
@@ -88,8 +95,8 @@ def ignored(body: Iterable[str], fields: type[BaseModel], *silent: Iterable[str]
     return [name for name in body if name not in known]
 
 
-def _api_error(error: ErrorDetails) -> ApiError:
-    where = _where(error["loc"])
+def _api_error(error: ErrorDetails, spelt: Mapping[str, str]) -> ApiError:
+    where = _where(error["loc"], spelt)
     if error["type"] == "missing":
         return MissingParameter(where)
     if error["type"] == "too_short":
@@ -97,10 +104,10 @@ def _api_error(error: ErrorDetails) -> ApiError:
     return InvalidValue(where, _reason(error))
 
 
-def _where(location: tuple[int | str, ...]) -> str:
+def _where(location: tuple[int | str, ...], spelt: Mapping[str, str]) -> str:
     # The first element is the field; a number is an index; what else follows is pydantic's own.
     name, *rest = location
-    return str(name) + "".join(f"[{part}]" for part in rest if isinstance(part, int))
+    return spelt.get(str(name), str(name)) + "".join(f"[{part}]" for part in rest if isinstance(part, int))
 
 
 def _reason(error: ErrorDetails) -> str:

@@ -5,7 +5,7 @@ from server.calls import Embedded, Reranked
 from server.dialects.embeddings import document_embeddings, parse_embeddings, write_embeddings
 from server.dialects.fields import JsonObject, ignored, parse
 from server.dialects.reply import EmbedRequest, Reply, RerankDialect, RerankRequest, notes
-from server.dialects.rerank import NAMES, SILENT, RerankBody, make_call, task_names, with_one_task
+from server.dialects.rerank import NAMES, SILENT, RerankBody, make_call, spelling_of, task_names, with_one_task
 from server.errors import ApiError, InvalidValue
 from server.openapi import operation
 from server.trace import Trace
@@ -52,16 +52,14 @@ class Fireworks:
 
     def parse_rerank(self, body: JsonObject) -> RerankRequest:
         """Documents as strings alone; top_n from 1."""
-        tasks, body = task_names(body), with_one_task(body)
-        fields = parse(RerankBody, body)
+        tasks, spelt, body = task_names(body), spelling_of(body), with_one_task(body)
+        fields = parse(RerankBody, body, spelt)
         if not isinstance(fields.documents, list):
             raise InvalidValue("documents", "expected a list of strings.")
         for index, document in enumerate(fields.documents):
             if not isinstance(document, str):
                 raise InvalidValue(f"documents[{index}]", "expected a string.")
-        if fields.top_n is not None and fields.top_n < 1:
-            raise InvalidValue("top_n", "expected an integer ≥ 1.")
-        call = make_call(fields, fields.documents, fields.top_n, tasks=tasks)
+        call = make_call(fields, fields.documents, fields.top_n, tasks=tasks, spelt=spelt)
         return RerankRequest(call, ignored(body, RerankBody, SILENT), fields.documents, fields.return_documents)
 
     def write_rerank(self, asked: RerankRequest, result: Reranked, trace: Trace) -> Reply:

@@ -10,13 +10,15 @@ from server.calls import Embedded, Reranked
 from server.dialects.embeddings import document_embeddings, parse_embeddings, write_embeddings
 from server.dialects.fields import JsonObject, WireBool, ignored, parse
 from server.dialects.reply import EmbedRequest, Reply, RerankDialect, RerankRequest, notes
-from server.dialects.rerank import NAMES, SILENT, RerankBody, make_call, task_names, with_one_task
+from server.dialects.rerank import NAMES, SILENT, RerankBody, make_call, spelling_of, task_names, with_one_task
 from server.dialects.tei import TEI, TextsBody
-from server.errors import ApiError, InvalidValue
+from server.errors import ApiError, ArrayTooLong, InvalidValue
 from server.openapi import operation
 from server.trace import Trace
 
 MAX_WARNINGS = 20
+# Each is looked for in each document.
+MAX_RANK_FIELDS = 100
 _DOCUMENT = schemas.either(schemas.STRING, {"type": "object"})
 DOCUMENTS = schemas.either(schemas.STRING, schemas.array(_DOCUMENT, 1))
 
@@ -79,16 +81,18 @@ class OpenAI:
 
     def parse_rerank(self, body: JsonObject) -> RerankRequest:
         """Documents as strings or objects; top_n 0 is all."""
-        tasks, body = task_names(body), with_one_task(body)
-        fields = parse(SupersetBody, body)
+        tasks, spelt, body = task_names(body), spelling_of(body), with_one_task(body)
+        fields = parse(SupersetBody, body, spelt)
         documents = [fields.documents] if isinstance(fields.documents, str) else fields.documents
         if not isinstance(documents, list):
             raise InvalidValue("documents", "expected a list of strings or objects.")
         if fields.top_n is not None and fields.top_n < 0:
-            raise InvalidValue("top_n", "expected an integer ≥ 0.")
+            raise InvalidValue(spelt.get("top_n", "top_n"), "expected an integer ≥ 0.")
+        if len(fields.rank_fields or ()) > MAX_RANK_FIELDS:
+            raise ArrayTooLong("rank_fields", MAX_RANK_FIELDS, len(fields.rank_fields or ()))
         texts = [_text(document, index, fields.rank_fields) for index, document in enumerate(documents)]
         raw = fields.raw_scores or not fields.use_activation
-        call = make_call(fields, texts, fields.top_n or None, raw_scores=raw, tasks=tasks)
+        call = make_call(fields, texts, fields.top_n or None, raw_scores=raw, tasks=tasks, spelt=spelt)
         return RerankRequest(call, ignored(body, SupersetBody, SILENT), documents, fields.return_documents)
 
     def write_rerank(self, asked: RerankRequest, result: Reranked, trace: Trace) -> Reply:

@@ -1,13 +1,13 @@
 """The fields of a rerank request that both doors share, and how they become a call."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field, WithJsonSchema
 
 from server import schemas
 from server.calls import RerankCall
-from server.dialects.fields import Fields, JsonObject, WireBool, WireInt, rename
+from server.dialects.fields import Fields, JsonObject, WireBool, WireInt, rename, spelling
 from server.errors import InvalidValue
 
 TASK_NAMES = ("task", "instruction", "instruct")
@@ -71,6 +71,12 @@ def task_names(body: JsonObject) -> tuple[str, ...]:
     return tuple(name for name in body if sent.get(name))
 
 
+def spelling_of(body: JsonObject) -> Mapping[str, str]:
+    """What errors call the fields that came under another name than their own, the instruction included."""
+    tasks = task_names(body)
+    return spelling(body, NAMES) | ({"task": tasks[0]} if tasks and "task" not in tasks else {})
+
+
 def prompt_limit(tokens: int | None) -> int | None:
     """`truncate_prompt_tokens` as a limit; None is the model's maximum.
 
@@ -89,13 +95,14 @@ def make_call(
     raw_scores: bool = False,
     field: str = "documents",
     tasks: tuple[str, ...] = (),
+    spelt: Mapping[str, str],
 ) -> RerankCall:
-    """The call that a body asks for.
+    """The call that a body asks for; `spelt` as in parse().
 
     Raises: ApiError.
     """
     if top_n is not None and top_n < 1:
-        raise InvalidValue("top_n", "expected an integer ≥ 1.")
+        raise InvalidValue(spelt.get("top_n", "top_n"), "expected an integer ≥ 1.")
     return RerankCall(
         model=fields.model,
         queries=(fields.query,),

@@ -9,7 +9,7 @@ from server.calls import Cut, EmbedCall, Embedded, IdLists, Reranked
 from server.dialects.fields import Fields, JsonObject, WireBool, WireInt, ignored, parse
 from server.dialects.inputs import read_input
 from server.dialects.reply import EmbedRequest, Reply, RerankDialect, RerankRequest, notes
-from server.dialects.rerank import NAMES, SILENT, RerankBody, make_call, task_names, with_one_task
+from server.dialects.rerank import NAMES, SILENT, RerankBody, make_call, spelling_of, task_names, with_one_task
 from server.errors import ApiError, EmptyArray, MissingParameter
 from server.openapi import operation
 from server.trace import Trace
@@ -116,10 +116,10 @@ class TEI:
 
     def parse_rerank(self, body: JsonObject) -> RerankRequest:
         """`top_n` is not TEI's, and LiteLLM sends it."""
-        tasks, body = task_names(body), with_one_task(body)
-        fields = parse(TextsBody, body)
+        tasks, spelt, body = task_names(body), spelling_of(body), with_one_task(body)
+        fields = parse(TextsBody, body, spelt)
         best, raw = fields.top_n or None, fields.raw_scores
-        call = make_call(fields, fields.texts, best, raw_scores=raw, field="texts", tasks=tasks)
+        call = make_call(fields, fields.texts, best, raw_scores=raw, field="texts", tasks=tasks, spelt=spelt)
         silent = ("truncate", "truncation_direction", *SILENT)
         return RerankRequest(call, ignored(body, TextsBody, silent), fields.texts, fields.return_text)
 

@@ -7,7 +7,7 @@ from pydantic import Field, WithJsonSchema
 
 from server import openapi, schemas, wire
 from server.calls import RerankCall, Reranked
-from server.dialects.fields import Fields, JsonObject, WireBool, WireInt, ignored, parse, rename
+from server.dialects.fields import Fields, JsonObject, WireBool, WireInt, ignored, parse, rename, spelling
 from server.dialects.openai import OpenAI
 from server.dialects.reply import Reply, RerankDialect, RerankRequest, notes
 from server.dialects.rerank import prompt_limit
@@ -63,16 +63,16 @@ class VLLM:
 
     def parse_rerank(self, body: JsonObject) -> RerankRequest:
         """1 x 1, 1 x n or n x n."""
-        body = rename(body, NAMES)
+        spelt, body = spelling(body, NAMES), rename(body, NAMES)
+        query_field, field = spelt.get("queries", "queries"), spelt.get("documents", "documents")
         for name, first in (("queries", QUERY_NAMES), ("documents", DOCUMENT_NAMES)):
             if name not in body:
                 raise MissingParameter(first[0])
-        fields = parse(ScoreBody, body)
-        queries, documents = _texts("queries", fields.queries), _texts("documents", fields.documents)
+        fields = parse(ScoreBody, body, spelt)
+        queries, documents = _texts(query_field, fields.queries), _texts(field, fields.documents)
         if len(queries) not in (1, len(documents)):
-            raise InvalidValue(
-                "queries", f"expected 1 or {len(documents)}, as there are documents, not {len(queries)}."
-            )
+            many = f"expected 1 or {len(documents)}, as there are {field}, not {len(queries)}."
+            raise InvalidValue(query_field, many)
         call = RerankCall(
             model=fields.model,
             queries=queries,
@@ -82,6 +82,8 @@ class VLLM:
             raw_scores=not fields.use_activation,
             max_tokens_per_doc=fields.max_tokens_per_doc or None,
             truncate_prompt_tokens=prompt_limit(fields.truncate_prompt_tokens),
+            field=field,
+            query_field=query_field,
             task_names=("instruction",) if fields.instruction else (),
         )
         return RerankRequest(call, ignored(body, ScoreBody, SILENT), documents, return_documents=False)

@@ -314,7 +314,7 @@ def test_prompts_are_texts(tmp_path: Path, prompts: object) -> None:
     file = build(tmp_path / "m") / "config_sentence_transformers.json"
     file.write_text(json.dumps({"prompts": prompts}), "utf-8")
 
-    with pytest.raises(ModelError, match=r"config_sentence_transformers\.json must hold texts by name in its: prompts"):
+    with pytest.raises(ModelError, match=r"config_sentence_transformers\.json does not give texts by name: prompts"):
         load_text(tmp_path / "m")
 
 

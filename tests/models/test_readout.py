@@ -1,5 +1,7 @@
 """readout: states -> vectors, logits and scores, exact to float32 whatever the head's size."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,16 @@ CPU = torch.device("cpu")
 def head(rows: int = 50, *, no_yes: tuple[int, int] | None = (3, 8), scale: float = 1.0) -> tuple[Head, torch.Tensor]:
     weight = torch.randn(rows, 64, generator=torch.Generator().manual_seed(0)) * scale
     return Head(weight, device=CPU, no_yes=no_yes), weight
+
+
+class Saturating:
+    """A head behind a tanh, as BERT's is."""
+
+    def logits(self, states: torch.Tensor, ids: tuple[int, ...]) -> torch.Tensor:
+        return torch.tanh(states)[:, list(ids)]
+
+    def scores(self, states: torch.Tensor) -> torch.Tensor:
+        return self.logits(states, (0,))
 
 
 def states(count: int = 5) -> torch.Tensor:
@@ -101,3 +113,15 @@ def test_pooling_reads_the_whole_path(pooling: Pooling, wanted: list[float]) -> 
     pooled = pool(values, forest, pooling)
 
     torch.testing.assert_close(pooled[torch.from_numpy(forest.rows)][:, 0], torch.tensor(wanted))
+
+
+@pytest.mark.parametrize("wrong", [torch.inf, -torch.inf, torch.nan])
+@pytest.mark.parametrize("what", ["vector", "score"])
+def test_a_tail_or_head_that_saturates_hides_no_overflow(wrong: float, what: Any) -> None:
+    spoilt = states(3)
+    spoilt[1] = wrong
+
+    found = read(spoilt, Readout(what), Saturating(), torch.tanh)
+
+    assert torch.isfinite(found).all(1).tolist() == [True, False, True]
+    assert torch.equal(found[0], read(states(3), Readout(what), Saturating(), torch.tanh)[0])

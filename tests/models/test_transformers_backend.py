@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -100,6 +100,23 @@ def test_nan_is_reported_for_its_rows(tmp_path: Path) -> None:
         vectors(backend, [texts()[2], np.array([3, 299], dtype=np.int32), texts()[5]])
 
     assert caught.value.indexes == (1,)
+
+
+@pytest.mark.parametrize("options", [FLOAT32, HALF])
+def test_the_neighbours_of_a_text_with_nan_get_their_rows(tmp_path: Path, options: LoadOptions) -> None:
+    info = save(tmp_path, CONFIGS["bert"](), "mean")
+    backend = load_backend(tmp_path, info, options)
+    assert isinstance(backend, TransformersBackend)
+    good, bad = (np.array(ids, dtype=np.int32) for ids in ([1, 5], [299, 2]))
+    table = cast("Any", backend._network.module).get_input_embeddings().weight
+    with torch.no_grad():
+        table[299] = torch.nan
+
+    with pytest.raises(NonFinite) as caught:
+        backend.launch([Item(good, VECTOR), Item(bad, VECTOR), Item(good, VECTOR)]).rows()
+
+    assert caught.value.indexes == (1,)
+    assert np.isfinite(caught.value.rows[0]).all()
 
 
 def test_an_entry_of_config_json_that_the_library_ignores_is_refused(tmp_path: Path) -> None:

@@ -35,6 +35,25 @@ async def test_what_is_refused_never_runs(embedder: ServedModel, fields: dict[st
     assert here.backend.batches == []
 
 
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/v1/embeddings", "dimensions"),
+        ("/inference/v1/embeddings", "output_dimension"),
+        ("/v2/embed", "output_dimension"),
+    ],
+)
+@pytest.mark.parametrize("asked", [0, 10**6, "8"])
+async def test_11_dimensions_are_called_as_the_client_does(
+    embedder: ServedModel, path: str, name: str, asked: object
+) -> None:
+    async with world(embedder) as here:
+        answer = await here.client.post(path, json={"input": "a", "texts": ["a"], name: asked})
+
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"], error["message"].split(":")[0]) == (400, name, f"Invalid '{name}'")
+
+
 async def test_44_the_size_of_an_answer_is_bounded_in_vectors_too(embedder: ServedModel) -> None:
     async with world(embedder, limits=Limits(response_floats=16)) as here:
         refused = await here.embed(["a", "b", "c"])

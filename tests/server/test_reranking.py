@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import INSTRUCTION, TextModel
+from models import INSTRUCTION, RerankPrompt, TextModel
 from models.backends.fake import FakeBackend
 from server.catalogue import ServedModel
 from server.config import Limits
@@ -110,6 +110,33 @@ async def test_what_is_refused_never_runs(
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, code)
     assert here.backend.batches == []
+
+
+async def test_a_long_instruction_is_not_read_once_a_query(
+    reranker: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    head = RerankPrompt.head
+    monkeypatch.setattr(
+        RerankPrompt, "head", lambda self, task, query: (read.append(query), head(self, task, query))[1]
+    )
+    queries = [f"query {number}" for number in range(50)]
+
+    async with world(reranker, limits=Limits(rerank_tokens=1000)) as here:
+        body = {"text_1": queries, "text_2": queries, "instruction": "x" * 300}
+        answer = await here.client.post("/score", json=body)
+
+    assert answer.json()["error"]["code"] == "max_tokens_per_request"
+    assert len(read) < 5
+
+
+async def test_a_query_of_several_without_room_is_named_as_it_was_sent(reranker: ServedModel) -> None:
+    queries = ["q", "q " * reranker.text.info.max_tokens]
+
+    async with world(reranker) as here:
+        answer = await here.client.post("/score", json={"text_1": queries, "text_2": ["a", "b"]})
+
+    assert answer.json()["error"]["message"].startswith("Invalid 'text_1[1]': instruction and query take")
 
 
 async def test_65_raw_scores_are_the_log_odds(reranker: ServedModel) -> None:

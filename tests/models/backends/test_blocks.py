@@ -25,7 +25,9 @@ def test_queries_see_what_the_rule_says(lengths: list[int], causal: bool, window
     for block in blocks_of(spans_of(lengths), causal=causal, window=window):
         ((source, keys),) = block.keys
         sees = np.ones((block.queries[1] - block.queries[0], keys[1] - keys[0]), dtype=int)
-        found[slice(*block.queries), slice(*keys)] += sees if block.mask is None else np.isfinite(block.mask.numpy())
+        if block.mask is not None:
+            sees[:, -block.mask.shape[1] :] = np.isfinite(block.mask.numpy())
+        found[slice(*block.queries), slice(*keys)] += sees
         assert source == 0
 
     text = np.repeat(np.arange(len(lengths)), lengths)
@@ -43,6 +45,14 @@ def test_blocks_stay_small(window: int | None) -> None:
     assert max(block.queries[1] - block.queries[0] for block in blocks) <= MOST_QUERIES
     assert all(block.queries[1] - block.queries[0] <= JOINED_KEYS for block in blocks[:2])
     assert window is None or max(block.keys[0][1][1] - block.keys[0][1][0] for block in blocks) <= MOST_QUERIES + 30
+
+
+@pytest.mark.parametrize(("causal", "window"), [(True, None), (True, 500), (False, 500)])
+def test_masks_of_a_long_text_take_no_memory_to_speak_of(causal: bool, window: int | None) -> None:
+    blocks = list(blocks_of([(0, 20_000)], causal=causal, window=window))
+
+    masks = {id(block.mask): block.mask.nbytes for block in blocks if block.mask is not None}
+    assert sum(masks.values()) < 10 * 1024 * 1024
 
 
 def test_a_text_that_sees_all_of_itself_needs_no_mask() -> None:

@@ -10,6 +10,8 @@ from server.calls import Reranked
 from server.dialects.fireworks import Fireworks
 from server.dialects.openai import OpenAI
 from server.dialects.reply import RerankRequest
+from server.dialects.tei import TEI
+from server.dialects.vllm import VLLM
 from server.errors import ApiError, InternalError
 from server.trace import Trace
 
@@ -42,6 +44,49 @@ def test_59_the_task_comes_under_several_names(door: Fireworks | OpenAI, fields:
 
     assert asked.call.task == "t"
     assert asked.ignored == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"top_k": -1}, "top_k"),
+        ({"top_k": "3"}, "top_k"),
+        ({"top_n": -1, "top_k": -1}, "top_n"),
+        ({"max_doc_length": -1}, "max_doc_length"),
+        ({"instruct": 5}, "instruct"),
+        ({"chat_template_kwargs": {"instruction": 5}}, "chat_template_kwargs"),
+    ],
+)
+@pytest.mark.parametrize("door", [FIREWORKS, OPENAI, TEI()])
+def test_errors_call_a_field_as_the_client_does(
+    door: Fireworks | OpenAI | TEI, fields: dict[str, Any], name: str
+) -> None:
+    with pytest.raises(ApiError) as caught:
+        door.parse_rerank({"query": "q", "texts" if isinstance(door, TEI) else "documents": ["a"], **fields})
+
+    assert (caught.value.param, caught.value.message.split(":")[0]) == (name, f"Invalid '{name}'")
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"text_1": [1], "text_2": ["a"]}, "text_1"),
+        ({"queries": "q", "items": 5}, "items"),
+        ({"data_1": ["q", "r", "s"], "data_2": ["a", "b"]}, "data_1"),
+    ],
+)
+def test_errors_call_the_sides_of_a_pair_as_the_client_does(fields: dict[str, Any], name: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        VLLM().parse_rerank(fields)
+
+    assert (caught.value.param, caught.value.message.split("'")[1].split("[")[0]) == (name, name)
+
+
+def test_rank_fields_are_few() -> None:
+    with pytest.raises(ApiError) as caught:
+        OPENAI.parse_rerank(_body(documents=[{"text": "a"}], rank_fields=["text"] * 101))
+
+    assert caught.value.message == "Invalid 'rank_fields': array too long. Expected at most 100 items, but got 101."
 
 
 @pytest.mark.parametrize("fields", [{}, {"task": ""}, {"instruction": ""}])
