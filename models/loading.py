@@ -12,9 +12,10 @@ from models.checkpoint import Checkpoint
 from models.facts import known_facts, read_info
 from models.first_part import asks_lower_case
 from models.interface import Backend, DeviceLost, Kind, LoadOptions, ModelError, ModelInfo, OutOfMemory
-from models.kinds import check_served, decide_kind, has_frame, is_classifier
+from models.kinds import EMBEDDER_MODULES, RERANKER_MODULES, check_served, decide_kind, has_frame, is_classifier
 from models.logit_scores import causal_prompt, no_yes_of
 from models.manifest import check_text_files, check_weight_files
+from models.modules import check_modules
 from models.named_prompts import NamedPrompts
 from models.pairs import PairPrompt, pair_prompt
 from models.prompts import INSTRUCTION, RerankPrompt, rerank_prompt
@@ -83,6 +84,8 @@ def load_text(path: Path, options: LoadOptions | None = None) -> TextModel:
     options = options or LoadOptions()
     manifest = check_text_files(path)
     checkpoint = Checkpoint(path)
+    # First: static embeddings and the like have no config.json that could be missed.
+    check_modules(checkpoint, (*EMBEDDER_MODULES, *RERANKER_MODULES))
     checkpoint.check()
     tokenizer = Tokenizer(path / "tokenizer.json", lower_case=asks_lower_case(checkpoint))
     kind, reason = decide_kind(checkpoint, tokenizer, options.kind)
@@ -147,7 +150,7 @@ def _rerank_prompt(checkpoint: Checkpoint, tokenizer: Tokenizer) -> RerankPrompt
     # A Qwen3 classifier is a Qwen3 reranker whose head was folded into one row (MODELS: section 3): the same frame.
     if checkpoint.model_type == "qwen3" and has_frame(tokenizer):
         return rerank_prompt(tokenizer)
-    return pair_prompt(tokenizer)
+    return pair_prompt(tokenizer, has_types=checkpoint.number("type_vocab_size") > 1)
 
 
 def check_terminator(checkpoint: Checkpoint, tokenizer: Tokenizer, kind: Kind) -> None:

@@ -1,7 +1,7 @@
 """A query and a document as a cross-encoder's tokenizer joins them, from ids, so that no text can end one early."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,8 +42,12 @@ class PairPrompt:
         return np.concatenate((head, document, self.suffix))
 
 
-def pair_prompt(tokenizer: Tokenizer) -> PairPrompt:
+def pair_prompt(tokenizer: Tokenizer, *, has_types: bool) -> PairPrompt:
     """Take the post-processor's pair apart, and show on samples that the pieces give the same ids.
+
+    Args:
+        tokenizer: of the checkpoint.
+        has_types: whether the network knows more than one token type.
 
     Raises: ModelError: they do not, or token types change elsewhere than behind the first text.
     """
@@ -57,7 +61,8 @@ def pair_prompt(tokenizer: Tokenizer) -> PairPrompt:
         joined = prompt.join(prompt.head("", query), prompt.documents([document])[0])
         if joined.tolist() != tokenizer.encode_pair(query, document).ids:
             raise ModelError(f"the tokenizer joins a pair in a way that is not served; seen with: {query!r}")
-    return PairPrompt(tokenizer, prompt.before, prompt.between, prompt.suffix, _separator(pair.type_ids, between, ids))
+    separator = _separator(pair.type_ids, between, ids) if has_types else None
+    return replace(prompt, separator=separator)
 
 
 def _separator(types: list[int], between: int, ids: Ids) -> int | None:

@@ -10,6 +10,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from models import load_text
+from tests.vocabulary import TERMINATOR, write_tokenizer
 
 SIZES = {
     "hidden_size": 32,
@@ -67,13 +68,25 @@ def xlm_roberta_tokenizer() -> transformers.PreTrainedTokenizerFast:
     return transformers.XLMRobertaTokenizer(vocab=[*specials, ("▁", -2.0), *words, *letters, ("<mask>", 0.0)])
 
 
+def qwen2_tokenizer(folder: Path) -> transformers.PreTrainedTokenizerFast:
+    """Bytes, with nothing between the texts of a pair, as causal networks have it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tokenizer(folder, terminator=False)
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_file=str(folder / "tokenizer.json"), pad_token=TERMINATOR, model_max_length=128
+    )
+
+
 def cross_encoder(folder: Path, name: str, **config: Any) -> Path:
     """Write a random classification reranker of one architecture and return its folder."""
-    tokenizer = xlm_roberta_tokenizer() if name == "XLMRoberta" else bert_tokenizer()
+    tokenizers = {"XLMRoberta": xlm_roberta_tokenizer, "Qwen2": lambda: qwen2_tokenizer(folder)}
+    tokenizer = tokenizers.get(name, bert_tokenizer)()
     sizes = SIZES | {"vocab_size": len(tokenizer), "max_position_embeddings": 128} | config
     if name == "XLMRoberta":
         sizes |= {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "type_vocab_size": 1}
         tokenizer.model_max_length = 126  # positions begin behind the padding token's id
+    if name == "Qwen2":
+        sizes |= {"num_key_value_heads": 2, "pad_token_id": tokenizer.pad_token_id}
     torch.manual_seed(0)
     settings = getattr(transformers, f"{name}Config")(**sizes)
     network = transformers.AutoModelForSequenceClassification.from_config(settings)

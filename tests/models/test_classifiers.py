@@ -67,6 +67,7 @@ def test_a_folded_head_runs_on_our_own_network_and_has_no_token_logits(tmp_path:
         ("Bert", {}),
         ("XLMRoberta", {}),
         ("DebertaV2", DEBERTA),
+        ("Qwen2", {}),
         ("ModernBert", MODERN),
         ("ModernBert", MODERN | {"classifier_pooling": "mean"}),
     ],

@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import modules as library
 
 from models import ModelError, load_text
 from tests.checkpoints import build
+from tests.classifiers import bert_tokenizer
 from tests.embedders import WIDTH, save_encoder
 from tests.models.embedding import run
 
@@ -18,6 +20,15 @@ def test_a_backend_that_lacks_a_part_is_refused_though_asked_for(tmp_path: Path,
 
     with pytest.raises(ModelError, match=f"cannot be run by {backend}: there is no pooling of ours for: weightedmean"):
         run(folder, backend)
+
+
+def test_a_part_that_is_not_served_is_named_before_a_file_that_it_has_not(tmp_path: Path) -> None:
+    tokenizer = bert_tokenizer()
+    static = library.StaticEmbedding(tokenizer, embedding_dim=8)
+    SentenceTransformer(modules=[static], device="cpu").save(str(tmp_path / "static"))
+
+    with pytest.raises(ModelError, match="has a part that is not served: StaticEmbedding"):
+        load_text(tmp_path / "static")
 
 
 def test_a_part_with_code_of_its_own_is_refused(tmp_path: Path) -> None:

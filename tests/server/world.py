@@ -61,7 +61,7 @@ def pair_model(folder: Path, **changes: Any) -> TextModel:
     """The text side of a classification reranker: BERT's pairs, over a few words and letters."""
     bert_tokenizer().save_pretrained(folder)
     tokenizer = Tokenizer(folder / "tokenizer.json")
-    prompt = pair_prompt(tokenizer)
+    prompt = pair_prompt(tokenizer, has_types=True)
     info = text_model(folder / "facts", "reranker").info
     facts: dict[str, Any] = {"head_rows": 0, "no_yes": None, "classifier": True, "separator": prompt.separator}
     return TextModel(replace(info, path=str(folder), **facts | changes), tokenizer, prompt)
