@@ -88,7 +88,22 @@ def test_a_second_pull_checks_the_folder_and_asks_nobody(hub: Hub, tmp_path: Pat
     assert hub.asked == []
 
 
-def test_a_download_that_broke_off_goes_on_where_it_was(hub: Hub, published: Path, tmp_path: Path) -> None:
+def test_files_that_had_arrived_whole_are_kept(hub: Hub, tmp_path: Path) -> None:
+    hub.failing.add("model-00002-of-00002.safetensors")
+    with pytest.raises(ModelError, match="could not be downloaded, run the command again to go on"):
+        pull(NAME, tmp_path / "m")
+    assert read_manifest(tmp_path / "m") is None
+    hub.failing.clear()
+    hub.asked.clear()
+
+    pull(NAME, tmp_path / "m")
+
+    assert [line for line in hub.asked if line.startswith("GET") and "/resolve/" in line] == [
+        f"GET /{NAME}/resolve/{REVISION}/model-00002-of-00002.safetensors"
+    ]
+
+
+def test_a_line_that_drops_is_asked_again_for_the_rest(hub: Hub, published: Path, tmp_path: Path) -> None:
     hub.cut_after = 20_000
     pull(NAME, tmp_path / "m")
 
