@@ -20,7 +20,7 @@ from models.selection import MANIFEST, is_model_file, is_weights, names_in
 log = logging.getLogger("hearth.models")
 
 SCHEMA = "hearth-manifest/1"
-# One shard a thread: SHA-256 runs at 0.4 to 2 GB/s a core, and disks for models are faster than that.
+# One shard a thread: SHA-256 runs at 0.7 to 2 GB/s a core, and disks for models are faster than that.
 MAX_THREADS = 8
 BLOCK_BYTES = 1024 * 1024
 

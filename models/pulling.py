@@ -23,7 +23,7 @@ from models.manifest import (
     record_files,
     write_manifest,
 )
-from models.selection import describing_files, is_model_file, names_in
+from models.selection import MANIFEST, describing_files, is_model_file, names_in
 from models.sources import find_checkpoint, is_offline, is_repository, model_id, revision_of
 
 # Told what begins and how many bytes it will take; what it returns is told of the bytes as they pass.
@@ -52,8 +52,7 @@ def pull(source: str, folder: Path, *, revision: str | None, watch: Watch) -> Pu
             damaged = damaged_files(folder, before, watch("checking", before.bytes))
             if not damaged:
                 return Pulled(before, was_whole=True)
-            for name in damaged:
-                (folder / name).unlink(missing_ok=True)
+            _refuse_itself(source, folder, damaged)
             revision = before.revision
     replaced = before.files if before else {}
     try:
@@ -70,6 +69,13 @@ def pull(source: str, folder: Path, *, revision: str | None, watch: Watch) -> Pu
 def _refuse_another(before: Manifest, source: str, folder: Path) -> None:
     if before.source not in (source, origin := _origin(source)):
         raise ModelError(f"{folder} holds {before.source} already; take an empty folder for: {origin}")
+
+
+def _refuse_itself(source: str, folder: Path, damaged: Sequence[str]) -> None:
+    # What differs there may be the operator's own work.
+    if not is_repository(source) and find_checkpoint(source).resolve() == folder.resolve():
+        advice = f"remove {MANIFEST} and pull it into itself again, to take it as it is"
+        raise ModelError(f"{folder} is not as {MANIFEST} says; {advice}; changed: {', '.join(damaged)}")
 
 
 def _origin(source: str) -> str:

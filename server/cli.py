@@ -60,7 +60,10 @@ def check(
         str | None, typer.Option(help="Its API key.", envvar="AGAINST_KEY", show_envvar=True, show_default=False)
     ] = None,
 ) -> None:
-    """Load a model, run every self-check and compare it with the reference implementation, or with another server."""
+    """Load a model, run every self-check and compare it with the reference implementation, or with another server.
+
+    Exit status: 0 it agrees, 1 it differs, 2 it cannot be loaded or the server cannot be asked.
+    """
     # As in the engine process, so that the speed is the server's (docs/decisions.md, 17).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if against is not None:

@@ -42,7 +42,8 @@ EMBED = (
     Dialect(
         "OpenAI",
         "/embeddings",
-        lambda model, texts: {"model": model, "input": texts, "encoding_format": "float"},
+        # Floats are what all give unasked, and some know no field for it, or another.
+        lambda model, texts: {"model": model, "input": texts},
         lambda body: [item["embedding"] for item in sorted(body["data"], key=lambda item: item["index"])],
     ),
     Dialect(

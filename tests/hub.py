@@ -21,6 +21,8 @@ class Hub:
         self.repositories = dict(repositories)
         self.revision = REVISION
         self.gated: set[str] = set()
+        self.failing: set[str] = set()
+        """Files that it cannot give at the moment."""
         self.cut_after: int | None = None
         """Bytes after which a download of a large file breaks off, once."""
         self.asked: list[str] = []
@@ -98,6 +100,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _file(self, repository: str, name: str) -> None:
         if repository in self.hub.gated:
             return self._fail(403, "GatedRepo")
+        if name in self.hub.failing:
+            return self._fail(404, "EntryNotFound")
         content = self.hub.files(repository)[name]
         tag = _sha(content) if _large(name) else _blob(content)
         headers = {"ETag": f'"{tag}"', "X-Repo-Commit": self.hub.revision, "Accept-Ranges": "bytes"}

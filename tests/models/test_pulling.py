@@ -88,7 +88,22 @@ def test_a_second_pull_checks_the_folder_and_asks_nobody(hub: Hub, tmp_path: Pat
     assert hub.asked == []
 
 
-def test_a_download_that_broke_off_goes_on_where_it_was(hub: Hub, published: Path, tmp_path: Path) -> None:
+def test_files_that_had_arrived_whole_are_kept(hub: Hub, tmp_path: Path) -> None:
+    hub.failing.add("model-00002-of-00002.safetensors")
+    with pytest.raises(ModelError, match="could not be downloaded, run the command again to go on"):
+        pull(NAME, tmp_path / "m")
+    assert read_manifest(tmp_path / "m") is None
+    hub.failing.clear()
+    hub.asked.clear()
+
+    pull(NAME, tmp_path / "m")
+
+    assert [line for line in hub.asked if line.startswith("GET") and "/resolve/" in line] == [
+        f"GET /{NAME}/resolve/{REVISION}/model-00002-of-00002.safetensors"
+    ]
+
+
+def test_a_line_that_drops_is_asked_again_for_the_rest(hub: Hub, published: Path, tmp_path: Path) -> None:
     hub.cut_after = 20_000
     pull(NAME, tmp_path / "m")
 
@@ -269,6 +284,36 @@ def test_a_folder_in_place_gets_a_manifest(tmp_path: Path) -> None:
 
     assert read_manifest(folder) is not None
     assert load_text(folder).info.kind == "embedder"
+
+
+def test_a_folder_in_place_that_was_changed_is_left_as_it_is(tmp_path: Path) -> None:
+    folder = build(tmp_path / "mine")
+    pull(folder, folder)
+    (folder / "config.json").write_text("{}", "utf-8")
+
+    with pytest.raises(ModelError, match=r"is not as manifest\.json says; .* changed: config\.json"):
+        pull(folder, folder)
+    assert (folder / "config.json").read_text("utf-8") == "{}"
+
+
+def test_a_copy_that_was_damaged_is_repaired_from_its_source(published: Path, tmp_path: Path) -> None:
+    pull(published, tmp_path / "m")
+    for name in ("config.json", "model-00001-of-00002.safetensors"):
+        (tmp_path / "m" / name).write_text("damage", "utf-8")
+
+    assert not pull(published, tmp_path / "m").was_whole
+    assert pull(published, tmp_path / "m").was_whole
+    assert (tmp_path / "m" / "config.json").read_bytes() == (published / "config.json").read_bytes()
+
+
+def test_without_a_network_what_is_damaged_is_not_removed(hub: Hub, tmp_path: Path) -> None:
+    pull(NAME, tmp_path / "m")
+    (tmp_path / "m" / "config.json").write_text("{}", "utf-8")
+    hub.repositories.clear()
+
+    with pytest.raises(ModelError, match="the hub has no such model"):
+        pull(NAME, tmp_path / "m")
+    assert (tmp_path / "m" / "config.json").exists()
 
 
 def test_another_models_folder_is_not_touched(published: Path, tmp_path: Path) -> None:
