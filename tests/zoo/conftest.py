@@ -3,6 +3,7 @@
 import asyncio
 import functools
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +22,12 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Recipe], Measured]:
-    """A recipe's small twin, built, served and measured when the first test asks for it."""
-    return functools.cache(lambda recipe: asyncio.run(measure(recipe, build(recipe, tmp_path_factory.mktemp("zoo")))))
+def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Recipe], Path]:
+    """A recipe's small twin, built when the first test asks for it."""
+    return functools.cache(lambda recipe: build(recipe, tmp_path_factory.mktemp("zoo")))
+
+
+@pytest.fixture(scope="session")
+def measured(folder_of: Callable[[Recipe], Path]) -> Callable[[Recipe], Measured]:
+    """The same, served and measured."""
+    return functools.cache(lambda recipe: asyncio.run(measure(recipe, folder_of(recipe))))

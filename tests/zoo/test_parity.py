@@ -2,13 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from tests.calibration import DOCUMENTS, QUERIES
 from tests.zoo.catalogue import ZOO
-from tests.zoo.measuring import Measured
+from tests.zoo.measuring import TEXTS, Measured, cosines
 from tests.zoo.recipe import Recipe
+from tests.zoo.serving import served
 from tests.zoo.verdict import faults
 
 EMBEDDER = next(recipe for recipe in ZOO if recipe.kind == "embedder")
@@ -18,6 +22,21 @@ RERANKER = next(recipe for recipe in ZOO if recipe.kind == "reranker")
 @pytest.mark.parametrize("recipe", ZOO, ids=lambda it: it.name)
 def test_it_is_served_right_and_the_expected_way(recipe: Recipe, measured: Callable[[Recipe], Measured]) -> None:
     assert faults(measured(recipe)) == []
+
+
+@pytest.mark.parametrize("recipe", [recipe for recipe in ZOO if recipe.kind != "reranker"], ids=lambda it: it.name)
+async def test_in_bfloat16_no_vector_changes_with_its_batch(
+    recipe: Recipe, folder_of: Callable[[Recipe], Path]
+) -> None:
+    async with served(folder_of(recipe), dtype="bfloat16") as model:
+        assert cosines(await model.alone(TEXTS), await model.vectors(TEXTS)).min() >= 0.9999
+
+
+@pytest.mark.parametrize("recipe", [recipe for recipe in ZOO if recipe.kind == "reranker"], ids=lambda it: it.name)
+async def test_in_bfloat16_no_score_changes_with_its_batch(recipe: Recipe, folder_of: Callable[[Recipe], Path]) -> None:
+    async with served(folder_of(recipe), dtype="bfloat16") as model:
+        alone = np.concatenate([await model.scores(QUERIES[0], [document]) for document in DOCUMENTS])
+        assert np.abs(alone - await model.scores(QUERIES[0], DOCUMENTS)).max() <= 5e-3
 
 
 @pytest.mark.parametrize(

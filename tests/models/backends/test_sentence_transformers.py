@@ -40,6 +40,15 @@ def test_other_parts_run_through_the_librarys_own_modules(tmp_path: Path, behind
     assert text.info.width == theirs(folder).shape[1]
 
 
+@pytest.mark.parametrize("behind", ["two-poolings", "residual", "activation"])
+def test_projections_are_computed_in_float32_behind_a_network_in_bfloat16(tmp_path: Path, behind: str) -> None:
+    folder = save_encoder(tmp_path / "model", OTHERS[behind]())
+
+    text, loaded = run(folder, dtype="bfloat16")
+
+    assert worst_cosine(ours(text, loaded), theirs(folder)) >= 0.999
+
+
 def test_half_of_a_network_runs_through_the_librarys_own_modules(tmp_path: Path) -> None:
     """sentence-t5 and instructor: the encoder of T5, a projection without bias, unit vectors."""
     behind = [library.Pooling(WIDTH, "mean"), library.Dense(WIDTH, 24, bias=False), library.Normalize()]
