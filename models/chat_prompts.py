@@ -91,6 +91,8 @@ def chat_prompt(checkpoint: Checkpoint, tokenizer: Tokenizer) -> ChatPrompt:
 
 def split_control(tokenizer: Tokenizer, text: str) -> list[str]:
     """A prompt's text in pieces: control tokens, and what stands between them."""
+    if not tokenizer.added:
+        return [text]
     longest_first = sorted(tokenizer.added, key=len, reverse=True)
     return [piece for piece in re.split(f"({'|'.join(map(re.escape, longest_first))})", text) if piece]
 

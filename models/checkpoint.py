@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from models.diagnosis import ADAPTER, what_it_is, where_it_may_be
 from models.interface import ModelError
 from models.reading import check_weight_file, read_json, read_text, whole_number
-from models.selection import INDEX, WEIGHTS, is_model_file, names_in
+from models.selection import INDEX, WEIGHTS, is_model_file, is_outside, names_in
 
 JsonObject = dict[str, Any]
 
@@ -168,6 +168,9 @@ class Checkpoint:
             isinstance(one, dict) and {"type", "path"} <= set(one) for one in modules
         ):
             raise ModelError(f"{self.path / 'modules.json'} is not a list of modules, each with: type, path")
+        # What lies elsewhere is in no manifest.
+        if outside := [one["path"] for one in modules if is_outside(str(one["path"]))]:
+            raise ModelError(f"{self.path / 'modules.json'} has a part outside of its folder: {outside[0]}")
         return modules
 
     def _indexed(self, index: object) -> list[str]:

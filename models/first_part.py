@@ -33,7 +33,7 @@ def check_first_part(checkpoint: Checkpoint) -> None:
     unknown = [key for key, value in config.items() if key not in HARMLESS and value and not _is_harmless(key, value)]
     if unknown:
         raise ModelError(f"{checkpoint.path}/sentence_bert_config.json has entries not served: {', '.join(unknown)}")
-    task = config.get("transformer_task", "feature-extraction")
+    task = str(config.get("transformer_task", "feature-extraction"))
     modalities = config.get("modality_config")
     if modalities is None:
         return

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from models.diagnosis import what_it_is
 from models.interface import ModelError
-from models.selection import ALLOWED, IGNORED, INDEX, WEIGHTS
+from models.selection import ALLOWED, IGNORED, INDEX, WEIGHTS, is_outside
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,9 @@ def look_up(source: str, revision: str | None) -> Repository:
     with _sentences(source):
         found = HfApi().model_info(source, revision=revision, files_metadata=True)
     files = {file.rfilename: file.lfs.sha256 if file.lfs else None for file in found.siblings or ()}
+    # A mirror may list anything, and weights are fetched by the names that an index gives.
+    if outside := [name for name in files if is_outside(name)]:
+        raise ModelError(f"{source} lists a file outside of its folder: {outside[0]!r}")
     return Repository(source, str(found.sha), files)
 
 

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from models.interface import ModelError
 from models.reading import read_json
-from models.selection import MANIFEST, is_model_file, is_weights, names_in
+from models.selection import MANIFEST, is_model_file, is_outside, is_weights, names_in
 
 log = logging.getLogger("hearth.models")
 
@@ -176,7 +176,6 @@ def _stop_at_first(folder: Path, wrong: Sequence[tuple[str, str]]) -> None:
 
 
 def _inside(name: str, file: Path) -> str:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts:
+    if is_outside(name):
         raise ModelError(f"{file} lists a file outside of its folder: {name}")
     return name

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from models.interface import ModelError
 
+# The largest tokenizer.json that is known has 35 MB.
+MAX_BYTES = 512 * 1024 * 1024
 # First bytes of the text that git leaves in place of a large file: git-lfs specification, "The Pointer".
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
@@ -15,13 +17,16 @@ def read_text(file: Path) -> str | None:
     Raises: ModelError: it is there and cannot be read.
     """
     try:
-        content = file.read_bytes()
+        with file.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
     except FileNotFoundError:
         if file.is_symlink():
             raise ModelError(f"{file} is a link to a file that is not there: {file.readlink()}") from None
         return None
     except OSError as error:
         raise ModelError(f"{file} cannot be read: {error.strerror}") from error
+    if len(content) > MAX_BYTES:
+        raise ModelError(f"{file} is no text file of a model; such a file has at most {MAX_BYTES} bytes")
     _refuse_pointer(file, content)
     try:
         return content.decode("utf-8")

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from models.interface import ModelError
 
@@ -28,6 +28,12 @@ def is_model_file(name: str) -> bool:
     if len(folders) > 1 or not all(map(_PART_FOLDER.fullmatch, folders)):
         return False
     return Path(last).suffix in _SUFFIXES and not last.startswith(("consolidated", ".")) and name != MANIFEST
+
+
+def is_outside(name: str) -> bool:
+    """Whether a path below a folder leads out of it."""
+    path = PurePosixPath(name)
+    return path.is_absolute() or ".." in path.parts
 
 
 def is_weights(name: str) -> bool:

@@ -27,6 +27,8 @@ SPLIT = "|".join(
     )
 )
 RESERVED = 256
+# Every way to halve a token is tried. Kimi's longest has 128 bytes.
+MAX_TOKEN_BYTES = 1024
 
 
 def read_tiktoken(folder: Path) -> str:
@@ -79,6 +81,8 @@ def _ranks(file: Path) -> dict[bytes, int]:
         ranks = {base64.b64decode(token, validate=True): int(rank) for token, rank in pairs}
     except ValueError as error:
         raise ModelError(f"{file} is damaged: {error}") from error
+    if (longest := max(map(len, ranks), default=0)) > MAX_TOKEN_BYTES:
+        raise ModelError(f"{file} is damaged: a token has {longest} bytes, more than {MAX_TOKEN_BYTES}")
     if sorted(ranks.values()) != list(range(len(ranks))):
         raise ModelError(f"{file} is damaged: its ranks are not the numbers from 0 to {len(ranks) - 1}")
     return ranks

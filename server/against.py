@@ -27,7 +27,8 @@ from models import (
     load_backend,
     load_text,
 )
-from server.neighbour import Neighbour, NeighbourError
+from server.neighbour import Neighbour
+from server.posting import NeighbourError
 from server.version import VERSION
 from server.wire import dump
 
@@ -63,8 +64,8 @@ class Comparison:
 
     def show(self, console: Console) -> None:
         """For people."""
-        table = Table("what", "found", title=f"{self.source} against {self.url}", title_justify="left")
-        table.add_row("asked as", f"{self.dialect}, model {self.model}")
+        table = Table("what", "found", title=escape(f"{self.source} against {self.url}"), title_justify="left")
+        table.add_row("asked as", escape(f"{self.dialect}, model {self.model}"))
         for what, found in _vector_rows(self.found) if isinstance(self.found, Vectors) else _score_rows(self.found):
             table.add_row(what, escape(found))
         if self.refused:

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from models import Dtype, LoadOptions, Report, check_model, find_checkpoint
@@ -39,13 +40,14 @@ def as_json(source: str, report: Report) -> str:
 
 
 def _table(source: str, report: Report) -> Table:
-    table = Table("what", "found", "wanted", title=source, title_justify="left")
+    table = Table("what", "found", "wanted", title=escape(source), title_justify="left")
     info, how = report.info, report.backend
-    table.add_row("kind", f"{info.kind}: {info.kind_reason}")
-    table.add_row("architecture", f"{info.architecture}, {info.width} wide, {how.parameters:,} parameters")
+    table.add_row("kind", escape(f"{info.kind}: {info.kind_reason}"))
+    table.add_row("architecture", escape(f"{info.architecture}, {info.width} wide, {how.parameters:,} parameters"))
     table.add_row("longest input", f"{info.max_tokens:,} tokens")
-    table.add_row("runs by", f"{how.backend} ({how.reason})")
+    table.add_row("runs by", escape(f"{how.backend} ({how.reason})"))
     table.add_row("on", f"{how.device}, {how.dtype}", end_section=True)
     for finding in report.findings:
-        table.add_row(finding.what, finding.found, finding.wanted, style=None if finding.passed else "bold red")
+        row = map(escape, (finding.what, finding.found, finding.wanted))
+        table.add_row(*row, style=None if finding.passed else "bold red")
     return table

@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from models import Dtype, ModelError, model_id
 from server.config import Config, ConfigError, ModelConfig, load_config
@@ -113,7 +114,8 @@ def main() -> None:
 
 def _check_against(url: str, name: str | None, key: str | None, model: str, dtype: Dtype, *, as_json: bool) -> NoReturn:
     from server.against import compare
-    from server.neighbour import Neighbour, NeighbourError
+    from server.neighbour import Neighbour
+    from server.posting import NeighbourError
 
     try:
         other = Neighbour(url, name or model_id(model), key)
@@ -152,5 +154,5 @@ def _settings(config: Path | None, model: list[str] | None, host: str | None, po
 
 
 def _stop(error: Exception) -> typer.Exit:
-    Console(stderr=True).print(f"[bold red]hearth:[/] {error}", highlight=False, soft_wrap=True)
+    Console(stderr=True).print(f"[bold red]hearth:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
     return typer.Exit(2)

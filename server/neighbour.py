@@ -1,31 +1,18 @@
 """Another server, asked in whichever dialect it understands: OpenAI's, Fireworks', Cohere's, Jina's or TEI's."""
 
-import json
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 
-from models import Row
-from server.version import VERSION
+from models import Matrix, Row
+from server.posting import NeighbourError, Refused, post
 
 PROBE = "Hello world"
 BATCH = 8
-TIMEOUT_S = 120
-TRIES = 4
-# Full, starting, or in between: worth asking again.
-BUSY = (429, 502, 503, 504)
 
 Json = Any
-
-
-class NeighbourError(Exception):
-    """The other server gave no answer that can be compared; the message is one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +31,7 @@ EMBED = (
         "/embeddings",
         # Floats are what all give unasked, and some know no field for it, or another.
         lambda model, texts: {"model": model, "input": texts},
-        lambda body: [item["embedding"] for item in sorted(body["data"], key=lambda item: item["index"])],
+        lambda body: _by_index(body["data"], "embedding"),
     ),
     Dialect(
         "Cohere",
@@ -64,13 +51,13 @@ RERANK = (
         "Cohere, Jina or Fireworks",
         "/rerank",
         lambda model, query, documents: {"model": model, "query": query, "documents": documents},
-        lambda body: _in_order(body.get("results") or body["data"], "relevance_score"),
+        lambda body: _by_index(body.get("results") or body["data"], "relevance_score"),
     ),
     Dialect(
         "TEI",
         "/rerank",
         lambda model, query, texts: {"query": query, "texts": texts},
-        lambda body: _in_order(body, "score"),
+        lambda body: _by_index(body, "score"),
     ),
 )
 
@@ -87,8 +74,11 @@ class Neighbour:
     _chosen: tuple[str, Dialect] | None = None
 
     def __post_init__(self) -> None:
-        if urlsplit(self.url).scheme not in ("http", "https"):
+        if not self.url.startswith(("http://", "https://")):
             raise NeighbourError(f"a server's URL begins with http:// or https://, and this is: {self.url}")
+        self.key = (self.key or "").strip() or None
+        if self.key and not (self.key.isascii() and self.key.isprintable()):
+            raise NeighbourError("the key of the other server holds a character that no header can carry")
 
     @property
     def dialect(self) -> str:
@@ -103,33 +93,35 @@ class Neighbour:
         for start in range(0, len(texts), BATCH):
             batch = list(texts[start : start + BATCH])
             try:
-                rows += self._ask(EMBED, batch)
-            except _Refused:
-                rows += [self._vector(text) for text in batch]
+                rows.extend(self._ask(EMBED, batch))
+            except Refused:
+                rows.extend(self._vector(text) for text in batch)
+        if len(widths := {len(row) for row in rows if row is not None}) > 1:
+            raise NeighbourError(f"{self.url} gave vectors of several lengths: {sorted(widths)}")
         return rows
 
     def scores(self, query: str, documents: Sequence[str]) -> Row:
         """A score for each document, in the order of the documents."""
         try:
-            return np.array(self._ask(RERANK, query, list(documents)), dtype=np.float32)
-        except _Refused as error:
+            return self._ask(RERANK, query, list(documents))
+        except Refused as error:
             raise NeighbourError(f"{self.url} refused to rerank: {error}") from error
 
     def _vector(self, text: str) -> Row | None:
         try:
-            return np.array(self._ask(EMBED, [text])[0], dtype=np.float32)
-        except _Refused:
+            return np.asarray(self._ask(EMBED, [text])[0])
+        except Refused:
             self.refused.append(text)
             return None
 
-    def _ask(self, dialects: Sequence[Dialect], *question: Any) -> list[Any]:
+    def _ask(self, dialects: Sequence[Dialect], *question: Any) -> Matrix:
         if self._chosen is not None:
             return self._read(*self._chosen, question)
         tried = []
         for address, dialect in self._ways(dialects):
             try:
                 answer = self._read(address, dialect, question)
-            except _Refused as error:
+            except Refused as error:
                 tried.append(f"{address} says {error}")
                 continue
             self._chosen = (address, dialect)
@@ -149,50 +141,25 @@ class Neighbour:
             for start in ([root] if dialect.path.startswith("/v2") else starts)
         ]
 
-    def _read(self, address: str, dialect: Dialect, question: Sequence[Any]) -> list[Any]:
-        body = self._post(address, dialect.write(self.model, *question))
+    def _read(self, address: str, dialect: Dialect, question: Sequence[Any]) -> Matrix:
+        body = post(address, dialect.write(self.model, *question), self.key)
         try:
             answer = dialect.read(body)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise _Refused(f"something that is no answer of {dialect.name}'s form") from error
+            with np.errstate(over="ignore"):  # Inf is refused below
+                numbers = np.array(answer, dtype=np.float32)
+        except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
+            raise Refused(f"something that is no answer of {dialect.name}'s form") from error
         if len(answer) != len(question[-1]):
             raise NeighbourError(f"{address} gave {len(answer)} answers to a request of: {len(question[-1])}")
-        return answer
-
-    def _post(self, address: str, body: Json) -> Json:
-        headers = {"Content-Type": "application/json", "User-Agent": f"hearth/{VERSION}"}
-        if self.key:
-            headers["Authorization"] = f"Bearer {self.key}"
-        request = urllib.request.Request(address, json.dumps(body).encode(), headers)  # noqa: S310 (checked above)
-        for attempt in range(TRIES):
-            try:
-                with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
-                    return json.load(answer)
-            except urllib.error.HTTPError as error:
-                with error:
-                    time.sleep(_busy_s(address, error, attempt))
-            except (OSError, ValueError) as error:
-                raise NeighbourError(f"{address} cannot be asked: {getattr(error, 'reason', error)}") from error
-        raise NeighbourError(f"{address} was too busy, {TRIES} times in a row")
+        if numbers.ndim != (2 if dialect in EMBED else 1) or not numbers.size:
+            raise Refused(f"something that is no answer of {dialect.name}'s form")
+        if not np.isfinite(numbers).all():
+            raise NeighbourError(f"{address} gave NaN or Inf, or a number too large for float32")
+        return numbers
 
 
-class _Refused(Exception):
-    """It does not take this request; another dialect, or a shorter batch, may do."""
-
-
-def _in_order(results: list[Json], score: str) -> list[float]:
-    return [float(item[score]) for item in sorted(results, key=lambda item: item["index"])]
-
-
-def _busy_s(address: str, error: urllib.error.HTTPError, attempt: int) -> float:
-    """How long to wait before it is asked again.
-
-    Raises: NeighbourError, _Refused: asking again is of no use.
-    """
-    if error.code in (401, 403):
-        raise NeighbourError(f"{address} does not let us in, give it a key by --key: {error.code}") from error
-    if error.code not in BUSY:
-        said = error.read(300).decode("utf-8", "replace").split("\n", 1)[0]
-        raise _Refused(f"{error.code} {said[:200]}") from error
-    asked = error.headers.get("Retry-After", "")
-    return min(float(asked), 60.0) if asked.isdigit() else 2.0**attempt
+def _by_index(items: list[Json], key: str) -> list[Json]:
+    found = {item["index"]: item[key] for item in items}
+    if len(found) != len(items):
+        raise ValueError("two answers of one index")
+    return [found[index] for index in sorted(found)]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.filesize import decimal
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
 from models import Pulled
@@ -31,7 +32,7 @@ def pull(source: str, folder: Path, revision: str | None, console: Console) -> N
         pulled = bring(source, folder, revision=revision, watch=watch)
     finally:
         bars.stop()
-    console.print(_outcome(folder, pulled), highlight=False, soft_wrap=True)
+    console.print(escape(_outcome(folder, pulled)), highlight=False, soft_wrap=True)
 
 
 def _advance(bars: Progress, task: TaskID, passed: int) -> None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models import Item, LoadOptions, ModelError, Readout, Row, find_checkpoint, load_backend, load_text
+from models import Item, LoadOptions, ModelError, Readout, Row, find_checkpoint, load_backend, load_text, reading
 from models.reference import vector_reference
 from tests.checkpoints import CONFIG, build
 
@@ -155,6 +155,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         "is not a list of modules, each with: type, path",
     ),
     "modules without path": (holding("modules.json", '[{"type": "a.Pooling"}]'), "is not a list of modules"),
+    "modules elsewhere": (
+        holding("modules.json", '[{"type": "sentence_transformers.models.Pooling", "path": "../1_Pooling"}]'),
+        r"modules\.json has a part outside of its folder: \.\./1_Pooling",
+    ),
     "length": (
         entry(max_position_embeddings="long"),
         "must give a whole number for max_position_embeddings, .* 'long'",
@@ -208,6 +212,15 @@ def test_a_damaged_folder_is_one_sentence(tmp_path: Path, name: str) -> None:
         load(folder)
     assert str(folder) in str(caught.value) or name == "nan"
     assert "\n" not in str(caught.value)
+
+
+def test_a_text_file_of_any_size_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = build(tmp_path / "m")
+    monkeypatch.setattr(reading, "MAX_BYTES", 40_000)
+    os.truncate(folder / "config.json", 50_000)
+
+    with pytest.raises(ModelError, match=r"config\.json is no text file of a model; such a file has at most"):
+        load(folder)
 
 
 def test_a_file_in_place_of_a_folder_is_one_sentence(tmp_path: Path) -> None:

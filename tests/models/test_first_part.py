@@ -59,6 +59,7 @@ def test_entries_that_change_nothing_are_taken(tmp_path: Path, entries: dict[str
         ({"modality_config": {"text": TEXT | {"method": "get_text_features"}}}, "not served: feature-extraction"),
         ({"modality_config": {"image": TEXT}}, "not served: feature-extraction, None"),
         ({"transformer_task": "fill-mask", "modality_config": {"text": TEXT}}, "not served: fill-mask"),
+        ({"transformer_task": ["a"], "modality_config": {"text": TEXT}}, r"not served: \['a'\]"),
     ],
 )
 def test_entries_that_change_tokens_or_states_are_refused(

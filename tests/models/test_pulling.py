@@ -137,6 +137,27 @@ def test_a_file_that_is_not_what_the_hub_says_is_removed_and_named(
     assert read_manifest(tmp_path / "m") is None
 
 
+@pytest.mark.parametrize("name", ["../model.safetensors", "/etc/model.safetensors", "1_Pooling/../../x.json"])
+def test_a_hub_that_lists_a_file_elsewhere_is_refused(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    files = hub.files(NAME)
+    monkeypatch.setattr(hub, "files", lambda _: files | {name: b"x"})
+
+    with pytest.raises(ModelError, match=f"lists a file outside of its folder: '{name}'"):
+        pull(NAME, tmp_path / "m")
+    assert files_in(tmp_path / "m") == set()
+
+
+def test_a_damaged_folder_that_cannot_be_written_is_one_sentence(hub: Hub, tmp_path: Path) -> None:
+    pull(NAME, tmp_path / "m")
+    (tmp_path / "m" / "config.json").unlink()
+    (tmp_path / "m" / "config.json").mkdir()
+
+    with pytest.raises(ModelError, match=r"could not be downloaded.*config\.json"):
+        pull(NAME, tmp_path / "m")
+
+
 def test_another_revision_is_taken_when_it_is_asked_for(hub: Hub, published: Path, tmp_path: Path) -> None:
     pull(NAME, tmp_path / "m")
     (published / "added.json").write_text("{}", "utf-8")

@@ -97,6 +97,15 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
         Tokenizer(file)
 
 
+def test_a_token_that_would_take_hours_to_halve_is_refused(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    with (tmp_path / "tiktoken.model").open("a", encoding="ascii") as stream:
+        stream.write(f"\n{base64.b64encode(b'a' * 10**5).decode()} {len(ranks())}\n")
+
+    with pytest.raises(ModelError, match="is damaged: a token has 100000 bytes, more than 1024"):
+        Tokenizer(file)
+
+
 def test_the_file_needs_its_configuration_beside_it(tmp_path: Path) -> None:
     file = write(tmp_path)
     (tmp_path / "tokenizer_config.json").unlink()

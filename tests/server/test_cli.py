@@ -85,7 +85,20 @@ def test_check_prints_a_table_for_people(monkeypatch: pytest.MonkeyPatch) -> Non
     assert result.stdout.splitlines()[-1] == "DIFFERS from the reference"
 
 
-def test_check_of_nothing_is_one_line_and_status_2() -> None:
-    result = CliRunner().invoke(app, ["check", "/nowhere"])
+# In rich's markup [x] is a style, and [/x] ends one.
+@pytest.mark.parametrize("folder", ["/nowhere", "/nowhere/[x]", "/nowhere/[/x]"])
+def test_check_of_nothing_is_one_line_and_status_2(folder: str) -> None:
+    result = CliRunner().invoke(app, ["check", folder])
 
-    assert (result.exit_code, result.stderr.strip()) == (2, "hearth: no such model folder: /nowhere")
+    assert (result.exit_code, result.stderr.strip()) == (2, f"hearth: no such model folder: {folder}")
+
+
+def test_check_names_a_folder_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.checking.SPEED_SECONDS", 0.01)
+    folder = tmp_path / "[" / "x]"
+    folder.parent.mkdir()
+    folder.symlink_to(demo_models()[1])
+
+    result = CliRunner().invoke(app, ["check", str(folder), "--dtype", "float32"], env={"COLUMNS": "300"})
+
+    assert str(folder) in result.stdout.splitlines()[0]

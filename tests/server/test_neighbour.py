@@ -1,6 +1,7 @@
 """Other servers are asked in the dialect that they understand, and what they answer is read or named."""
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from server.neighbour import Neighbour, NeighbourError
+from server import posting
+from server.neighbour import Neighbour
+from server.posting import NeighbourError
 
 Answer = tuple[int, Any]
 Ask = Callable[..., Neighbour]
@@ -21,6 +24,7 @@ class Stub:
         self.routes: dict[str, Callable[[Any], Answer]] = {}
         self.asked: list[tuple[str, Any]] = []
         self.headers: dict[str, str] = {}
+        self.sends = {"Retry-After": "0"}
         self.url = ""
 
 
@@ -37,7 +41,8 @@ def stub() -> Iterator[Stub]:
             status, answer = stub.routes.get(self.path, lambda _: (404, {"error": "no such route"}))(body)
             content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)
-            self.send_header("Retry-After", "0")
+            for name, value in stub.sends.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)
 
@@ -192,3 +197,99 @@ def test_only_http_is_asked(url: str) -> None:
 def test_nobody_there_is_one_sentence() -> None:
     with pytest.raises(NeighbourError, match=r"cannot be asked: .*refused"):
         Neighbour("http://127.0.0.1:9", "m").vectors(["a"])
+
+
+def test_a_key_is_taken_to_no_other_host(stub: Stub) -> None:
+    stub.routes["/v1/embeddings"] = lambda _: (302, {})
+    stub.routes["/elsewhere"] = of_openai
+    stub.sends = {"Location": "/elsewhere"}
+
+    with pytest.raises(NeighbourError, match=r"sends us elsewhere.*give the URL: /elsewhere"):
+        Neighbour(stub.url, "m", "secret").vectors(["a"])
+    assert [path for path, _ in stub.asked] == ["/v1/embeddings"]
+
+
+@pytest.mark.parametrize("key", ["secret\nX-Other: 1", "secret\x00", "s\u20accret"])
+def test_a_key_that_no_header_can_carry_is_not_shown(key: str) -> None:
+    with pytest.raises(NeighbourError) as caught:
+        Neighbour("http://127.0.0.1:9", "m", key)
+
+    assert str(caught.value) == "the key of the other server holds a character that no header can carry"
+
+
+def test_a_line_end_behind_a_key_is_no_part_of_it(stub: Stub) -> None:
+    stub.routes["/v1/embeddings"] = of_openai
+
+    Neighbour(stub.url, "m", "secret\n").vectors(["a"])
+
+    assert stub.headers["Authorization"] == "Bearer secret"
+
+
+def _vectors(*rows: Any) -> bytes:
+    return json.dumps({"data": [{"index": number, "embedding": row} for number, row in enumerate(rows)]}).encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[" * 100_000, "cannot be asked"),
+        (_vectors("AAAA"), "no answer of OpenAI's form"),
+        (_vectors([]), "no answer of OpenAI's form"),
+        (_vectors([[1.0]]), "no answer of OpenAI's form"),
+        (_vectors(1.0), "no answer of OpenAI's form"),
+        (_vectors([float("nan")]), "gave NaN or Inf"),
+        (_vectors([10**400]), "no answer of OpenAI's form"),
+        (_vectors([1e300]), "gave NaN or Inf"),
+        (b'{"data": [{"index": 0, "embedding": [1]}, {"index": 0, "embedding": [1]}]}', "no answer of OpenAI's form"),
+        (b'{"data": []}' + b" " * 2000, "an answer of more bytes than: 1000"),
+    ],
+)
+def test_an_answer_that_is_meant_to_break_us_is_one_sentence(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch, content: bytes, message: str
+) -> None:
+    monkeypatch.setattr(posting, "MAX_BYTES", 1000 if b" " * 2000 in content else posting.MAX_BYTES)
+    stub.routes["/v1/embeddings"] = lambda _: (200, content)
+
+    with pytest.raises(NeighbourError, match=message):
+        Neighbour(stub.url + "/v1", "m").vectors(["a"])
+
+
+def test_vectors_of_several_lengths_are_one_sentence(stub: Stub) -> None:
+    stub.routes["/embed"] = lambda body: (200, [[1.0] * (1 + len(stub.asked) // 3)] * len(body["inputs"]))
+
+    with pytest.raises(NeighbourError, match="gave vectors of several lengths: "):
+        Neighbour(stub.url + "/embed", "m").vectors(["a"] * 40)
+
+
+@pytest.mark.parametrize("header", ["\u00b2", "soon", "-1", "", "9" * 400])
+def test_any_word_on_when_to_come_again_is_taken(stub: Stub, monkeypatch: pytest.MonkeyPatch, header: str) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(posting.time, "sleep", waits.append)
+    stub.sends = {"Retry-After": header}
+    stub.routes["/v1/embeddings"] = lambda _: (503, {})
+
+    with pytest.raises(NeighbourError, match="was too busy"):
+        Neighbour(stub.url, "m").vectors(["a"])
+    assert 0 < max(waits) <= 60
+
+
+def test_what_it_says_steers_no_terminal(stub: Stub) -> None:
+    stub.routes["/v1/embeddings"] = lambda _: (400, b"\x1b[2Jgone")
+
+    with pytest.raises(NeighbourError, match=r"400 \?\[2Jgone"):
+        Neighbour(stub.url + "/v1", "m").vectors(["a"])
+
+
+def test_what_is_no_http_is_one_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=_answer_noise, args=(server,), daemon=True).start()
+
+        with pytest.raises(NeighbourError, match="cannot be asked: noise"):
+            Neighbour(f"http://127.0.0.1:{server.getsockname()[1]}", "m").vectors(["a"])
+
+
+def _answer_noise(server: socket.socket) -> None:
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(65536)
+        connection.sendall(b"noise\r\n\r\n")
