@@ -8,13 +8,15 @@ from models.limits import max_tokens
 from models.modules import POOLINGS, pooling_names, why_library_modules, width_of
 from models.sources import model_id
 
+Names = tuple[str, ...]
 
-def read_info(checkpoint: Checkpoint, options: LoadOptions, kind: Kind, reason: str, source: str = "") -> ModelInfo:
-    """What the files say of widths, limits, pooling and head; `source` is where a manifest says that they are from."""
+
+def read_info(checkpoint: Checkpoint, options: LoadOptions, kind: Kind, reason: str, names: Names = ()) -> ModelInfo:
+    """What the files say of widths, limits, pooling and head; `names` is what others call the model."""
     rows, table_width = checkpoint.table
     # ALBERT and small ELECTRA look up rows that are narrower than their states.
     hidden = checkpoint.number("hidden_size") or table_width
-    known = known_facts(checkpoint, source)
+    known = known_facts(checkpoint, names)
     return ModelInfo(
         path=str(checkpoint.path),
         kind=kind,
@@ -33,9 +35,9 @@ def read_info(checkpoint: Checkpoint, options: LoadOptions, kind: Kind, reason: 
     )
 
 
-def known_facts(checkpoint: Checkpoint, source: str) -> Known:
-    """What is known of a model under any of the names that its files give it."""
-    return known_of((source, model_id(str(checkpoint.path)), str(checkpoint.config.get("_name_or_path", ""))))
+def known_facts(checkpoint: Checkpoint, names: Names) -> Known:
+    """What is known of a model under any of its names, those that its files give it included."""
+    return known_of((*names, model_id(str(checkpoint.path)), str(checkpoint.config.get("_name_or_path", ""))))
 
 
 def _head_rows(checkpoint: Checkpoint, kind: Kind) -> int:

@@ -42,6 +42,7 @@ class LoadOptions:
     """How a checkpoint is loaded; every field has a value that is right for most."""
 
     kind: Kind | None = None
+    id: str | None = None  # what the operator calls it: what is known of a published model goes by its name
     dtype: Dtype = "auto"
     device: str = "auto"
     backend: str = "auto"

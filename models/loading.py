@@ -9,7 +9,7 @@ from typing import Protocol, cast
 from models.architectures.qwen3_config import why_not_packed
 from models.chat_prompts import ChatPrompt
 from models.checkpoint import Checkpoint
-from models.facts import known_facts, read_info
+from models.facts import Names, known_facts, read_info
 from models.first_part import asks_lower_case
 from models.interface import Backend, DeviceLost, Kind, LoadOptions, ModelError, ModelInfo, OutOfMemory
 from models.kinds import EMBEDDER_MODULES, RERANKER_MODULES, check_served, decide_kind, has_frame, is_classifier
@@ -91,10 +91,10 @@ def load_text(path: Path, options: LoadOptions | None = None) -> TextModel:
     kind, reason = decide_kind(checkpoint, tokenizer, options.kind)
     check_served(checkpoint, kind)
     check_terminator(checkpoint, tokenizer, kind)
-    source = manifest.source if manifest else ""
-    info = read_info(checkpoint, options, kind, reason, source)
+    names = tuple(filter(None, (manifest.source if manifest else None, options.id)))
+    info = read_info(checkpoint, options, kind, reason, names)
     rerank = _rerank_prompt(checkpoint, tokenizer) if kind == "reranker" else None
-    prompts = _named_prompts(checkpoint, source)
+    prompts = _named_prompts(checkpoint, names)
     if isinstance(rerank, PairPrompt):
         info = replace(info, separator=rerank.separator)
         if prompts.default:
@@ -135,10 +135,10 @@ def choose_backend(path: Path, info: ModelInfo) -> str:
     return "transformers" if why_not_packed(Checkpoint(path)) else "packed"
 
 
-def _named_prompts(checkpoint: Checkpoint, source: str) -> NamedPrompts:
+def _named_prompts(checkpoint: Checkpoint, names: Names) -> NamedPrompts:
     return NamedPrompts(
         # What the files say wins, an empty prompt included.
-        dict(known_facts(checkpoint, source).prompts) | checkpoint.prompts,
+        dict(known_facts(checkpoint, names).prompts) | checkpoint.prompts,
         str(checkpoint.sentence_transformers.get("default_prompt_name") or ""),
         are_pooled=bool(checkpoint.pooling.get("include_prompt", True)),
     )

@@ -33,7 +33,8 @@ class ModelConfig(Part):
     path: str
     """A local folder in Hugging Face layout, or a hub id such as Qwen/Qwen3-Embedding-0.6B."""
     id: str | None = None
-    """The name that clients use; by default the hub id, or the folder's name."""
+    """The name that clients use; by default the hub id, or the folder's name. What is known of a published model, such
+    as its prompts, goes by it too."""
     aliases: tuple[str, ...] = ()
     """Further names, so that a hard-coded text-embedding-3-small reaches this model."""
     kind: Kind | None = None
@@ -60,6 +61,7 @@ class ModelConfig(Part):
         """What models/ needs to know of this."""
         return LoadOptions(
             kind=self.kind,
+            id=self.id,
             dtype=self.dtype,
             device=self.device,
             backend=self.backend,

@@ -125,6 +125,14 @@ def test_what_is_known_of_a_model_is_known_by_its_name(
     assert (info.matryoshka, info.layer_norm_before_dimensions) == (matryoshka, layer_norm)
 
 
+def test_what_is_known_goes_by_the_configured_id_too(tmp_path: Path) -> None:
+    build(tmp_path / "model")
+
+    info = load_text(tmp_path / "model", LoadOptions(id="nomic-ai/nomic-embed-text-v1.5")).info
+
+    assert info.layer_norm_before_dimensions
+
+
 def test_the_configuration_wins_over_what_is_known(tmp_path: Path) -> None:
     folder = build(tmp_path / "gte-base")
 
