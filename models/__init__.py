@@ -29,11 +29,12 @@ from models.prompts import INSTRUCTION, RerankPrompt, is_complete_prompt
 from models.pulling import Pulled, pull
 from models.samples import DOCUMENTS, QUERIES, TEXTS
 from models.sources import demo_models, find_checkpoint, model_id
-from models.tokenizer import cut
+from models.tokenizer import EDGE_FROM_IDS, agree_inside, cut
 from models.trial import Trial, fitting, fitting_documents
 
 __all__ = [
     "DOCUMENTS",
+    "EDGE_FROM_IDS",
     "INSTRUCTION",
     "QUERIES",
     "TEXTS",
@@ -64,6 +65,7 @@ __all__ = [
     "TextModel",
     "Trial",
     "Vectors",
+    "agree_inside",
     "check_model",
     "compare_scores",
     "compare_vectors",

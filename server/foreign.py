@@ -14,15 +14,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from models import EDGE_FROM_IDS, Ids, agree_inside
+
 # SHA-1 of the vocabulary's address, which tiktoken (0.14) takes as the name of its cached file.
 FILE = "9b5ad71b2ce5302211f9c61530b329a4922fc6a4"
 # Its own SHA-256 (tiktoken_ext/openai_public.py): another file under that name would be removed and downloaded anew.
 SHA_256 = "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7"
 # Its special tokens, the last of which is 100276, included.
 CL100K_IDS = 100_277
-# As in models.tokenizer: a chunk of a longer list may start and end inside a character.
-EDGE_IDS = 4
-EDGE_FROM_IDS = 64
 
 Codec = tuple[Callable[[list[int]], str], Callable[[str], list[int]]]
 
@@ -43,11 +42,12 @@ def decode_cl100k(lists: Sequence[NDArray[np.integer]]) -> tuple[str, ...] | Non
 
 
 def _comes_back(ids: list[int], decode: Callable[[list[int]], str], encode: Callable[[str], list[int]]) -> bool:
-    if encode(decode(ids)) == ids:
-        return True
-    cuts = range(EDGE_IDS + 1) if len(ids) >= EDGE_FROM_IDS else range(0)
-    parts = (ids[start : len(ids) - end] for start in cuts for end in cuts)
-    return any(encode(decode(part)) == part for part in parts)
+    again = encode(decode(ids))
+    return again == ids or (len(ids) >= EDGE_FROM_IDS and agree_inside(_array(ids), _array(again)))
+
+
+def _array(ids: list[int]) -> Ids:
+    return np.array(ids, dtype=np.int32)
 
 
 def _codec(file: Path | None) -> Codec | None:

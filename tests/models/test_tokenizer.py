@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.interface import Ids, ModelError
-from models.tokenizer import Tokenizer, cut
+from models.tokenizer import Tokenizer, agree_inside, cut
 from tests.vocabulary import ADDED, write_tokenizer
 
 TERMINATOR = 260  # of the tiny vocabulary
@@ -108,3 +108,18 @@ def test_a_damaged_file_is_one_sentence(tmp_path: Path) -> None:
 
     with pytest.raises(ModelError, match="not a tokenizer that can be read"):
         Tokenizer(tmp_path / "tokenizer.json")
+
+
+@pytest.mark.parametrize(
+    ("again", "agrees"),
+    [
+        ([1, 2, 3, 4, 5, 6, 7, 8, 9], True),
+        ([90, 91, 92, 3, 4, 5, 6, 7, 93, 94], True),
+        ([1, 2, 3, 4, 50, 6, 7, 8, 9], False),
+        ([*range(90, 104), 5], False),
+    ],
+)
+def test_ids_may_come_back_otherwise_at_their_edges_alone(again: list[int], agrees: bool) -> None:
+    ids = np.arange(1, 10, dtype=np.int32)
+
+    assert agree_inside(ids, np.array(again, dtype=np.int32)) == agrees
