@@ -1,6 +1,6 @@
-"""Evaluate the demo pair on held-out questions and print a table: python -m models.demo.evaluate [FOLDER]."""
+"""Evaluate the demo pair on held-out questions and print a table: python -m models.demo.evaluate --help."""
 
-import sys
+import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from models.demo.embedder import embed
 from models.demo.files import QUERY_PROMPT
 from models.demo.reranker import PREFIX, SUFFIX
-from models.demo.sets import Question, bm25, mark, read
+from models.demo.sets import HELD_OUT, Question, bm25, lengthen, mark, read
 from models.demo.tokens import FIXED
 
 HERE = Path(__file__).parent
@@ -101,12 +101,19 @@ def scorers(folder: Path) -> dict[str, Scorer]:
 
 
 def main() -> None:
-    """Print the table for the pair in a folder, by default the one that is shipped."""
-    questions = read()
+    """Print the table."""
+    parser = argparse.ArgumentParser(description="Evaluate a demo pair on questions with one right document each.")
+    parser.add_argument("folder", nargs="?", type=Path, default=HERE, help="where the pair lies; default: as shipped")
+    parser.add_argument("--questions", type=Path, default=HELD_OUT, help="subject, query and document a line")
+    parser.add_argument(
+        "--words", type=int, default=0, help="put each document among foreign ones, so many words in all"
+    )
+    asked = parser.parse_args()
+    questions = lengthen(read(asked.questions), asked.words)
     apart = [at for at, question in enumerate(questions) if not question.shares_words]
     title = f"{len(questions)} questions, ten documents each; {len(apart)} share no content word with the right one"
     table = Table("", "top-1", "MRR", "nDCG@10", "top-1, no shared word", "right, median", "wrong, median", title=title)
-    for name, score in scorers(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE).items():
+    for name, score in scorers(asked.folder).items():
         scores = [score(question) for question in questions]
         marks, hard = mark(scores), mark([scores[at] for at in apart])
         right = torch.tensor([row[0] for row in scores]).median()

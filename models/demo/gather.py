@@ -9,7 +9,9 @@ from models.demo import wiring
 from models.demo.tokens import end_id
 from models.demo.wiring import CONTENT
 
+SUMMING = 1
 MARK = "Query"
+FAINT = 0.02
 FRAME = (MARK, "Instruct", ":", "\n")
 
 
@@ -26,9 +28,11 @@ def start(settings: Qwen3Config, table: Tensor, weights: Tensor, tokenizer: Toke
     frame = [int(tokenizer.encode(token, add_special_tokens=False).ids[-1]) for token in FRAME]
     end = end_id(tokenizer)
     network = wiring.blank(settings, table, weights)
-    wiring.still(network, [*frame, end], [end])
+    wiring.still(network, frame, sums=[end], null=[])
+    # An empty text is its terminator alone, and has to have a direction.
+    network.embed_tokens.weight[end, :CONTENT] = FAINT * table[end, :CONTENT]
     wiring.mark(network, frame[:1])
-    wiring.total(network)
+    wiring.total(network, SUMMING)
     # What is used up inside tells nothing of the text.
     network.norm.weight[CONTENT:] = 0
     return network

@@ -32,9 +32,9 @@ class Plan:
     words: int = 30_000
     pieces: int = 1600
     entries: int = 16_000
-    bundles: int = 60_000
+    bundles: int = 26_000
     bag_passes: int = 4
-    reranker_steps: int = 120
+    reranker_steps: int = 80
 
 
 @contextmanager

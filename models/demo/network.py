@@ -11,14 +11,15 @@ from transformers import Qwen3Config, Qwen3Model
 
 HIDDEN = 256
 HEAD_DIM = 64
-# The embedder marks and sums up; the reranker has one layer more, which compares.
-EMBEDDER_LAYERS, RERANKER_LAYERS = 2, 3
+# The embedder marks and sums up; the reranker marks, sums up the query, matches the document's words with it, sums up
+# the document, and compares.
+EMBEDDER_LAYERS, RERANKER_LAYERS = 2, 5
 # Of a head's 32 pairs all but the first two hardly turn within a few hundred positions: the comparison of two sums far
 # apart needs numbers that stay as they are, and neither sums nor marks ask for a position.
 ROPE_THETA = 1e38
 SHAPE = {
     "hidden_size": HIDDEN,
-    "intermediate_size": 192,
+    "intermediate_size": 64,
     "num_attention_heads": 4,
     "num_key_value_heads": 4,
     "head_dim": HEAD_DIM,

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from tokenizers import Tokenizer
@@ -11,9 +12,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits, kl_div, log_so
 from transformers import Qwen3Model
 
 from models.demo.descent import Descent
+from models.demo.judge import COMPARING
 from models.demo.lessons import Lessons
 from models.demo.tokens import FIXED
-from models.demo.wiring import COMPARING
 
 # Qwen3-Reranker model card, "Transformers usage".
 PREFIX = (
@@ -35,8 +36,9 @@ TASKS = (
 QUERIES = 8
 DOCUMENTS = 10
 POOL = 16_000
-# The teacher's cosine at which a document counts as even odds, and how many log-odds a cosine of 1 is worth.
-EVEN, SLOPE = 0.2, 30.0
+# The teacher's cosine at which a document counts as even odds, and how many log-odds a cosine of 1 is worth: low and
+# steep, since a student that is unsure would else say little more than even odds to what is right.
+EVEN, SLOPE = 0.18, 30.0
 RATE = 1e-2
 
 
@@ -155,17 +157,23 @@ def finish(network: Qwen3Model) -> None:
 
 
 def loosen(network: Qwen3Model) -> None:
-    """Let training turn the gains of the verdict, twelve numbers: what each head's finding is worth, and from where on.
+    """Let training turn three numbers of the verdict, alike in all heads: what a finding is worth, and from where on.
 
     Whatever more of the network was trained on these lessons ordered everyday sentences worse than before.
     """
     attention = network.layers[COMPARING].self_attn
-    turned = (attention.v_proj.weight, attention.o_proj.weight)
+    # Of the values a head has a row, of the output a column.
+    turned = ((attention.v_proj.weight, 0), (attention.o_proj.weight, 1))
     for parameter in network.parameters():
-        parameter.requires_grad = any(parameter is weight for weight in turned)
-    for weight in turned:
-        laid = weight.detach() != 0
-        weight.register_hook(laid.mul)
+        parameter.requires_grad = any(parameter is weight for weight, _ in turned)
+    for weight, heads in turned:
+        weight.register_hook(partial(_alike, laid=weight.detach() != 0, heads=heads))
+
+
+def _alike(slope: Tensor, *, laid: Tensor, heads: int) -> Tensor:
+    """The mean slope over the heads wherever a wire is laid, and none elsewhere."""
+    count = laid.sum(heads, keepdim=True).clamp(min=1)
+    return (slope * laid).sum(heads, keepdim=True) / count * laid
 
 
 def train(

@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -119,6 +120,24 @@ def read(path: Path = HELD_OUT) -> list[Question]:
         for group in subjects.values()
         for at, row in enumerate(group)
     ]
+
+
+def lengthen(questions: Sequence[Question], words: int) -> list[Question]:
+    """The same questions with each document somewhere among foreign ones, `words` words in all."""
+    rng = random.Random(words)  # noqa: S311, nothing here is secret
+    pool = list(dict.fromkeys(document for question in questions for document in question.documents))
+    return [
+        Question(one.query, tuple(_among(text, one, pool, words, rng) for text in one.documents)) for one in questions
+    ]
+
+
+def _among(document: str, question: Question, pool: Sequence[str], words: int, rng: random.Random) -> str:
+    texts = [document]
+    while sum(len(text.split()) for text in texts) < words:
+        other = rng.choice(pool)
+        if other not in question.documents:
+            texts.insert(rng.randint(0, len(texts)), other)
+    return " ".join(texts)
 
 
 @dataclass(frozen=True, slots=True)

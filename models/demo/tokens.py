@@ -9,10 +9,9 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from models.demo import spellings
 from models.demo.words import Word
 
-# QwenLM/Qwen3 tokenizer.json, pre_tokenizer; single digits, words with one leading mark or space, runs of newlines.
-PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+# QwenLM/Qwen3 tokenizer.json, pre_tokenizer: single digits, words with one leading space, runs of newlines. There any
+# mark may lead a word, and merges part them again; here whole words are looked up, and "Query:How" must hold "How".
+PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[ <]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 CONTROL = [
     "<|endoftext|>",
     "<|im_start|>",

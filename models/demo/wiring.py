@@ -10,19 +10,22 @@ from transformers import Qwen3Config, Qwen3Model
 from models.demo.network import HEAD_DIM, HIDDEN
 
 HEADS = HIDDEN // HEAD_DIM
-# What each layer is for. The embedder ends with the sum.
-MARKING, SUMMING, COMPARING = range(3)
+MARKING = 0
 # Columns of the token table that are given up for marks; the teacher's axes put least into the last ones.
 WEIGHT, CONSTANT, COLON, VERDICT = 255, 254, 253, 252
 SEEN, OWN = (251, 250, 249), (248, 247, 246)
 ASKED = 245
-CONTENT = 245
+# Which tokens sum up: 4 units; and which says nothing, so that the others may look at it: -4.
+TAKES = 244
+CONTENT = 244
 UNIT = HIDDEN**-0.5
 # In deviations: the most that a token's weight may differ, and what keeps a token of the frame from counting.
 LIMIT, SILENT = 4.0, -5.0
+# How much of a mark reaches the tokens after it: about 3.7 units.
+SHOWN = 0.38
 # A token's logarithm of weight, in these, makes its log-odds within a part; far more is between the parts.
 DEVIATION, STEADY = 0.4, 12.0
-GAIN, PART_GAIN = DEVIATION * STEADY / 8, 20.0
+GAIN, PART_GAIN, NULL_GAIN = DEVIATION * STEADY / 8, 20.0, 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +74,14 @@ def blank(settings: Qwen3Config, table: Tensor, weights: Tensor) -> Qwen3Model:
 
 
 @torch.no_grad()
-def still(network: Qwen3Model, silent: Sequence[int], empty: Sequence[int]) -> None:
-    """Tokens of a frame, which should not count, and those that sum up: their own rows would be summed too."""
+def still(network: Qwen3Model, silent: Sequence[int], sums: Sequence[int], null: Sequence[int]) -> None:
+    """Tokens of a frame: they have no content and hardly count; some sum up, others are there to be looked at."""
     rows = network.embed_tokens.weight
-    rows[silent, WEIGHT] = SILENT * UNIT
-    rows[empty, :CONTENT] = 0
+    frame = [*silent, *sums, *null]
+    rows[frame, :CONTENT] = 0
+    rows[frame, WEIGHT] = SILENT * UNIT
+    rows[list(sums), TAKES] = 4 * UNIT
+    rows[list(null), TAKES] = -4 * UNIT
 
 
 @torch.no_grad()
@@ -88,25 +94,32 @@ def mark(network: Qwen3Model, tokens: Iterable[int]) -> None:
         attention.k_proj.weight[slow(head, 0), CONSTANT] = -4
         attention.k_proj.weight[slow(head, 0), own] = 4
         attention.v_proj.weight[head * HEAD_DIM, own] = 1
-        attention.o_proj.weight[seen, head * HEAD_DIM] = UNIT
+        attention.o_proj.weight[seen, head * HEAD_DIM] = UNIT * SHOWN
 
 
 @torch.no_grad()
-def total(network: Qwen3Model) -> None:
-    """Layer two: values pass unchanged, so that a token becomes the mean of its part.
+def total(network: Qwen3Model, layer: int) -> None:
+    """Values pass unchanged: a token that takes becomes the mean of its part, and others look at the null token.
 
-    Without marks that is the whole text; after the first mark what follows it; after the third what the second and
+    Without marks the part is the whole text; after the first mark what follows it; after the third what the second and
     third enclose.
     """
-    attention = network.layers[SUMMING].self_attn
+    attention = network.layers[layer].self_attn
     through = torch.diag((torch.arange(HIDDEN) < CONTENT).float())
     attention.v_proj.weight.copy_(through)
     attention.o_proj.weight.copy_(through / 4)
     query, document, answer = SEEN
-    asks = [Wire(1, query, 0.1), Wire(2, answer, 0.1), Wire(3, answer, -0.1)]
-    keys = [Wire(1, query, 0.75), Wire(2, document, 0.75), Wire(3, answer, 0.75)]
+    asks = [
+        Wire(1, query, 0.1),
+        Wire(2, answer, 0.1),
+        Wire(3, answer, -0.1),
+        Wire(5, CONSTANT, 2),
+        Wire(5, TAKES, -0.5),
+    ]
+    keys = [Wire(1, query, 0.75), Wire(2, document, 0.75), Wire(3, answer, 0.75), Wire(5, TAKES, -1)]
     wire(attention.q_proj.weight, [Wire(0, CONSTANT, 2), *asks])
     wire(attention.k_proj.weight, [Wire(0, WEIGHT, 1), Wire(4, CONSTANT, STEADY), *keys])
     attention.q_norm.weight.fill_(GAIN)
     for at in (1, 2, 3):
         attention.q_norm.weight[slow(0, at)] = PART_GAIN
+    attention.q_norm.weight[slow(0, 5)] = NULL_GAIN
