@@ -17,7 +17,7 @@ from models.interface import Ids, Layout, ModelError, ModelInfo
 # The largest distance of a token's state from the one it has alone, in lengths of that one: a cosine of 0.9999995.
 MAX_DISTANCE = 1e-3
 # A single token after a longer text, and a long text in the middle: what leaks from a neighbour shows.
-LENGTHS = (5, 1, 23, 2, 64, 9, 3)
+LENGTHS = (5, 1, 40, 3)
 BEYOND_WINDOW = 40
 LAYER_TYPES = {"full_attention", "sliding_attention"}
 # The longest text that is worth computing to see whether a sliding window is kept.

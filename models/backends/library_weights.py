@@ -7,6 +7,7 @@ from torch import nn
 
 from models.backends.library_config import read_config
 from models.checkpoint import Checkpoint
+from models.freeing import freeing_at_once
 from models.interface import ModelError
 
 
@@ -23,14 +24,15 @@ def load_network(checkpoint: Checkpoint, dtype: torch.dtype, *, classifier: bool
     try:
         config = read_config(checkpoint)
         kind = transformers.AutoModelForSequenceClassification if classifier else transformers.AutoModel
-        network, found = kind.from_pretrained(
-            checkpoint.path,
-            config=config,
-            dtype=dtype,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # to name them, below
-            **where,
-        )
+        with freeing_at_once():
+            network, found = kind.from_pretrained(
+                checkpoint.path,
+                config=config,
+                dtype=dtype,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # to name them, below
+                **where,
+            )
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise ModelError(f"transformers cannot load {checkpoint.path}: {str(error).splitlines()[0]}") from error
     _check_found(checkpoint, network, found, reads_pooler=classifier)

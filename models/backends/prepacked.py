@@ -14,15 +14,21 @@ ACTIVATED = (("dense", "intermediate_act_fn"), ("lin1", "activation"))
 
 def prepack(network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
     """Exchange every linear layer of `network`, one after another, so that at most one lies in memory twice."""
-    if device.type != "cpu" or not works(dtype):
-        return
-    for module in list(network.modules()):
-        for name, child in list(module.named_children()):
-            # Not of a subclass: what it does with its weight is not known.
-            if type(child) is nn.Linear and child.weight.dtype == dtype:
-                setattr(module, name, PrepackedLinear(child))
-        for linear, activation in ACTIVATED:
-            _fuse(module, linear, activation)
+    if device.type == "cpu" and works(dtype):
+        _prepack(network, dtype)
+
+
+def _prepack(module: nn.Module, dtype: torch.dtype) -> None:
+    # By name, and no list of modules: whatever still holds a plain layer holds its weight.
+    for name in [name for name, _ in module.named_children()]:
+        child = getattr(module, name)
+        # Not of a subclass: what it does with its weight is not known.
+        if type(child) is nn.Linear and child.weight.dtype == dtype:
+            setattr(module, name, PrepackedLinear(child))
+        else:
+            _prepack(child, dtype)
+    for linear, activation in ACTIVATED:
+        _fuse(module, linear, activation)
 
 
 def _fuse(module: Any, linear: str, activation: str) -> None:

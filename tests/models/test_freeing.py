@@ -1,0 +1,34 @@
+"""Memory is given back while a load runs, and the C library's thresholds stand where they do after it."""
+
+import ctypes
+from types import SimpleNamespace
+
+import pytest
+
+from models.freeing import (
+    LARGEST_MAPPED_BYTES,
+    LARGEST_TRIM_BYTES,
+    MMAP_THRESHOLD,
+    SMALLEST_MAPPED_BYTES,
+    TRIM_THRESHOLD,
+    freeing_at_once,
+)
+
+
+def test_thresholds_are_set_and_set_back_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[int, int]] = []
+    library = SimpleNamespace(mallopt=lambda *call: calls.append(call))
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: library)
+
+    with pytest.raises(ZeroDivisionError), freeing_at_once():
+        assert calls == [(MMAP_THRESHOLD, SMALLEST_MAPPED_BYTES)]
+        _ = 1 / 0
+
+    assert calls[1:] == [(MMAP_THRESHOLD, LARGEST_MAPPED_BYTES), (TRIM_THRESHOLD, LARGEST_TRIM_BYTES)]
+
+
+def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: SimpleNamespace())
+
+    with freeing_at_once() as given:
+        assert given is None
