@@ -1,6 +1,6 @@
 """BERT-base's shape through the library's network, unpadded, beside sentence-transformers; random weights.
 
-    python -m benchmarks.encoders --rounds 5 --dtype bfloat16
+    python -m benchmarks.encoders --rounds 5 --dtype bfloat16 --out benchmarks/results/encoders.md
 
 One call of 64 texts of mixed lengths, five draws. Outputs are compared first; rounds are interleaved, and ratios are of
 medians. sentence-transformers runs at its default batch size and at the one that is fastest here, in the same dtype.
@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.contenders import BATCH_TOKENS, VECTOR, Matrix
 from benchmarks.forward import interleaved, worst_cosine
-from benchmarks.pages import machine, show
+from benchmarks.pages import machine, markdown, show, write
 from benchmarks.workloads import Workload, spaced
 from models import Item, LoadOptions, TextModel, load_backend, load_text
 from models.interface import Dtype
@@ -133,10 +133,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
+    parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         table = measure(build(BASE, Path(folder)), asked.dtype, asked.rounds)
-    show(f"BERT-base's shape, 64 texts a call, {asked.dtype}: {machine()}", table)
+    title = f"BERT-base's shape, 64 texts a call, {asked.dtype}: {machine()}"
+    show(title, table)
+    if asked.out:
+        write(asked.out, markdown(title, table))
 
 
 if __name__ == "__main__":
