@@ -112,7 +112,7 @@ def best_batch(of: Callable[[int], Contender], workload: Workload, clock: Clock)
     return min((1, 2, 4, 8, 16), key=lambda batch: _timed(lambda: of(batch)(workload), clock))
 
 
-def run(folder: Path, layers: int, rounds: int, clock: Clock) -> list[dict[str, Any]]:
+def run(folder: Path, layers: int, rounds: int, seeds: int, clock: Clock) -> list[dict[str, Any]]:
     """Every workload, printed as it is done."""
     info = load_text(folder).info
     ours = packed(load_backend(folder, info, LoadOptions(dtype="bfloat16", backend="packed")))
@@ -122,7 +122,7 @@ def run(folder: Path, layers: int, rounds: int, clock: Clock) -> list[dict[str, 
     st_pair = {"sentence-transformers, batch 32": st(32), f"sentence-transformers, batch {best}": st(best)}
     plan: list[tuple[Workload, dict[str, Contender]]] = [
         (uniform(), {"packed": ours, "transformers, batch 32": library, **st_pair}),
-        *((mixed(seed), {"packed": ours, **st_pair}) for seed in range(5)),
+        *((mixed(seed), {"packed": ours, **st_pair}) for seed in range(seeds)),
         (rerank(), {"packed": ours, "transformers, batch 32": library}),
         (rerank(shared=False), {"packed": ours}),
         *((query(tokens), {"packed": ours, "transformers": library}) for tokens in (4, 16, 64)),
@@ -164,6 +164,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
     parser.add_argument("--layers", type=int, default=7, help="of 0.6B's 28; 7 keep the run short")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=5, help="draws of the mixed lengths")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--processor-time", action="store_true", help="one thread, its processor seconds")
     asked = parser.parse_args()
@@ -173,7 +174,7 @@ def main() -> None:
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         build(Path(folder), dtype=torch.bfloat16, num_hidden_layers=asked.layers, vocab_size=151669, **SHAPE)
-        results = run(Path(folder), asked.layers, asked.rounds, clock)
+        results = run(Path(folder), asked.layers, asked.rounds, asked.seeds, clock)
     machine = {
         "processor": _processor(),
         "threads": torch.get_num_threads(),

@@ -24,6 +24,7 @@ from server.driver import Client, Driver, FromClient, ToClient
 from server.link import Cancel, Hello, Work, decode, encode
 from server.logs import LogFormat, set_up_logging
 from server.metrics import Metrics
+from server.openmp import spin_briefly
 from server.worker import Worker
 
 log = logging.getLogger("hearth.engine")
@@ -58,8 +59,7 @@ def run_engine(settings: EngineSettings, reason: "multiprocessing.connection.Con
     # Ctrl-C and systemd's SIGTERM reach the whole group, and the HTTP side still has requests to finish: it ends us.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    # Torch's idle threads would spin on cores that HTTP and the tokenizers need (docs/decisions.md, 17).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    spin_briefly()
     set_up_logging(settings.log_format)
     end_with_parent(settings.folder)
     port = _ZmqPort(settings.address)
