@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from models import Dtype, ModelError, model_id
 from server.config import Config, ConfigError, ModelConfig, load_config
-from server.openmp import spin_briefly
+from server.openmp import set_waiting
 from server.version import VERSION
 
 DEFAULT_FILE = Path("config.yaml")
@@ -67,7 +67,7 @@ def check(
     Exit status: 0 it agrees, 1 it differs, 2 it cannot be loaded or the server cannot be asked.
     """
     # As in the engine process, so that the speed is the server's.
-    spin_briefly()
+    set_waiting([Path(model)])
     if against is not None:
         _check_against(against, name, key, model, dtype, as_json=as_json)
     from server import checking

@@ -24,7 +24,7 @@ from server.driver import Client, Driver, FromClient, ToClient
 from server.link import Cancel, Hello, Work, decode, encode
 from server.logs import LogFormat, set_up_logging
 from server.metrics import Metrics
-from server.openmp import spin_briefly
+from server.openmp import set_waiting
 from server.worker import Worker
 
 log = logging.getLogger("hearth.engine")
@@ -59,7 +59,7 @@ def run_engine(settings: EngineSettings, reason: "multiprocessing.connection.Con
     # Ctrl-C and systemd's SIGTERM reach the whole group, and the HTTP side still has requests to finish: it ends us.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    spin_briefly()
+    set_waiting(Path(info.path) for info, _ in settings.sources.values())
     set_up_logging(settings.log_format)
     end_with_parent(settings.folder)
     port = _ZmqPort(settings.address)

@@ -1,16 +1,27 @@
 """How torch's idle threads wait for the next operator. To be set before torch is imported."""
 
 import os
+from collections.abc import Iterable
+from pathlib import Path
 
-# About 0.1 ms: longer than the gap between two operators, shorter than what HTTP beside it would miss.
+# About 0.1 ms: longer than the gap between two operators of a large network.
 SPINS = "30000"
+LARGE_BYTES = 200_000_000
 
 
-def spin_briefly() -> None:
-    """Let libgomp's threads spin a moment before they sleep, unless the environment says how they wait.
+def set_waiting(folders: Iterable[Path]) -> None:
+    """Let libgomp's threads sleep at once, or spin a moment where a model is large; the environment wins.
 
-    By default they spin for milliseconds on cores that HTTP and the tokenizers need; when they sleep at once, a forward
-    pass on a CPU takes a fifth longer (docs/decisions.md, 17).
+    By default they spin for milliseconds, on cores that HTTP and the tokenizers need. Between the operators of a large
+    network they should not fall asleep, or a forward pass takes a quarter longer (docs/decisions.md, 17).
     """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+    if "OMP_WAIT_POLICY" in os.environ or "GOMP_SPINCOUNT" in os.environ:
+        return
+    if any(_weight_bytes(folder) >= LARGE_BYTES for folder in folders):
+        os.environ["GOMP_SPINCOUNT"] = SPINS
+    else:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
+
+def _weight_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))

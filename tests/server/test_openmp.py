@@ -1,27 +1,45 @@
 """How torch's idle threads wait."""
 
 import os
+from pathlib import Path
 
 import pytest
 
-from server.openmp import SPINS, spin_briefly
+from server import openmp
+from server.openmp import SPINS, set_waiting
 
 
-def test_threads_spin_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    # As it is set here, so that it is put back.
-    monkeypatch.setenv("GOMP_SPINCOUNT", "1")
-    monkeypatch.delenv("GOMP_SPINCOUNT")
-
-    spin_briefly()
-
-    assert os.environ["GOMP_SPINCOUNT"] == SPINS
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        # Set first, so that what the test sets is taken back.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
 
 
-def test_who_says_how_they_wait_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "model.safetensors").write_bytes(b"x" * 100)
+    return tmp_path
+
+
+def test_beside_a_small_model_they_sleep_at_once(folder: Path) -> None:
+    set_waiting([folder])
+
+    assert (os.environ["OMP_WAIT_POLICY"], os.environ.get("GOMP_SPINCOUNT")) == ("PASSIVE", None)
+
+
+def test_beside_a_large_one_they_spin_a_moment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openmp, "LARGE_BYTES", 100)
+
+    set_waiting([Path("/nowhere"), folder])
+
+    assert (os.environ.get("OMP_WAIT_POLICY"), os.environ["GOMP_SPINCOUNT"]) == (None, SPINS)
+
+
+def test_who_says_how_they_wait_is_obeyed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
 
-    spin_briefly()
+    set_waiting([folder])
 
-    assert "GOMP_SPINCOUNT" not in os.environ
+    assert (os.environ["OMP_WAIT_POLICY"], os.environ.get("GOMP_SPINCOUNT")) == ("ACTIVE", None)
