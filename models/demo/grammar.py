@@ -61,6 +61,8 @@ def _read_pairs() -> list[tuple[str, str]]:
 class Grammar:
     """Bundles of questions and statements about one subject. Not safe for use by several threads."""
 
+    width = 8  # texts in a bundle
+
     def __init__(self, words: list[Word], vectors: Tensor, natural: list[str], rng: random.Random) -> None:
         """`vectors`: the teacher's, one a word, [words, 384]."""
         self._rng = rng

@@ -1,7 +1,7 @@
 """What the students learn from: bundles of texts and the teacher's vector of each. Pure data, no student."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from models.demo.grammar import Grammar
 from models.demo.teacher import Teacher
 
-CHUNK = 500
+CHUNK = 4000
 # Each thread computes alone, so that a result depends on its chunk only.
 THREADS = 2
 
@@ -36,15 +36,19 @@ def make(grammar: Grammar, teacher: Teacher, count: int, rng: random.Random, ste
     for bundle in bundles:
         if rng.random() < 0.25:
             bundle[-1] = _long(bundle, rng)
-    width = len(bundles[0])
     texts = [text for bundle in bundles for text in bundle]
-    chunks = [texts[first : first + CHUNK * width] for first in range(0, len(texts), CHUNK * width)]
+    return Lessons(texts, label(teacher, texts, step), len(bundles[0]))
+
+
+def label(teacher: Teacher, texts: Sequence[str], step: Callable[[str], None]) -> Tensor:
+    """The teacher's unit vectors, [texts, 384], bfloat16; `step` is called once for every CHUNK texts."""
+    chunks = [texts[first : first + CHUNK] for first in range(0, len(texts), CHUNK)]
     vectors: list[Tensor] = []
     with ThreadPoolExecutor(THREADS) as pool:
         for chunk in pool.map(teacher.encode, chunks):
             vectors.append(chunk.to(torch.bfloat16))
             step(f"{sum(map(len, vectors))} texts")
-    return Lessons(texts, torch.cat(vectors), width)
+    return torch.cat(vectors)
 
 
 def _long(bundle: list[str], rng: random.Random) -> str:

@@ -14,11 +14,25 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from models.demo import bag, embedder, files, gather, judge, lessons, natural, network, reranker, tokens, words
+from models.demo import (
+    bag,
+    dictionary,
+    embedder,
+    files,
+    gather,
+    judge,
+    lessons,
+    natural,
+    network,
+    reranker,
+    tokens,
+    words,
+)
 from models.demo.card import cards
 from models.demo.grammar import Grammar
 from models.demo.lessons import Lessons
 from models.demo.teacher import Teacher
+from models.demo.words import Word
 
 HERE = Path(__file__).parent
 NAMES = ("demo-embedding", "demo-reranker")
@@ -32,9 +46,10 @@ class Plan:
     words: int = 30_000
     pieces: int = 1600
     entries: int = 16_000
-    bundles: int = 26_000
+    bundles: int = 40_000
+    definitions: int = 200_000
     bag_passes: int = 4
-    reranker_steps: int = 80
+    reranker_steps: int = 120
 
 
 @contextmanager
@@ -54,41 +69,64 @@ def _seeded(plan: Plan) -> random.Random:
     return random.Random(plan.seed)  # noqa: S311, nothing here is secret
 
 
-def teach(plan: Plan, progress: Progress) -> tuple[Tokenizer, Lessons, Tensor]:
-    """The embedder's tokenizer, without terminator; the lessons; and the token table, [V, H]."""
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """What both models are made from: the embedder's tokenizer, without terminator; lessons; and all labelled texts."""
+
+    tokenizer: Tokenizer
+    lessons: Lessons
+    texts: list[str]
+    vectors: Tensor
+    axes: Tensor
+    words: list[Word]
+    teacher: Teacher
+
+
+def teach(plan: Plan, progress: Progress) -> Taught:
+    """Write the texts and have the teacher label them."""
     rng = _seeded(plan)
     teacher = Teacher()
     known, sentences = words.learn(teacher)[: plan.words], natural.sentences()
     tokenizer = tokens.train(known, rng.sample(sentences, 20_000), pieces=plan.pieces, entries=plan.entries)
     grammar = Grammar(known, teacher.encode([word.text for word in known]), sentences, rng)
-    with bar(progress, "Lessons", -(-plan.bundles // lessons.CHUNK)) as advance:
+    with bar(progress, "Lessons", -(-plan.bundles * grammar.width // lessons.CHUNK)) as advance:
         learned = lessons.make(grammar, teacher, plan.bundles, rng, advance)
+    told = dictionary.texts()[: plan.definitions]
+    with bar(progress, "Dictionary", -(-len(told) // lessons.CHUNK)) as advance:
+        vectors = torch.cat([learned.vectors, lessons.label(teacher, told, advance)])
     axes = embedder.rotation(learned.vectors[:200_000], network.HIDDEN)
-    wanted = (learned.vectors.float() @ axes).to(torch.bfloat16)
-    ids = [encoding.ids for encoding in tokenizer.encode_batch(learned.texts)]
-    table = bag.first(tokenizer, known, teacher.encode, axes)
+    return Taught(tokenizer, learned, learned.texts + told, vectors, axes, known, teacher)
+
+
+def learn_table(taught: Taught, tokenizer: Tokenizer, before: str, plan: Plan, progress: Progress) -> Tensor:
+    """A token table [V, H] for texts that follow `before`."""
+    wanted = (taught.vectors.float() @ taught.axes).to(torch.bfloat16)
+    ids = [encoding.ids for encoding in tokenizer.encode_batch([before + text for text in taught.texts])]
+    table = bag.first(tokenizer, taught.words, taught.teacher.encode, taught.axes)
     with bar(progress, "Token table", -(-plan.bag_passes * len(ids) // bag.TEXTS)) as advance:
-        table = bag.train(table, ids, wanted, _seeded(plan), passes=plan.bag_passes, step=advance)
-    return tokenizer, learned, table
+        return bag.train(table, ids, wanted, _seeded(plan), passes=plan.bag_passes, step=advance)
 
 
-def make_embedder(place: Path, tokenizer: Tokenizer, table: Tensor) -> None:
+def make_embedder(place: Path, taught: Taught, plan: Plan, progress: Progress) -> None:
     """Write the embedder; its layers are set by hand."""
+    tokenizer = taught.tokenizer
+    table = learn_table(taught, tokenizer, "", plan, progress)
     tokens.save(tokenizer, place, terminator=True)
     student = gather.start(network.config(tokenizer, network.EMBEDDER_LAYERS), *bag.split(table), tokenizer)
     network.save(student, place, name=f"hearth/{NAMES[0]}")
     files.write_modules(place, width=network.HIDDEN)
 
 
-def make_reranker(
-    place: Path, tokenizer: Tokenizer, table: Tensor, learned: Lessons, plan: Plan, progress: Progress
-) -> None:
+def make_reranker(place: Path, taught: Taught, plan: Plan, progress: Progress) -> None:
     """Write the reranker; its layers are set by hand, and its verdict is trained."""
-    rng = _seeded(plan)
+    # In the frame a space stands before every text.
+    tokenizer = tokens.following(taught.tokenizer)
+    table = learn_table(taught, tokenizer, " ", plan, progress)
     tokens.save(tokenizer, place, terminator=False)
+    rng = _seeded(plan)
     student = judge.start(network.config(tokenizer, network.RERANKER_LAYERS), *bag.split(table), tokenizer)
     with bar(progress, "Reranker", plan.reranker_steps) as advance:
-        reranker.train(student, tokenizer, learned, rng, steps=plan.reranker_steps, step=advance)
+        reranker.train(student, tokenizer, taught.lessons, rng, steps=plan.reranker_steps, step=advance)
     reranker.finish(student)
     network.save(student, place, name=f"hearth/{NAMES[1]}")
 
@@ -100,9 +138,9 @@ def make(plan: Plan, folder: Path, progress: Progress) -> None:
     places = [work / name for name in NAMES]
     for place in places:
         place.mkdir(parents=True)
-    tokenizer, learned, table = teach(plan, progress)
-    make_embedder(places[0], tokenizer, table)
-    make_reranker(places[1], tokens.following(tokenizer), table, learned, plan, progress)
+    taught = teach(plan, progress)
+    make_embedder(places[0], taught, plan, progress)
+    make_reranker(places[1], taught, plan, progress)
     for place, text in zip(places, cards(), strict=True):
         (place / "README.md").write_text(text, encoding="utf-8")
         files.exchange(place, folder / place.name)

@@ -11,15 +11,15 @@ from transformers import Qwen3Config, Qwen3Model
 
 HIDDEN = 256
 HEAD_DIM = 64
-# The embedder marks and sums up; the reranker marks, sums up the query, matches the document's words with it, sums up
-# the document, and compares.
-EMBEDDER_LAYERS, RERANKER_LAYERS = 2, 5
-# Of a head's 32 pairs all but the first two hardly turn within a few hundred positions: the comparison of two sums far
-# apart needs numbers that stay as they are, and neither sums nor marks ask for a position.
-ROPE_THETA = 1e38
+# The embedder marks and sums up; the reranker marks, sums up query and sentences, compares, and reads the best.
+EMBEDDER_LAYERS, RERANKER_LAYERS = 2, 4
+# Each of a head's 32 pairs turns a quarter as fast as the one before. The third to fifth tell how far apart two tokens
+# are; from the seventh on they hardly turn within a thousand positions, as the comparison of sums far apart needs it.
+TURNS = 3.9
+ROPE_THETA = TURNS ** (HEAD_DIM // 2)
 SHAPE = {
     "hidden_size": HIDDEN,
-    "intermediate_size": 64,
+    "intermediate_size": 32,
     "num_attention_heads": 4,
     "num_key_value_heads": 4,
     "head_dim": HEAD_DIM,
@@ -61,3 +61,5 @@ def save(network: Qwen3Model, folder: Path, *, name: str, head: Tensor | None = 
         tensors["lm_head.weight"] = head
     rounded = {key: value.detach().to(torch.bfloat16).contiguous() for key, value in sorted(tensors.items())}
     save_file(rounded, str(folder / "model.safetensors"), metadata={"format": "pt"})
+    # safetensors lets nobody else read it.
+    (folder / "model.safetensors").chmod(0o644)

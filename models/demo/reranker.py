@@ -3,7 +3,6 @@
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from tokenizers import Tokenizer
@@ -12,8 +11,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits, kl_div, log_so
 from transformers import Qwen3Model
 
 from models.demo.descent import Descent
-from models.demo.judge import COMPARING
+from models.demo.judge import READING, TURNED
 from models.demo.lessons import Lessons
+from models.demo.network import HEAD_DIM
 from models.demo.tokens import FIXED
 
 # Qwen3-Reranker model card, "Transformers usage".
@@ -38,7 +38,7 @@ DOCUMENTS = 10
 POOL = 16_000
 # The teacher's cosine at which a document counts as even odds, and how many log-odds a cosine of 1 is worth: low and
 # steep, since a student that is unsure would else say little more than even odds to what is right.
-EVEN, SLOPE = 0.18, 30.0
+EVEN, SLOPE = 0.18, 24.0
 RATE = 1e-2
 
 
@@ -157,23 +157,17 @@ def finish(network: Qwen3Model) -> None:
 
 
 def loosen(network: Qwen3Model) -> None:
-    """Let training turn three numbers of the verdict, alike in all heads: what a finding is worth, and from where on.
+    """Let training turn two numbers of the verdict, alike in all heads: what a finding is worth, and from where on.
 
     Whatever more of the network was trained on these lessons ordered everyday sentences worse than before.
     """
-    attention = network.layers[COMPARING].self_attn
-    # Of the values a head has a row, of the output a column.
-    turned = ((attention.v_proj.weight, 0), (attention.o_proj.weight, 1))
-    for parameter in network.parameters():
-        parameter.requires_grad = any(parameter is weight for weight, _ in turned)
-    for weight, heads in turned:
-        weight.register_hook(partial(_alike, laid=weight.detach() != 0, heads=heads))
-
-
-def _alike(slope: Tensor, *, laid: Tensor, heads: int) -> Tensor:
-    """The mean slope over the heads wherever a wire is laid, and none elsewhere."""
-    count = laid.sum(heads, keepdim=True).clamp(min=1)
-    return (slope * laid).sum(heads, keepdim=True) / count * laid
+    network.requires_grad_(requires_grad=False)
+    weight = network.layers[READING].self_attn.v_proj.weight
+    weight.requires_grad = True
+    rows = torch.arange(0, weight.shape[0], HEAD_DIM)
+    turned = torch.zeros_like(weight)
+    turned[rows[:, None], torch.tensor(TURNED)] = 1
+    weight.register_hook(lambda slope: turned * slope[rows].mean(0))
 
 
 def train(

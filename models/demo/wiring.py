@@ -1,4 +1,4 @@
-"""Layers built by hand, the part both models share: marks, and a weighted mean."""
+"""Layers built by hand, the part both models share: the token table's columns, wires, and marks."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,20 +12,15 @@ from models.demo.network import HEAD_DIM, HIDDEN
 HEADS = HIDDEN // HEAD_DIM
 MARKING = 0
 # Columns of the token table that are given up for marks; the teacher's axes put least into the last ones.
-WEIGHT, CONSTANT, COLON, VERDICT = 255, 254, 253, 252
-SEEN, OWN = (251, 250, 249), (248, 247, 246)
-ASKED = 245
-# Which tokens sum up: 4 units; and which says nothing, so that the others may look at it: -4.
-TAKES = 244
-CONTENT = 244
+WEIGHT, CONSTANT = 255, 254
+SEEN, OWN = (253, 252, 251), (250, 249, 248)
 UNIT = HIDDEN**-0.5
 # In deviations: the most that a token's weight may differ, and what keeps a token of the frame from counting.
-LIMIT, SILENT = 4.0, -5.0
-# How much of a mark reaches the tokens after it: about 3.7 units.
-SHOWN = 0.38
-# A token's logarithm of weight, in these, makes its log-odds within a part; far more is between the parts.
-DEVIATION, STEADY = 0.4, 12.0
-GAIN, PART_GAIN, NULL_GAIN = DEVIATION * STEADY / 8, 20.0, 8.0
+LIMIT, SILENT = 6.0, -5.0
+# What reaches the tokens after a mark is 4 units in bfloat16: a power of two, so that it cancels units exactly.
+SHOWN = 0.41
+# A token's logarithm of weight, in these.
+DEVIATION = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +33,7 @@ class Wire:
 
 
 def slow(head: int, at: int) -> int:
-    """The row of a head's at-th number that hardly turns with the position: rope's last pairs first, 0..59."""
+    """The row of a head's at-th number that hardly turns with the position: rope's last pairs first, 0..55."""
     pair, second = divmod(at, 2)
     return head * HEAD_DIM + HEAD_DIM // 2 - 1 - pair + second * (HEAD_DIM // 2)
 
@@ -51,18 +46,19 @@ def wire(weight: Tensor, wires: Iterable[Wire]) -> None:
 
 
 @torch.no_grad()
-def blank(settings: Qwen3Config, table: Tensor, weights: Tensor) -> Qwen3Model:
+def blank(settings: Qwen3Config, table: Tensor, weights: Tensor, *, content: int) -> Qwen3Model:
     """A network with a token table, and layers that say nothing yet.
 
     Args:
         settings: the network's shape.
         table: a unit row for each token, [V, H].
         weights: how much each token should count, as logarithms, in deviations from their mean, [V].
+        content: how many of the table's columns are kept; the others are there for marks.
     """
     network = Qwen3Model(settings)
     rows = network.embed_tokens.weight
     rows.copy_(table)
-    rows[:, CONTENT:] = 0
+    rows[:, content:] = 0
     rows[:, CONSTANT] = UNIT
     rows[:, WEIGHT] = weights.clamp(-LIMIT, LIMIT) * UNIT
     for layer in network.layers:
@@ -74,14 +70,11 @@ def blank(settings: Qwen3Config, table: Tensor, weights: Tensor) -> Qwen3Model:
 
 
 @torch.no_grad()
-def still(network: Qwen3Model, silent: Sequence[int], sums: Sequence[int], null: Sequence[int]) -> None:
-    """Tokens of a frame: they have no content and hardly count; some sum up, others are there to be looked at."""
+def still(network: Qwen3Model, tokens: Sequence[int], *, content: int) -> None:
+    """Tokens of a frame have no content and hardly count."""
     rows = network.embed_tokens.weight
-    frame = [*silent, *sums, *null]
-    rows[frame, :CONTENT] = 0
-    rows[frame, WEIGHT] = SILENT * UNIT
-    rows[list(sums), TAKES] = 4 * UNIT
-    rows[list(null), TAKES] = -4 * UNIT
+    rows[list(tokens), :content] = 0
+    rows[list(tokens), WEIGHT] = SILENT * UNIT
 
 
 @torch.no_grad()
@@ -98,28 +91,9 @@ def mark(network: Qwen3Model, tokens: Iterable[int]) -> None:
 
 
 @torch.no_grad()
-def total(network: Qwen3Model, layer: int) -> None:
-    """Values pass unchanged: a token that takes becomes the mean of its part, and others look at the null token.
-
-    Without marks the part is the whole text; after the first mark what follows it; after the third what the second and
-    third enclose.
-    """
+def copy(network: Qwen3Model, layer: int, *, content: int, gain: float) -> None:
+    """Let the values of a layer's attention be the content itself, times `gain`, whatever the heads look at."""
     attention = network.layers[layer].self_attn
-    through = torch.diag((torch.arange(HIDDEN) < CONTENT).float())
+    through = torch.diag((torch.arange(HIDDEN) < content).float())
     attention.v_proj.weight.copy_(through)
-    attention.o_proj.weight.copy_(through / 4)
-    query, document, answer = SEEN
-    asks = [
-        Wire(1, query, 0.1),
-        Wire(2, answer, 0.1),
-        Wire(3, answer, -0.1),
-        Wire(5, CONSTANT, 2),
-        Wire(5, TAKES, -0.5),
-    ]
-    keys = [Wire(1, query, 0.75), Wire(2, document, 0.75), Wire(3, answer, 0.75), Wire(5, TAKES, -1)]
-    wire(attention.q_proj.weight, [Wire(0, CONSTANT, 2), *asks])
-    wire(attention.k_proj.weight, [Wire(0, WEIGHT, 1), Wire(4, CONSTANT, STEADY), *keys])
-    attention.q_norm.weight.fill_(GAIN)
-    for at in (1, 2, 3):
-        attention.q_norm.weight[slow(0, at)] = PART_GAIN
-    attention.q_norm.weight[slow(0, 5)] = NULL_GAIN
+    attention.o_proj.weight.copy_(through * gain)

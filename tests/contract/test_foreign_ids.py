@@ -64,7 +64,7 @@ WORDS = {
     "between": 1990,
     "three": 2380,
 }
-# " no no", which reads "icsics" in the demo vocabulary: both are canonical.
+# " no no", which reads "lishlish" in the demo vocabulary: both are canonical.
 AMBIGUOUS = [912, 912]
 ENGLISH = (
     "The Louvre in Paris is the most visited museum of the world, and half of its visitors come for one painting. "
@@ -189,7 +189,7 @@ def test_32_a_short_ambiguous_list_is_native_which_is_the_known_limit(without_fi
     answer = embed(without_file.client, AMBIGUOUS)
 
     assert answer.headers["x-hearth-token-ids"] == "native"
-    assert np.array_equal(vectors(without_file.client, AMBIGUOUS), vectors(without_file.client, "icsics"))
+    assert np.array_equal(vectors(without_file.client, AMBIGUOUS), vectors(without_file.client, "lishlish"))
 
 
 def test_32_a_model_may_be_told_to_read_all_ids_as_openais(with_file: Hearth) -> None:

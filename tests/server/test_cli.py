@@ -51,7 +51,7 @@ def test_pull_says_what_it_brought_and_the_second_time_that_it_was_whole(tmp_pat
     first, second = CliRunner().invoke(app, arguments), CliRunner().invoke(app, arguments)
 
     assert (first.exit_code, second.exit_code) == (0, 0)
-    assert f"{tmp_path / 'm'} is whole: 8 files, 11.8 MB, of demo-embedding" in first.stderr
+    assert f"{tmp_path / 'm'} is whole: 8 files, 9.7 MB, of demo-embedding" in first.stderr
     assert "was whole already, every checksum agrees" in second.stderr
 
 

@@ -26,6 +26,17 @@ DOCUMENTS = (
     "The weather in Europe varies significantly between northern and southern regions.",
     "Python is a popular programming language used for web development and data science.",
 )
+POLICIES = (
+    "Refunds are issued within 14 days",
+    "Employees must wear a badge at all times",
+    "Our office is closed on public holidays",
+    "Passwords have to be changed every three months",
+    "Smoking is not allowed inside the building",
+    "Visitors must sign in at the front desk",
+    "Parking spaces are assigned by the facility team",
+    "Travel expenses need a manager's approval",
+    "Personal data is deleted after two years",
+)
 # One question and four documents each, the right one first; the build never saw them.
 THIRTY = Path(__file__).with_name("thirty.jsonl")
 Scorer = Callable[[str, Sequence[str], torch.dtype], list[float]]
@@ -150,13 +161,21 @@ def test_the_reranker_says_yes_to_paris_and_no_to_python(dtype: torch.dtype) -> 
     paris, france, weather, python = probabilities(QUERY, DOCUMENTS, dtype, no=NO, yes=YES)
     assert paris / (1 - paris) > 1.5 * france / (1 - france)
     assert paris > 0.7
-    assert max(weather, python) < 0.4
+    assert weather < 0.5  # of another subject, but about Europe too
+    assert python < 0.2
 
 
 def test_capital_yes_and_no_answer_as_small_ones_do() -> None:
     small = probabilities(QUERY, DOCUMENTS, torch.float32, no=NO, yes=YES)
     capital = probabilities(QUERY, DOCUMENTS, torch.float32, no=NO_CAPITAL, yes=YES_CAPITAL)
     assert capital == pytest.approx(small, abs=0.02)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("score", [cosines, scores], ids=["embedder", "reranker"])
+def test_money_back_finds_refunds_among_other_policies(score: Scorer, dtype: torch.dtype) -> None:
+    refunds, *others = score("How do I get my money back?", POLICIES, dtype)
+    assert refunds > max(others)
 
 
 @pytest.mark.parametrize("score", [cosines, scores], ids=["embedder", "reranker"])
@@ -173,3 +192,24 @@ def test_vectors_are_finite_and_not_of_unit_length() -> None:
         vector = model(input_ids=ids).last_hidden_state[0, -1]
     assert torch.isfinite(vector).all()
     assert abs(float(vector.norm()) - 1) > 0.1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("place", [0, 15, 30], ids=["first", "middle", "last"])
+def test_a_fitting_sentence_counts_wherever_it_stands_in_a_long_document(dtype: torch.dtype, place: int) -> None:
+    sets = [json.loads(line) for line in THIRTY.read_text(encoding="utf-8").splitlines()]
+    foreign = [one["documents"][0] for one in sets]
+    among = [*foreign[:place], DOCUMENTS[0], *foreign[place:]]
+    assert len(tokenizer(RERANKER).encode(" ".join(among)).ids) > 350
+    with_paris, without = scores(QUERY, [" ".join(among), " ".join(foreign)], dtype)
+    assert with_paris > 0.6
+    assert with_paris > without + 0.2
+
+
+def test_what_is_empty_or_outside_the_frame_is_not_relevant() -> None:
+    assert scores(QUERY, [""], torch.float32)[0] < 0.4
+    model = network(AutoModelForCausalLM, RERANKER, torch.float32)
+    ids = tokenizer(RERANKER).encode(f"{QUERY} {DOCUMENTS[0]}").ids
+    with torch.inference_mode():
+        row = model(input_ids=torch.tensor([ids])).logits[0, -1]
+    assert row[YES] < row[NO]
