@@ -3,7 +3,8 @@
     python -m benchmarks.forward --layers 7 --rounds 5 --out benchmarks/results/forward-7.json
 
 Outputs are compared first. Rounds are interleaved, each contender's figure is its median, and ratios are of medians.
-On a machine with other work, `--processor-time` counts the processor's seconds on one thread instead of the clock's.
+All run on the GPU where there is one, over more texts, and else on the CPU. On a machine with other work,
+`--processor-time` counts the processor's seconds on one thread instead of the clock's.
 """
 
 import argparse
@@ -13,21 +14,19 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.contenders import BATCH_TOKENS, Contender, Matrix, packed, sentence_transformers, transformers_padded
-from benchmarks.workloads import Workload, mixed, query, rerank, uniform
-from models import LoadOptions, load_backend, load_text
+from benchmarks.contenders import Clock, Contender, Matrix, clock_of, plan, scale_of, timed
+from benchmarks.workloads import Workload
+from models.devices import choose_device
 from models.onednn import layers_for
 from models.packing import pack
 from tests.checkpoints import build
-
-Clock = Callable[[], float]
 
 SHAPE: dict[str, Any] = {
     "hidden_size": 1024,
@@ -47,7 +46,7 @@ def interleaved(contenders: dict[str, Contender], workload: Workload, rounds: in
     names = list(contenders)
     for number in range(rounds):
         for name in names[number % len(names) :] + names[: number % len(names)]:
-            taken[name].append(_timed(lambda name=name: contenders[name](workload), clock))  # type: ignore[misc]
+            taken[name].append(timed(lambda name=name: contenders[name](workload), clock))  # type: ignore[misc]
     return {name: statistics.median(each) for name, each in taken.items()}
 
 
@@ -58,22 +57,16 @@ def worst_cosine(matrix: Matrix, other: Matrix) -> float:
     return float(((one * two).sum(1) / lengths).min())
 
 
-def ceiling_gflops(clock: Clock) -> float:
-    """The best bfloat16 matrix product of this machine, over the four shapes of a layer, at 1,024 tokens."""
-    linear, _ = layers_for(torch.device("cpu"), torch.bfloat16)
-    best = 0.0
+def ceiling_gflops(device: torch.device, clock: Clock) -> float:
+    """The best bfloat16 matrix product of this device, over the four shapes of a layer, at the tokens of a batch."""
+    linear, _ = layers_for(device, torch.bfloat16)
+    tokens, best = scale_of(device).batch_tokens, 0.0
     for rows, columns in ((4096, 1024), (1024, 2048), (6144, 1024), (1024, 3072)):
-        layer = linear(torch.randn(rows, columns).bfloat16())
-        hidden = torch.randn(1024, columns).bfloat16()
-        taken = [_timed(lambda layer=layer, hidden=hidden: layer(hidden), clock) for _ in range(12)]  # type: ignore[misc]
-        best = max(best, 2 * rows * columns * 1024 / min(taken) / 1e9)
+        layer = linear(torch.randn(rows, columns, device=device).bfloat16())
+        hidden = torch.randn(tokens, columns, device=device).bfloat16()
+        taken = [timed(lambda layer=layer, hidden=hidden: layer(hidden), clock) for _ in range(12)]  # type: ignore[misc]
+        best = max(best, 2 * rows * columns * tokens / min(taken) / 1e9)
     return best
-
-
-def _timed(call: Callable[[], object], clock: Clock) -> float:
-    start = clock()
-    call()
-    return clock() - start
 
 
 def work_gflop(workload: Workload, layers: int) -> float:
@@ -85,13 +78,19 @@ def work_gflop(workload: Workload, layers: int) -> float:
 
 
 def measure(
-    workload: Workload, contenders: dict[str, Contender], *, rounds: int, layers: int, clock: Clock
+    workload: Workload,
+    contenders: dict[str, Contender],
+    *,
+    device: torch.device,
+    rounds: int,
+    layers: int,
+    clock: Clock,
 ) -> dict[str, Any]:
     """Compare, then time one workload; the first contender is ours."""
     ours, *others = contenders
     truth = contenders[ours](workload)
     agree = {name: worst_cosine(truth, contenders[name](workload)) for name in others}
-    ceiling = ceiling_gflops(clock)
+    ceiling = ceiling_gflops(device, clock)
     medians = interleaved(contenders, workload, rounds, clock)
     return {
         "workload": workload.name,
@@ -107,30 +106,14 @@ def measure(
     }
 
 
-def best_batch(of: Callable[[int], Contender], workload: Workload, clock: Clock) -> int:
-    """The batch size at which sentence-transformers is fastest here."""
-    return min((1, 2, 4, 8, 16), key=lambda batch: _timed(lambda: of(batch)(workload), clock))
-
-
-def run(folder: Path, layers: int, rounds: int, seeds: int, clock: Clock) -> list[dict[str, Any]]:
+def run(
+    folder: Path, device: torch.device, *, layers: int, rounds: int, seeds: int, clock: Clock
+) -> list[dict[str, Any]]:
     """Every workload, printed as it is done."""
-    info = load_text(folder).info
-    ours = packed(load_backend(folder, info, LoadOptions(dtype="bfloat16", backend="packed")))
-    library = transformers_padded(folder, 32)
-    st = sentence_transformers(folder)
-    best = best_batch(st, mixed(0), clock)
-    st_pair = {"sentence-transformers, batch 32": st(32), f"sentence-transformers, batch {best}": st(best)}
-    plan: list[tuple[Workload, dict[str, Contender]]] = [
-        (uniform(), {"packed": ours, "transformers, batch 32": library, **st_pair}),
-        *((mixed(seed), {"packed": ours, **st_pair}) for seed in range(seeds)),
-        (rerank(), {"packed": ours, "transformers, batch 32": library}),
-        (rerank(shared=False), {"packed": ours}),
-        *((query(tokens), {"packed": ours, "transformers": library}) for tokens in (4, 16, 64)),
-    ]
     results = []
-    for workload, contenders in plan:
+    for workload, contenders in plan(folder, device, seeds, clock):
         times = rounds * 4 if workload.tokens < 100 else rounds
-        result = measure(workload, contenders, rounds=times, layers=layers, clock=clock)
+        result = measure(workload, contenders, device=device, rounds=times, layers=layers, clock=clock)
         print(json.dumps(result), flush=True)
         results.append(result)
     return results
@@ -141,7 +124,7 @@ def summary(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     of_mixed = [result for result in results if result["workload"].startswith("mixed")]
     names = list(of_mixed[0]["times_ours"])
     shared, unshared = (
-        next(r for r in results if r["workload"] == name) for name in ("rerank, 1 x 100", "rerank, nothing shared")
+        next(r for r in results if r["workload"].startswith(name)) for name in ("rerank, 1 x", "rerank, nothing shared")
     )
     saved_time = 1 - shared["seconds"]["packed"] / unshared["seconds"]["packed"]
     return {
@@ -150,6 +133,19 @@ def summary(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "tokens_saved_by_prefixes": round(1 - shared["unique_tokens"] / shared["tokens"], 3),
         "time_saved_by_prefixes": round(saved_time, 3),
     }
+
+
+def machine_of(device: torch.device, clock: str) -> dict[str, Any]:
+    """What the figures were measured on, and by which clock."""
+    machine = {
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "clock": clock,
+        "torch": torch.__version__,
+    }
+    if device.type == "cuda":
+        machine |= {"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
+    return machine
 
 
 def _processor() -> str:
@@ -162,26 +158,24 @@ def _processor() -> str:
 def main() -> None:
     """Build the checkpoint, run, print, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
-    parser.add_argument("--layers", type=int, default=7, help="of 0.6B's 28; 7 keep the run short")
+    parser.add_argument("--layers", type=int, help="of 0.6B's 28: by default all on a GPU, and 7 on a CPU")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=5, help="draws of the mixed lengths")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--processor-time", action="store_true", help="one thread, its processor seconds")
+    parser.add_argument("--processor-time", action="store_true", help="one thread of the CPU, its processor seconds")
     asked = parser.parse_args()
     if asked.processor_time:
         torch.set_num_threads(1)
-    clock = time.process_time if asked.processor_time else time.perf_counter
+    device = torch.device("cpu") if asked.processor_time else choose_device("auto")
+    layers = asked.layers or (28 if device.type == "cuda" else 7)
+    clock = time.process_time if asked.processor_time else clock_of(device)
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        build(Path(folder), dtype=torch.bfloat16, num_hidden_layers=asked.layers, vocab_size=151669, **SHAPE)
-        results = run(Path(folder), asked.layers, asked.rounds, asked.seeds, clock)
-    machine = {
-        "processor": _processor(),
-        "threads": torch.get_num_threads(),
-        "clock": "processor" if asked.processor_time else "wall",
-        "torch": torch.__version__,
-    }
-    about = {"layers": asked.layers, "rounds": asked.rounds, "batch_tokens": BATCH_TOKENS, "machine": machine}
+        build(Path(folder), dtype=torch.bfloat16, num_hidden_layers=layers, vocab_size=151669, **SHAPE)
+        results = run(Path(folder), device, layers=layers, rounds=asked.rounds, seeds=asked.seeds, clock=clock)
+    machine = machine_of(device, "processor" if asked.processor_time else "wall")
+    tokens = scale_of(device).batch_tokens
+    about = {"layers": layers, "rounds": asked.rounds, "batch_tokens": tokens, "machine": machine}
     whole = about | {"summary": summary(results), "results": results}
     print(json.dumps(whole["summary"], indent=2))
     if asked.out:

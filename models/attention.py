@@ -24,11 +24,11 @@ class Attention(Protocol):
         ...
 
 
-def prepare(layout: Layout, device: torch.device, dtype: torch.dtype) -> Attention:
+def prepare(layout: Layout, device: torch.device, dtype: torch.dtype, head_dim: int) -> Attention:
     """The fastest exact way on this device."""
     if device.type == "cpu":
         return BlockAttention(layout)
-    if has_varlen(device, dtype):
+    if has_varlen(device, dtype, head_dim):
         from models.varlen import VarlenAttention
 
         return VarlenAttention(layout, device)
@@ -60,4 +60,28 @@ class PlainAttention:
         )
         # Bottom right: the last query sees every key.
         mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril(k.shape[2] - q.shape[2])
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)[0].transpose(0, 1)
+        return torch_attention(q, k, v, mask=mask)[0].transpose(0, 1)
+
+
+def torch_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    mask: Tensor | None,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Tensor:
+    """Attend by torch's own function, [1, N, q, D], to keys and values [1, K, k, D]; `mask` [q, k] is who sees whom."""
+    if query.shape[1] != key.shape[1] and not _takes_groups(query, mask):
+        key, value = (each.repeat_interleave(query.shape[1] // each.shape[1], dim=1) for each in (key, value))
+    is_grouped = query.shape[1] != key.shape[1]
+    return F.scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, is_causal=is_causal, scale=scale, enable_gqa=is_grouped
+    )
+
+
+def _takes_groups(query: Tensor, mask: Tensor | None) -> bool:
+    # On CUDA it is flash attention that does, and it takes no mask and no float32. The way that takes all of them holds
+    # a score for every head and pair, [N, q, k].
+    return not query.is_cuda or (mask is None and query.dtype != torch.float32)

@@ -18,6 +18,10 @@ DTYPES: dict[Dtype, torch.dtype] = {
     "float16": torch.float16,
     "float32": torch.float32,
 }
+# What torch's flash attention takes (aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp, mha_varlen_fwd).
+HEAD_STEP, MAX_HEAD = 8, 256
+# Memory that ran out in an error of a general class: the CPU allocator's, and those of cuBLAS and cuDNN.
+MEMORY_WORDS = ("allocate memory", "not enough memory", "ALLOC_FAILED")
 
 
 def choose_device(asked: str) -> torch.device:
@@ -26,13 +30,21 @@ def choose_device(asked: str) -> torch.device:
     Raises: ModelError: no such device here.
     """
     if asked == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return _cuda_or_cpu()
     try:
         device = torch.device(asked)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ModelError(f"there is no such device here: {asked} ({str(error).splitlines()[0]})") from error
     return device
+
+
+def _cuda_or_cpu() -> torch.device:
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.version.cuda is not None:
+        log.warning("torch is built for CUDA %s and finds no GPU to use: running on the CPU", torch.version.cuda)
+    return torch.device("cpu")
 
 
 def choose_dtype(asked: Dtype, device: torch.device) -> torch.dtype:
@@ -57,15 +69,23 @@ def _cpu_has_bfloat16() -> bool:
     return any(getattr(torch.cpu, question, bool)() for question in questions)
 
 
-def has_varlen(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether torch's varlen_attn runs there: flash attention on CUDA, in half precision."""
-    return device.type == "cuda" and dtype != torch.float32 and torch.cuda.get_device_capability(device) >= (8, 0)
+def has_varlen(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
+    """Whether torch's varlen_attn runs there: flash attention on CUDA, in half precision, for heads of its widths."""
+    takes_heads = dtype != torch.float32 and head_dim % HEAD_STEP == 0 and head_dim <= MAX_HEAD
+    return device.type == "cuda" and takes_heads and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def to_device(array: NDArray[np.int32] | NDArray[np.int64], device: torch.device) -> Tensor:
     """An index array on the device, without waiting for what runs there; on the CPU a view of the array."""
-    held = torch.from_numpy(array)
-    return held.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else held.to(device)
+    return send(torch.from_numpy(array), device)
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on the device, without waiting for what runs there; itself if that is where it lies."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        # A copy from pageable memory would wait.
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 @contextmanager
@@ -79,10 +99,11 @@ def device_faults() -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise OutOfMemory(_first_line(error)) from error
     except torch.AcceleratorError as error:
-        raise DeviceLost(_first_line(error)) from error
+        # CUDA's own calls say it like this; torch's allocator has a class for it.
+        kind = OutOfMemory if "out of memory" in str(error) else DeviceLost
+        raise kind(_first_line(error)) from error
     except RuntimeError as error:
-        # The CPU allocator has no class of its own for this.
-        if "allocate memory" in str(error) or "not enough memory" in str(error):
+        if any(words in str(error) for words in MEMORY_WORDS):
             raise OutOfMemory(_first_line(error)) from error
         raise
     except MemoryError as error:

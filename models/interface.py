@@ -92,7 +92,10 @@ class Pending(Protocol):
     """A batch that was launched on a device. Belongs to the thread that launched it."""
 
     def done(self) -> bool:
-        """Whether rows() would return without waiting."""
+        """Whether rows() would return without waiting.
+
+        Raises: DeviceLost: as rows() does.
+        """
         ...
 
     def rows(self) -> list[Row]:

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from models.devices import send, to_device
 from models.forest import Forest
 from models.interface import Item, ModelError, Pooling, Readout
 from models.tail import Step
@@ -66,7 +68,8 @@ class Head:
         # Clients ask the same few ids again and again, and the matrix may lie in a file.
         if ids in self._rows:
             return self._rows[ids]
-        rows = self._weight[torch.tensor(ids, device=self._weight.device)].to(self._device).double()
+        places = to_device(np.array(ids, dtype=np.int64), self._weight.device)
+        rows = send(self._weight[places], self._device).double()
         if len(ids) <= MOST_KEPT_ROWS:
             if len(self._rows) == MOST_ROW_SETS:
                 self._rows.clear()
@@ -112,9 +115,9 @@ def pool_texts(states: Tensor, lengths: Sequence[int], pooling: Pooling) -> Tens
 
 def pool(states: Tensor, forest: Forest, pooling: Pooling) -> Tensor:
     """Each end's state [R, H] from the final states of all tokens [T, H], by another rule than the last token."""
-    paths = [torch.from_numpy(forest.path(int(end))).to(states.device) for end in forest.ends]
+    paths = [forest.path(int(end)) for end in forest.ends]
     if pooling == "cls":
-        return torch.stack([states[path[0]] for path in paths])
-    if pooling == "max":
-        return torch.stack([states[path].amax(0) for path in paths])
-    return torch.stack([states[path].mean(0) for path in paths])
+        return states[to_device(np.array([path[0] for path in paths]), states.device)]
+    # One transfer for all, and states gathered path by path: a shared beginning lies in memory once at a time.
+    every = to_device(np.concatenate(paths), states.device).split([len(path) for path in paths])
+    return torch.stack([states[path].amax(0) if pooling == "max" else states[path].mean(0) for path in every])

@@ -9,7 +9,8 @@ from models.interface import Backend, Ids, Item, ModelError, ModelInfo, NonFinit
 # MODELS.md: TEI#882 lost the causal mask for texts of equal length, and its test knew unequal ones only.
 LENGTHS_BESIDE = ((9, 9, 9), (3, 17, 31))
 SHORT_TOKENS = 9
-MIN_COSINE = 0.9999
+# A kernel may sum in another order for another number of rows, which in half precision shows in a vector.
+MIN_COSINE, MIN_COSINE_HALF = 0.9999, 0.999
 
 
 def check_backend(backend: Backend, info: ModelInfo) -> None:
@@ -20,12 +21,13 @@ def check_backend(backend: Backend, info: ModelInfo) -> None:
     random = np.random.default_rng(0)
     text = _text(random, SHORT_TOKENS, info)
     alone = _vectors(backend, [text])[0]
+    least = MIN_COSINE if backend.info.dtype == "float32" else MIN_COSINE_HALF
     for lengths in LENGTHS_BESIDE:
         beside = [_text(random, length, info) for length in lengths]
         # Third: a batch that treats its first or last row in a special way must not pass by that.
         together = _vectors(backend, [*beside[:2], text, *beside[2:]])[2]
         # Not `<`: the cosine of a zero vector is NaN.
-        if not (cosine := _cosine(alone, together)) >= MIN_COSINE:
+        if not (cosine := _cosine(alone, together)) >= least:
             raise ModelError(f"a text's vector changes with its batch on this device, cosine with itself: {cosine:.6f}")
     if info.kind == "reranker":
         _check_head(backend, [text, _text(random, SHORT_TOKENS, info)])

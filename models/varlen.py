@@ -96,7 +96,9 @@ def varlen(
         options["is_causal"] = window == (-1, 0)
     if "enable_gqa" in known:  # torch 2.12 and newer refuse grouped heads without it
         options["enable_gqa"] = query.shape[1] != key.shape[1]
-    out, sums = attend(query, key, value, *starts, *longest, **options)
+    # The kernels refuse heads whose numbers do not lie side by side.
+    heads = [each if each.stride(-1) == 1 else each.contiguous() for each in (query, key, value)]
+    out, sums = attend(*heads, *starts, *longest, **options)
     # (N, Q) in the kernels; the docstring of torch 2.13 says (Q, N).
     return out, sums.transpose(0, 1) if sums.shape[0] == query.shape[1] else sums
 

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.devices import to_device
 from models.interface import Ids, ModelError, Pooling
 from models.readout import pool_texts
 
@@ -29,7 +31,7 @@ class Classifier:
     def logits(self, states: Tensor, ids: tuple[int, ...]) -> Tensor:
         """Logits [n, len(ids)] of labels, of every one if `ids` is empty, from pooled float32 states [n, H]."""
         logits = self._read(states[:, None])
-        return logits[:, list(ids)] if ids else logits
+        return logits[:, to_device(np.array(ids), logits.device)] if ids else logits
 
     def scores(self, states: Tensor) -> Tensor:
         """The first label's logit, [n, 1]."""

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.devices import to_device
 from models.interface import Ids
 
 # Rotary positions whose frequencies follow the longest text of a forward pass.
@@ -67,7 +68,7 @@ class LibraryNetwork:
 
     def row(self, parts: Sequence[NDArray[Any]]) -> Tensor:
         """Numbers one after another as one row on the device, [1, T]."""
-        return torch.from_numpy(np.concatenate(parts).astype(np.int64)[None]).to(self.device)
+        return to_device(np.concatenate(parts).astype(np.int64)[None], self.device)
 
 
 def _padding_of_positions(module: nn.Module) -> int | None:

@@ -92,6 +92,7 @@ class PackedBackend:
     ) -> None:
         self._network, self._head, self._tail, self._info = network, head, tail, info
         self._pooling, self._device, self._dtype = pooling, device, dtype
+        self._head_dim = network.config.head_dim
         self._kept = KeptPrefixes(max_tokens=0) if pooling != "lasttoken" else KeptPrefixes()
 
     @property
@@ -155,13 +156,14 @@ class PackedBackend:
         self, forest: Forest, kept: Sequence[KeptPrefix], dtype: torch.dtype, remember: Span | None = None
     ) -> Batch:
         reads_all = self._pooling != "lasttoken"
-        attention = prepare(forest.layout, self._device, dtype)
+        device, head_dim = self._device, self._head_dim
+        attention = prepare(forest.layout, device, dtype, head_dim)
         return Batch(
-            tokens=to_device(forest.tokens.astype(np.int64), self._device),
-            positions=to_device(forest.positions, self._device),
+            tokens=to_device(forest.tokens.astype(np.int64), device),
+            positions=to_device(forest.positions, device),
             attention=attention,
-            ends=None if reads_all else to_device(forest.ends, self._device),
-            ends_attention=attention if reads_all else prepare(forest.layout.at(forest.ends), self._device, dtype),
+            ends=None if reads_all else to_device(forest.ends, device),
+            ends_attention=attention if reads_all else prepare(forest.layout.at(forest.ends), device, dtype, head_dim),
             kept=[prefix.layers for prefix in kept],
             remember=remember,
         )

@@ -1,11 +1,15 @@
 """Texts side by side, padded to one length, or one at a time: what every network of the library can do."""
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from models.backends.library import LibraryNetwork
+from models.devices import to_device
 from models.interface import Ids, Layout
 
 # The longest of a group may have so many times the tokens of its shortest.
@@ -27,12 +31,14 @@ class Padded:
     def states(self, texts: Sequence[Ids]) -> Tensor:
         """Final states of all tokens, one text after another, [T, H]."""
         network = self._network
-        ids = _matrix([network.row([each])[0] for each in texts])
-        types = _matrix([network.row([network.types(each)])[0] for each in texts])
         # By length, never by id: the padding id of Qwen3 is its terminator.
-        lengths = torch.tensor([len(each) for each in texts], device=network.device)
-        mask = torch.arange(ids.shape[1], device=network.device) < lengths[:, None]
-        return network(ids, types, attention_mask=mask.long())[mask]
+        lengths = np.array([len(each) for each in texts])
+        real = np.arange(lengths.max()) < lengths[:, None]
+        ids = to_device(_matrix(texts, real), network.device)
+        types = to_device(_matrix([network.types(each) for each in texts], real), network.device)
+        states = network(ids, types, attention_mask=to_device(real.astype(np.int64), network.device))
+        # Places, and not the mask: how many it selects would be asked of the device.
+        return states.flatten(0, 1)[to_device(np.flatnonzero(real), network.device)]
 
 
 class Alone:
@@ -67,5 +73,8 @@ def similar_lengths(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
     return groups
 
 
-def _matrix(rows: Sequence[Tensor]) -> Tensor:
-    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
+def _matrix(rows: Sequence[NDArray[Any]], real: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Rows one below the other, [B, L]; zeros where nothing is `real`."""
+    matrix = np.zeros(real.shape, dtype=np.int64)
+    matrix[real] = np.concatenate(rows)
+    return matrix

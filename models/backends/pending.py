@@ -21,7 +21,8 @@ class Copy:
         self._host = torch.empty(flat.shape, dtype=flat.dtype, pin_memory=flat.is_cuda)
         self._host.copy_(flat, non_blocking=True)
         if self._event is not None:
-            self._event.record()
+            # The stream of these tensors' device: without it the event would lie on the current device's.
+            self._event.record(torch.cuda.current_stream(flat.device))
 
     def done(self) -> bool:
         """Whether wait() would return at once."""
@@ -62,7 +63,11 @@ class Launched:
 
     def done(self) -> bool:
         """Whether the device has finished; a row with NaN may still have to be computed again."""
-        return self._copy.done()
+        try:
+            with device_faults():
+                return self._copy.done()
+        except OutOfMemory:
+            return True  # rows() says so again, where somebody can halve the batch
 
     def rows(self) -> list[Row]:
         """See models.interface.Pending."""
@@ -99,7 +104,8 @@ class Failed:
     """Pending, for a batch that the device refused."""
 
     def __init__(self, error: OutOfMemory | DeviceLost) -> None:
-        self._error = error
+        # Not the error itself: its traceback holds every frame of the forward pass, and they hold its activations.
+        self._error = type(error)(str(error))
 
     def done(self) -> bool:
         """Always: there is nothing to wait for."""

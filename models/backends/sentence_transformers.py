@@ -15,7 +15,7 @@ from models.backends.padding import similar_lengths
 from models.backends.pending import Failed, Launched
 from models.backends.widening import widened
 from models.checkpoint import Checkpoint
-from models.devices import choose_device, choose_dtype, device_faults
+from models.devices import choose_device, choose_dtype, device_faults, to_device
 from models.interface import (
     BackendInfo,
     DeviceLost,
@@ -155,9 +155,9 @@ class ModulesBackend:
         for row, ids in zip(padded, texts, strict=True):
             row[: len(ids)] = ids
         # By length, never by id: the padding id may be a token of the text.
-        lengths = torch.tensor([len(ids) for ids in texts], device=self._device)
+        lengths = to_device(np.array([len(ids) for ids in texts]), self._device)
         mask = torch.arange(longest, device=self._device) < lengths[:, None]
-        features = {"input_ids": torch.from_numpy(padded).to(self._device), "attention_mask": mask.long()}
+        features = {"input_ids": to_device(padded, self._device), "attention_mask": mask.long()}
         features = self._modules[0](features)
         states = features["token_embeddings"] = features["token_embeddings"].float()
         for module in self._modules[1:]:

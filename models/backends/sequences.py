@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.attention import torch_attention
 from models.backends.blocks import blocks_of
 from models.cpu_attention import Block, attend
 from models.devices import has_varlen, to_device
@@ -61,7 +62,7 @@ class Packing:
 
     def _way(self, query: Tensor, key: Tensor, rule: Rule) -> Way:
         shape = query.shape[1], key.shape[1], query.shape[-1]
-        if has_varlen(self._device, query.dtype) and _is_right_at_once(
+        if has_varlen(self._device, query.dtype, shape[2]) and _is_right_at_once(
             shape, query.dtype, self._device, rule.causal, rule.window
         ):
             return self.at_once
@@ -82,7 +83,7 @@ class Packing:
         out = query.new_empty(query.shape[2], *query.shape[1::2])
         for start, stop in self._spans:
             q, k, v = (each[:, :, start:stop] for each in (query, key, value))
-            for queries, keys, mask in _pieces(stop - start, rule):
+            for queries, keys, mask in _pieces(stop - start, rule, query.device):
                 seen = _attend(q[:, :, slice(*queries)], k[:, :, slice(*keys)], v[:, :, slice(*keys)], mask, rule)
                 out[start + queries[0] : start + queries[1]] = seen[0].transpose(0, 1)
         return out
@@ -114,7 +115,9 @@ def _is_right_at_once(
     """Whether varlen_attn takes heads of this `shape` (N, K, D) there, and gives what each sequence gives alone."""
     heads, groups, width = shape
     lengths = (40, 1, (window or 0) + 60)
-    rule = Rule(causal=causal, window=window, scale=0.9 * width**-0.5)
+    # With sinks, so that the log-sum-exp is held against the truth too.
+    sinks = torch.linspace(-1, 1, heads, device=device)
+    rule = Rule(causal=causal, window=window, scale=0.9 * width**-0.5, sinks=sinks)
     random = torch.Generator(device).manual_seed(0)
     query, key, value = (
         torch.randn(1, count, sum(lengths), width, generator=random, device=device).to(dtype)
@@ -135,7 +138,7 @@ def _is_right_at_once(
     return same
 
 
-def _pieces(length: int, rule: Rule) -> Iterator[tuple[Span, Span, Tensor | None]]:
+def _pieces(length: int, rule: Rule, device: torch.device) -> Iterator[tuple[Span, Span, Tensor | None]]:
     """Stretches of queries, the keys that they see, and who of them sees which; no mask: all, or causally all."""
     if rule.window is None or rule.window >= length:
         yield (0, length), (0, length), None
@@ -144,24 +147,15 @@ def _pieces(length: int, rule: Rule) -> Iterator[tuple[Span, Span, Tensor | None
     for start in range(0, length, BLOCK_QUERIES):
         stop = min(start + BLOCK_QUERIES, length)
         first, last = max(0, start - reach), stop if rule.causal else min(length, stop + reach)
-        distance = torch.arange(start, stop)[:, None] - torch.arange(first, last)
+        distance = torch.arange(start, stop, device=device)[:, None] - torch.arange(first, last, device=device)
         seen = distance.abs() <= reach
         yield (start, stop), (first, last), seen & (distance >= 0) if rule.causal else seen
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, rule: Rule) -> Tensor:
-    mask = mask if mask is None else mask.to(query.device)
     if rule.sinks is not None:
         return _attend_with_sinks(query, key, value, mask, rule)
-    return F.scaled_dot_product_attention(
-        query,
-        key,
-        value,
-        attn_mask=mask,
-        is_causal=rule.causal and mask is None,
-        scale=rule.scale,
-        enable_gqa=query.shape[1] != key.shape[1],
-    )
+    return torch_attention(query, key, value, mask=mask, is_causal=rule.causal and mask is None, scale=rule.scale)
 
 
 def _attend_with_sinks(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, rule: Rule) -> Tensor:

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +18,7 @@ from models.backends.pending import Failed, Launched
 from models.backends.prepacked import prepack
 from models.backends.widening import widened
 from models.checkpoint import Checkpoint
-from models.devices import choose_device, choose_dtype, device_faults
+from models.devices import choose_device, choose_dtype, device_faults, to_device
 from models.interface import (
     BackendInfo,
     DeviceLost,
@@ -135,7 +136,10 @@ class TransformersBackend:
     ) -> list[Tensor]:
         with mode or nullcontext():
             states = self._states([item.ids for item in items])
-        return [read(states[numbers], readout, self._head, self._tail) for readout, numbers in groups.items()]
+        return [
+            read(states[to_device(np.array(numbers), states.device)], readout, self._head, self._tail)
+            for readout, numbers in groups.items()
+        ]
 
     def _states(self, texts: Sequence[Ids]) -> Tensor:
         """Pooled states [n, H], float32."""

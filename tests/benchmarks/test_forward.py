@@ -1,10 +1,27 @@
 """The forward benchmark's own arithmetic: lengths are exact, batches count new tokens, work counts what is needed."""
 
-import numpy as np
+from pathlib import Path
 
-from benchmarks.contenders import BATCH_TOKENS, batches
-from benchmarks.forward import KEY_VALUE_PARAMETERS, LAYER_PARAMETERS, work_gflop, worst_cosine
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.contenders import (
+    BATCH_TOKENS,
+    CPU_SCALE,
+    GPU_SCALE,
+    batches,
+    packed,
+    scale_of,
+    sentence_transformers,
+    transformers_padded,
+)
+from benchmarks.forward import KEY_VALUE_PARAMETERS, LAYER_PARAMETERS, machine_of, work_gflop, worst_cosine
 from benchmarks.workloads import HEAD_TOKENS, mixed, query, rerank, uniform
+from models import LoadOptions, load_backend, load_text
+from tests.checkpoints import build
+
+CPU = torch.device("cpu")
 
 
 def test_lengths_are_exact_and_end_with_the_terminator() -> None:
@@ -35,6 +52,32 @@ def test_a_batch_is_filled_with_new_tokens() -> None:
     texts = [np.concatenate([head, np.full(BATCH_TOKENS // 4, 5000 + n, dtype=np.int32)]) for n in range(4)]
 
     assert [len(batch) for batch in batches(texts)] == [2, 2]
+
+
+def test_a_gpu_s_workloads_fill_two_batches_or_more() -> None:
+    tokens = [uniform(GPU_SCALE.uniform).tokens, mixed(0, GPU_SCALE.mixed).tokens]
+    shared = batches(rerank(GPU_SCALE.documents).ids, GPU_SCALE.batch_tokens)
+
+    assert min(tokens) >= 2 * GPU_SCALE.batch_tokens
+    assert len(shared) >= 2
+    assert scale_of(torch.device("cuda")) == GPU_SCALE
+
+
+def test_a_processor_s_are_those_of_the_committed_results() -> None:
+    assert scale_of(CPU) == CPU_SCALE
+    assert [uniform(CPU_SCALE.uniform).tokens, mixed(0, CPU_SCALE.mixed).tokens] == [2048, 5237]
+    assert machine_of(CPU, "wall").keys() == {"processor", "threads", "clock", "torch"}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_contenders_agree(tmp_path: Path) -> None:
+    folder = build(tmp_path, dtype=torch.bfloat16)
+    workload = mixed(0, texts=5)
+    options = LoadOptions(dtype="bfloat16", device="cpu", backend="packed")
+    ours = packed(load_backend(folder, load_text(folder).info, options))(workload)
+
+    assert worst_cosine(ours, transformers_padded(folder, 2, CPU)(workload)) > 0.999
+    assert worst_cosine(ours, sentence_transformers(folder, CPU)(2)(workload)) > 0.999
 
 
 def test_work_is_every_layer_but_for_what_the_last_one_leaves_out() -> None:

@@ -9,3 +9,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "/gpu/" in str(item.path):
             item.add_marker(pytest.mark.gpu)
             item.add_marker(pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"))
+
+
+@pytest.fixture
+def varlen() -> None:
+    """A device that torch's flash attention runs on."""
+    if torch.cuda.get_device_capability() < (8, 0):
+        pytest.skip("flash attention needs compute capability 8.0")

@@ -1,5 +1,6 @@
-"""The packed backend on CUDA: attention against the plain one, parity against the CPU, and errors as promised."""
+"""The packed backend on CUDA: parity against the CPU, batches that do not wait, and errors as promised."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,71 +8,13 @@ import pytest
 import torch
 
 from models import Backend, Item, LoadOptions, NonFinite, OutOfMemory, Readout, load_backend, load_text
-from models.attention import PlainAttention, prepare
 from models.backends.packed import PackedBackend
-from models.cpu_attention import KeysValues
-from models.forest import Forest
-from models.interface import Dtype, Ids
-from models.packing import pack
-from models.varlen import VarlenAttention
+from models.interface import Dtype, Ids, Pooling
 from tests.calibration import DOCUMENTS, INSTRUCTION, QUERIES
 from tests.checkpoints import build
 from tests.models.reference import Matrix, cosines, sigmoid
 
 VECTOR, SCORE = Readout("vector"), Readout("score")
-WIDTH = 64
-
-
-def device() -> torch.device:
-    return torch.device("cuda")
-
-
-def forest(seed: int, kept: list[Ids] | None = None) -> Forest:
-    random = np.random.default_rng(seed)
-    return pack([random.integers(0, 3, random.integers(1, 40), dtype=np.int32) for _ in range(60)], kept or [])
-
-
-def tensors(tokens: int, heads: int, groups: int, kept: list[Ids]) -> tuple[torch.Tensor, list[KeysValues]]:
-    random = torch.Generator("cuda").manual_seed(0)
-
-    def draw(count: int, width: int) -> torch.Tensor:
-        return torch.randn(count, width, WIDTH, generator=random, device="cuda", dtype=torch.bfloat16)
-
-    return draw(tokens, heads), [(draw(n, groups), draw(n, groups)) for n in (tokens, *(len(ids) for ids in kept))]
-
-
-@pytest.mark.parametrize("heads", [(4, 4), (4, 2), (8, 1)])
-@pytest.mark.parametrize("seed", range(4))
-def test_varlen_attention_equals_plain_attention(heads: tuple[int, int], seed: int) -> None:
-    kept = [np.array([0, 1], dtype=np.int32), np.array([2], dtype=np.int32)]
-    packed = forest(seed, kept)
-    query, sources = tensors(len(packed.tokens), *heads, kept)
-
-    fast = VarlenAttention(packed.layout, device())(query, sources)
-
-    wide = [(key.float(), value.float()) for key, value in sources]
-    plain = PlainAttention(packed.layout)(query.float(), wide)
-    assert (fast.float() - plain).abs().max() < 0.03
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_varlen_attention_of_the_ends_alone_equals_plain_attention(seed: int) -> None:
-    packed = forest(seed)
-    query, sources = tensors(len(packed.tokens), 8, 2, [])
-    ends = torch.from_numpy(packed.ends).cuda()
-
-    fast = VarlenAttention(packed.layout.at(packed.ends), device())(query[ends], sources)
-
-    wide = [(key.float(), value.float()) for key, value in sources]
-    plain = PlainAttention(packed.layout)(query.float(), wide)[ends]
-    assert (fast.float() - plain).abs().max() < 0.03
-
-
-def test_bfloat16_takes_varlen_and_float32_the_plain_way() -> None:
-    layout = forest(0).layout
-
-    assert isinstance(prepare(layout, device(), torch.bfloat16), VarlenAttention)
-    assert isinstance(prepare(layout, device(), torch.float32), PlainAttention)
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +22,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("gpu"), "reranker", dtype=torch.bfloat16, head_dim=64, num_hidden_layers=4)
 
 
-def backend(folder: Path, dtype: Dtype, where: str = "cuda") -> PackedBackend:
-    loaded = load_backend(folder, load_text(folder).info, LoadOptions(dtype=dtype, device=where, backend="packed"))
+def backend(folder: Path, dtype: Dtype, where: str = "cuda", pooling: Pooling = "lasttoken") -> PackedBackend:
+    info = replace(load_text(folder).info, pooling=pooling)
+    loaded = load_backend(folder, info, LoadOptions(dtype=dtype, device=where, backend="packed"))
     assert isinstance(loaded, PackedBackend)
     return loaded
 
@@ -125,7 +69,7 @@ def test_a_text_is_the_same_alone_and_in_a_batch(folder: Path) -> None:
     loaded = backend(folder, "bfloat16")
     alone = np.stack([vectors(loaded, [ids])[0] for ids in texts()])
 
-    assert cosines(alone, vectors(loaded, texts())).min() >= 0.9999
+    assert cosines(alone, vectors(loaded, texts())).min() >= 0.999
 
 
 def test_two_batches_in_flight_give_their_own_rows(folder: Path) -> None:
@@ -136,13 +80,14 @@ def test_two_batches_in_flight_give_their_own_rows(folder: Path) -> None:
     pending = [loaded.launch([Item(ids, VECTOR) for ids in batch]) for batch in (first, second)]
     rows = [np.stack(each.rows()) for each in pending]
 
-    assert cosines(rows[0], wanted[0]).min() >= 0.9999
-    assert cosines(rows[1], wanted[1]).min() >= 0.9999
+    assert cosines(rows[0], wanted[0]).min() >= 0.999
+    assert cosines(rows[1], wanted[1]).min() >= 0.999
     assert all(each.done() for each in pending)
 
 
-def test_launch_does_not_wait_for_the_device(folder: Path) -> None:
-    loaded = backend(folder, "bfloat16")
+@pytest.mark.parametrize("pooling", ["lasttoken", "cls", "max", "mean"])
+def test_launch_does_not_wait_for_the_device(folder: Path, pooling: Pooling) -> None:
+    loaded = backend(folder, "bfloat16", pooling=pooling)
     loaded.launch([Item(ids, VECTOR) for ids in texts()]).rows()
     torch.cuda._sleep(2_000_000_000)  # about a second of the device's time
 
@@ -154,13 +99,17 @@ def test_launch_does_not_wait_for_the_device(folder: Path) -> None:
 
 def test_too_large_a_batch_is_told_as_memory_and_the_next_one_runs(folder: Path) -> None:
     loaded = backend(folder, "bfloat16")
+    before = torch.cuda.memory_allocated()
     torch.cuda.set_per_process_memory_fraction(0.001)
     try:
+        pending = loaded.launch([Item(np.arange(4000, dtype=np.int32) % 286 + n, VECTOR) for n in range(30)])
+        held = torch.cuda.memory_allocated() - before
         with pytest.raises(OutOfMemory):
-            vectors(loaded, [np.arange(4000, dtype=np.int32) % 286 + n for n in range(30)])
+            pending.rows()
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
 
+    assert held < 2**20
     assert np.isfinite(vectors(loaded, texts())).all()
 
 

@@ -38,6 +38,7 @@ def tensors(groups: int) -> tuple[Tensor, Tensor, Tensor]:
     return query, key, value
 
 
+@pytest.mark.usefixtures("varlen")
 @pytest.mark.parametrize("groups", [8, 2])
 @pytest.mark.parametrize("window", [None, 1, 17])
 @pytest.mark.parametrize("causal", [True, False])
@@ -55,6 +56,7 @@ def test_one_call_for_all_sequences_equals_one_after_another(
     assert (at_once - wanted).abs().max() < 0.03
 
 
+@pytest.mark.usefixtures("varlen")
 def test_the_fast_kernel_is_taken_where_it_is_right() -> None:
     sequences._is_right_at_once.cache_clear()
 
@@ -71,3 +73,16 @@ def test_unpadded_texts_equal_one_at_a_time_on_the_cpu(tmp_path: Path, kind: str
     rows = np.stack(backend.launch([Item(ids, Readout("vector")) for ids in texts()]).rows())
     assert backend.info.layout == "unpadded", backend.info.layout_reason
     assert cosines(rows, alone(tmp_path)).min() >= wanted
+
+
+@pytest.mark.usefixtures("varlen")
+def test_launch_does_not_wait_for_the_device(tmp_path: Path) -> None:
+    backend = load_backend(tmp_path, save(tmp_path, CONFIGS["bert"]()), LoadOptions(dtype="bfloat16", device="cuda"))
+    items = [Item(ids, Readout("vector")) for ids in texts()]
+    backend.launch(items).rows()
+    torch.cuda._sleep(2_000_000_000)  # about a second of the device's time
+
+    pending = backend.launch(items)
+
+    assert not pending.done()
+    assert len(pending.rows()) == len(items)

@@ -19,6 +19,9 @@ def flash_varlen(
     enable_gqa: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Windows are aligned bottom right; the log-sum-exp comes as (heads, queries)."""
+    assert query_starts.dtype == key_starts.dtype == torch.int32
+    assert all(each.stride(-1) == 1 for each in (query, key, value))
+    assert query.shape[-1] == key.shape[-1] == value.shape[-1] <= 256 and query.shape[-1] % 8 == 0
     assert enable_gqa == (query.shape[1] != key.shape[1])
     assert max_queries == int(query_starts.diff().max())
     assert max_keys == int(key_starts.diff().max())

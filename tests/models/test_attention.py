@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models import varlen
+from models import attention, varlen
 from models.attention import PlainAttention, prepare
 from models.cpu_attention import MOST_KEYS, MOST_QUERIES, Block, BlockAttention, KeysValues, blocks_of
 from models.forest import Layout
@@ -141,7 +141,21 @@ def test_far_into_a_long_text_blocks_have_fewer_queries() -> None:
 
 
 def test_a_processor_attends_in_blocks() -> None:
-    assert isinstance(prepare(layout_of([[1]])[0], torch.device("cpu"), torch.float32), BlockAttention)
+    assert isinstance(prepare(layout_of([[1]])[0], torch.device("cpu"), torch.float32, 64), BlockAttention)
+
+
+@pytest.mark.parametrize("head_dim", [20, 264])
+def test_heads_that_flash_attention_does_not_take_are_attended_in_the_plain_way(head_dim: int) -> None:
+    assert isinstance(prepare(layout_of([[1]])[0], torch.device("cuda"), torch.bfloat16, head_dim), PlainAttention)
+
+
+@pytest.mark.parametrize("heads", [(4, 4), (4, 2), (8, 1)])
+def test_keys_that_are_repeated_equal_grouped_ones(heads: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    layout, tokens = layout_of([[1, 2, 3], [1, 2, 4, 5], [6]])
+    query, sources = tensors(tokens, *heads)
+    monkeypatch.setattr(attention, "_takes_groups", lambda *_: False)
+
+    torch.testing.assert_close(PlainAttention(layout)(query, sources), written_out(query, sources, layout))
 
 
 @pytest.mark.usefixtures("varlen_on_cpu")
@@ -170,6 +184,18 @@ def test_the_calls_for_cuda_equal_plain_attention_for_the_ends_alone() -> None:
 
     everything = PlainAttention(forest.layout)(query, sources)[torch.from_numpy(forest.ends)]
     torch.testing.assert_close(packed, everything, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.usefixtures("varlen_on_cpu")
+@pytest.mark.parametrize("heads", [(4, 2), (8, 1)])
+def test_the_calls_for_cuda_of_single_queries_equal_plain_attention(heads: tuple[int, int]) -> None:
+    layout, tokens = layout_of([[start, start, end] for start in (3, 4, 5) for end in (1, 2)])
+    query, sources = tensors(tokens, *heads)
+
+    packed = varlen.VarlenAttention(layout, torch.device("cpu"))(query, sources)
+
+    assert [branch.queries[1] - branch.queries[0] for branch in layout.branches] == [1, 1, 1]
+    torch.testing.assert_close(packed, PlainAttention(layout)(query, sources), rtol=1e-5, atol=1e-5)
 
 
 @given(items_of_three)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from models import DeviceLost, ModelError, OutOfMemory
-from models.devices import choose_device, choose_dtype, device_faults
+from models.devices import choose_device, choose_dtype, device_faults, has_varlen, send
 
-CPU = torch.device("cpu")
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 def test_a_processor_with_bfloat16_products_runs_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,6 +37,51 @@ def test_auto_is_the_processor_without_cuda(monkeypatch: pytest.MonkeyPatch) -> 
     assert choose_device("auto") == CPU
 
 
+@pytest.mark.parametrize(("built_for", "warned"), [("12.8", "running on the CPU"), (None, "")])
+def test_a_torch_for_cuda_without_a_gpu_does_not_take_the_processor_in_silence(
+    built_for: str | None, warned: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", built_for)
+
+    with caplog.at_level(logging.WARNING):
+        assert choose_device("auto") == CPU
+
+    assert warned in caplog.text
+    assert bool(caplog.text) == bool(warned)
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "head_dim", "capability", "has"),
+    [
+        (CUDA, torch.bfloat16, 128, (8, 0), True),
+        (CUDA, torch.float16, 256, (9, 0), True),
+        (CUDA, torch.bfloat16, 128, (7, 5), False),
+        (CUDA, torch.float32, 128, (9, 0), False),
+        (CUDA, torch.bfloat16, 264, (9, 0), False),
+        (CUDA, torch.bfloat16, 20, (9, 0), False),
+        (CPU, torch.bfloat16, 128, (9, 0), False),
+    ],
+)
+def test_varlen_attention_is_there_for_what_its_kernels_take(
+    device: torch.device,
+    dtype: torch.dtype,
+    head_dim: int,
+    capability: tuple[int, int],
+    has: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+
+    assert has_varlen(device, dtype, head_dim) == has
+
+
+def test_what_lies_on_the_device_is_not_sent() -> None:
+    tensor = torch.ones(3)
+
+    assert send(tensor, CPU) is tensor
+
+
 @pytest.mark.parametrize("asked", ["no_such_device", "cuda:99"])
 def test_a_device_that_is_not_there_is_refused_by_name(asked: str) -> None:
     with pytest.raises(ModelError, match=f"no such device here: {asked}"):
@@ -48,6 +93,8 @@ def test_a_device_that_is_not_there_is_refused_by_name(asked: str) -> None:
     [
         (torch.OutOfMemoryError("CUDA out of memory"), OutOfMemory),
         (torch.AcceleratorError("CUDA error: an illegal memory access"), DeviceLost),
+        (torch.AcceleratorError("CUDA error: out of memory\nmore"), OutOfMemory),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), OutOfMemory),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), OutOfMemory),
         (MemoryError(), OutOfMemory),
         (RuntimeError("shapes do not match"), RuntimeError),

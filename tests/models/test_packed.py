@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from numpy.typing import NDArray
 
 from models import Backend, Item, LoadOptions, ModelError, NonFinite, OutOfMemory, Readout, load_backend, load_text
 from models.backends import packed
-from models.forest import Forest, Layout, Run
+from models.forest import Branch, Forest, Layout, Run
 from models.interface import Dtype, Ids
 from models.packing import pack
+from models.selfcheck import check_backend
 from tests.calibration import DOCUMENTS, INSTRUCTION, QUERIES
 from tests.checkpoints import build
 from tests.models.reference import Matrix, cosines, reference, sigmoid
@@ -204,6 +206,31 @@ def test_a_broken_twin_fails_score_parity(
     monkeypatch.setattr(packed, "pack", fault)
 
     assert np.abs(sigmoid(scores(twin, each.pairs())) - sigmoid(each.log_odds())).max() > 0.05
+
+
+def with_the_text_before_in_sight(*args: Any) -> Forest:
+    forest = pack(*args)
+    runs = forest.layout.runs
+    branches = [Branch(run.queries, before.keys, 0) for before, run in pairwise(runs)]
+    return replace(forest, layout=Layout(runs, tuple(branches)))
+
+
+def without_causal_mask_among_equal_lengths(*args: Any) -> Forest:
+    # As TEI#882.
+    return without_causal_mask(*args) if len({len(ids) for ids in args[0]}) == 1 else pack(*args)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("fault", [with_the_text_before_in_sight, without_causal_mask_among_equal_lengths])
+def test_a_twin_whose_answers_depend_on_the_batch_is_refused_when_it_loads(
+    case: Callable[[str], Case], monkeypatch: pytest.MonkeyPatch, fault: Callable[..., Forest], dtype: Dtype
+) -> None:
+    each = case("two layers, heads 2:1")
+    twin = each.backend(dtype)
+    monkeypatch.setattr(packed, "pack", fault)
+
+    with pytest.raises(ModelError, match="changes with its batch"):
+        check_backend(twin, each.text.info)
 
 
 def test_a_suffix_one_newline_short_fails_score_parity(case: Callable[[str], Case]) -> None:

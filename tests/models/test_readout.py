@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from models.devices import to_device
 from models.interface import Item, ModelError, Pooling, Readout
 from models.packing import pack
 from models.readout import CHUNK_ROWS, Head, by_readout, pool, read
@@ -113,6 +114,23 @@ def test_pooling_reads_the_whole_path(pooling: Pooling, wanted: list[float]) -> 
     pooled = pool(values, forest, pooling)
 
     torch.testing.assert_close(pooled[torch.from_numpy(forest.rows)][:, 0], torch.tensor(wanted))
+
+
+@pytest.mark.parametrize("pooling", ["cls", "max", "mean"])
+def test_the_paths_of_all_ends_are_sent_to_the_device_together(
+    pooling: Pooling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forest = pack([np.array(values, dtype=np.int32) for values in ([5, 6, 8], [5, 6], [7])])
+    sent = []
+
+    def counting(array: Any, device: torch.device) -> torch.Tensor:
+        sent.append(array)
+        return to_device(array, device)
+
+    monkeypatch.setattr("models.readout.to_device", counting)
+    pool(states(4), forest, pooling)
+
+    assert len(sent) == 1
 
 
 @pytest.mark.parametrize("wrong", [torch.inf, -torch.inf, torch.nan])

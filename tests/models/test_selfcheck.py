@@ -1,6 +1,7 @@
 """selfcheck: a sound backend passes; one that mixes its batch up, gives NaN or has no head does not."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,8 +42,9 @@ class Scripted:
 
     info = BackendInfo(backend="scripted", reason="test", device="cpu", dtype="float32", parameters=0)
 
-    def __init__(self, compute: Compute) -> None:
+    def __init__(self, compute: Compute, dtype: str = "float32") -> None:
         self._compute = compute
+        self.info = replace(self.info, dtype=dtype)
 
     def launch(self, items: Sequence[Item], *, more_follow: bool = False) -> Pending:
         return Computed(self._compute, items)
@@ -67,6 +69,16 @@ def mixing_unequal_lengths(items: Sequence[Item]) -> list[Row]:
     return [np.roll(row(item), int(unequal)) for item in items]
 
 
+def rounding_otherwise_in_batches(items: Sequence[Item]) -> list[Row]:
+    """Vectors turned by so much that their cosine with themselves alone is 0.9995."""
+    return [row(item) + 0.0316 * across(row(item)) * (len(items) > 1) for item in items]
+
+
+def across(vector: Row) -> Row:
+    """As long as the vector, and at a right angle to it."""
+    return np.stack([-vector[1::2], vector[::2]], axis=1).ravel() if len(vector) > 1 else np.zeros_like(vector)
+
+
 def without_head(items: Sequence[Item]) -> list[Row]:
     return [row(item) * (item.readout.what == "vector") for item in items]
 
@@ -79,10 +91,20 @@ def test_a_sound_backend_passes() -> None:
     check_backend(Scripted(sound), INFO)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("compute", [mixing_equal_lengths, mixing_unequal_lengths])
-def test_a_vector_that_changes_with_its_batch_is_refused(compute: Compute) -> None:
+def test_a_vector_that_changes_with_its_batch_is_refused(compute: Compute, dtype: str) -> None:
     with pytest.raises(ModelError, match="changes with its batch"):
-        check_backend(Scripted(compute), INFO)
+        check_backend(Scripted(compute, dtype), INFO)
+
+
+def test_half_precision_may_round_otherwise_in_a_batch() -> None:
+    check_backend(Scripted(rounding_otherwise_in_batches, "bfloat16"), INFO)
+
+
+def test_float32_may_not() -> None:
+    with pytest.raises(ModelError, match=r"cosine with itself: 0\.9995"):
+        check_backend(Scripted(rounding_otherwise_in_batches), INFO)
 
 
 def test_a_head_of_zeros_is_refused() -> None:

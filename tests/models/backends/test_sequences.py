@@ -86,6 +86,16 @@ def test_it_notes_the_windows_that_layers_ask_for() -> None:
     assert packing.windows == {None, 9}
 
 
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_keys_that_are_repeated_equal_grouped_ones(rule: Rule, monkeypatch: pytest.MonkeyPatch) -> None:
+    query, key, value = tensors(groups=2)
+    monkeypatch.setattr("models.attention._takes_groups", lambda *_: False)
+
+    out = Packing(LENGTHS, torch.device("cpu")).one_by_one(query, key, value, rule)
+
+    torch.testing.assert_close(out, written_out(query, key, value, rule), rtol=1e-5, atol=1e-5)
+
+
 @pytest.fixture
 def device_of_our_own(varlen_on_cpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A processor that says it has varlen_attn."""
@@ -106,18 +116,32 @@ def test_the_call_for_cuda_equals_the_softmax_written_out(rule: Rule, groups: in
 
 
 @pytest.mark.usefixtures("device_of_our_own")
-@pytest.mark.parametrize("wrong", ["window", "raises"])
-def test_a_kernel_that_is_wrong_or_refuses_is_not_used(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heads_whose_numbers_lie_apart_are_laid_together_for_the_kernel() -> None:
+    heads = tensors()
+    apart = [each.mT.contiguous().mT for each in heads]
+
+    out = Packing(LENGTHS, torch.device("cpu")).attend(*apart, RULES["causal"])
+
+    torch.testing.assert_close(out, written_out(*heads, RULES["causal"]), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.usefixtures("device_of_our_own")
+@pytest.mark.parametrize("wrong", ["window", "sums", "raises"])
+@pytest.mark.parametrize("rule", ["causal window", "sinks, window"])
+def test_a_kernel_that_is_wrong_or_refuses_is_not_used(wrong: str, rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def other(*tensors: Tensor, window_size: tuple[int, int], **options: object) -> tuple[Tensor, Tensor]:
         if wrong == "raises":
             message = "head dimension 16 is not taken"
             raise RuntimeError(message)
-        return flash_varlen(*tensors, **options, window_size=(-1, window_size[1]))  # type: ignore[arg-type]
+        left = -1 if wrong == "window" else window_size[0]
+        out, sums = flash_varlen(*tensors, **options, window_size=(left, window_size[1]))  # type: ignore[arg-type]
+        # To base 2, as kernels count inside.
+        return out, sums / np.log(2) if wrong == "sums" else sums
 
     monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", other)
     monkeypatch.setattr("models.varlen._parameters", lambda: {"window_size", "enable_gqa"})
     query, key, value = tensors()
 
-    out = Packing(LENGTHS, torch.device("cpu")).attend(query, key, value, RULES["causal window"])
+    out = Packing(LENGTHS, torch.device("cpu")).attend(query, key, value, RULES[rule])
 
-    torch.testing.assert_close(out, written_out(query, key, value, RULES["causal window"]), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(out, written_out(query, key, value, RULES[rule]), rtol=1e-5, atol=1e-5)

@@ -1,0 +1,101 @@
+"""Attention over a forest on CUDA: varlen_attn equals the plain way, and the plain way stays small."""
+
+import numpy as np
+import pytest
+import torch
+
+from models.attention import PlainAttention, prepare
+from models.cpu_attention import KeysValues
+from models.forest import Forest
+from models.interface import Ids
+from models.packing import pack
+from models.varlen import VarlenAttention, nesting
+
+WIDTH = 64
+
+
+def device() -> torch.device:
+    return torch.device("cuda")
+
+
+def forest(seed: int, kept: list[Ids] | None = None) -> Forest:
+    random = np.random.default_rng(seed)
+    return pack([random.integers(0, 3, random.integers(1, 40), dtype=np.int32) for _ in range(60)], kept or [])
+
+
+def tensors(
+    tokens: int, heads: int, groups: int, kept: list[Ids], width: int = WIDTH
+) -> tuple[torch.Tensor, list[KeysValues]]:
+    random = torch.Generator("cuda").manual_seed(0)
+
+    def draw(count: int, heads: int) -> torch.Tensor:
+        return torch.randn(count, heads, width, generator=random, device="cuda", dtype=torch.bfloat16)
+
+    return draw(tokens, heads), [(draw(n, groups), draw(n, groups)) for n in (tokens, *(len(ids) for ids in kept))]
+
+
+@pytest.mark.usefixtures("varlen")
+@pytest.mark.parametrize("width", [64, 128])
+@pytest.mark.parametrize("heads", [(4, 4), (4, 2), (8, 1)])
+@pytest.mark.parametrize("seed", range(4))
+def test_varlen_attention_equals_plain_attention(heads: tuple[int, int], seed: int, width: int) -> None:
+    kept = [np.array([0, 1], dtype=np.int32), np.array([2], dtype=np.int32)]
+    packed = forest(seed, kept)
+    query, sources = tensors(len(packed.tokens), *heads, kept, width)
+
+    fast = VarlenAttention(packed.layout, device())(query, sources)
+
+    wide = [(key.float(), value.float()) for key, value in sources]
+    plain = PlainAttention(packed.layout)(query.float(), wide)
+    assert (fast.float() - plain).abs().max() < 0.03
+
+
+# Where each stretch has one query, flash attention computes grouped heads as queries of one head.
+@pytest.mark.usefixtures("varlen")
+@pytest.mark.parametrize("heads", [(4, 2), (8, 1), (16, 8)])
+def test_branches_of_single_queries_equal_plain_attention(heads: tuple[int, int]) -> None:
+    packed = pack([np.array([*[start] * start, end], dtype=np.int32) for start in (3, 40, 300) for end in (1, 2)])
+    query, sources = tensors(len(packed.tokens), *heads, [])
+
+    fast = VarlenAttention(packed.layout, device())(query, sources)
+
+    wide = [(key.float(), value.float()) for key, value in sources]
+    plain = PlainAttention(packed.layout)(query.float(), wide)
+    assert [branch.queries[1] - branch.queries[0] for branch in nesting(packed.layout.branches)[0]] == [1, 1, 1]
+    assert (fast.float() - plain).abs().max() < 0.03
+
+
+@pytest.mark.usefixtures("varlen")
+@pytest.mark.parametrize("seed", range(4))
+def test_varlen_attention_of_the_ends_alone_equals_plain_attention(seed: int) -> None:
+    packed = forest(seed)
+    query, sources = tensors(len(packed.tokens), 8, 2, [])
+    ends = torch.from_numpy(packed.ends).cuda()
+
+    fast = VarlenAttention(packed.layout.at(packed.ends), device())(query[ends], sources)
+
+    wide = [(key.float(), value.float()) for key, value in sources]
+    plain = PlainAttention(packed.layout)(query.float(), wide)[ends]
+    assert (fast.float() - plain).abs().max() < 0.03
+
+
+@pytest.mark.usefixtures("varlen")
+def test_bfloat16_takes_varlen_and_float32_the_plain_way() -> None:
+    layout = forest(0).layout
+
+    assert isinstance(prepare(layout, device(), torch.bfloat16, WIDTH), VarlenAttention)
+    assert isinstance(prepare(layout, device(), torch.float32, WIDTH), PlainAttention)
+
+
+def test_attention_in_float32_holds_no_score_for_every_head_and_pair() -> None:
+    tokens, heads = 4096, 8
+    layout = pack([np.arange(tokens, dtype=np.int32)]).layout
+    query, sources = tensors(tokens, heads, 2, [])
+    wide = [(key.float(), value.float()) for key, value in sources]
+    query = query.float()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+
+    PlainAttention(layout)(query, wide)
+
+    assert torch.cuda.max_memory_allocated() - before < heads * tokens * tokens * 4 / 2
