@@ -1,23 +1,17 @@
-"""How both students walk downhill: AdamW, a warm-up, a cosine."""
+"""How the reranker walks downhill: AdamW, a warm-up, a cosine."""
 
 import math
 
 import torch
 from torch import Tensor, nn
 
-TABLE, TABLE_RATE = 1_000_000, 0.5
-
 
 class Descent:
-    """Steps over a network's parameters; the rate rises for a twenty-fifth of the steps, then falls to a fiftieth."""
+    """Steps over what may change of a network; the rate rises for a twenty-fifth of them, then falls to a fiftieth."""
 
     def __init__(self, network: nn.Module, *, steps: int, rate: float) -> None:
         self._parameters = [p for p in network.parameters() if p.requires_grad]
-        table = [p for p in self._parameters if p.numel() > TABLE]
-        others = [p for p in self._parameters if p.numel() <= TABLE]
-        # The token table comes trained (bag.py): it may follow, but not run ahead of the layers that read it.
-        groups = [{"params": others, "lr": rate}, {"params": table, "lr": rate * TABLE_RATE}]
-        self._optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
+        self._optimizer = torch.optim.AdamW(self._parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, lambda at: _share(at, steps))
 
     def step(self, loss: Tensor) -> float:

@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
-from torch import Tensor
 from transformers import Qwen3Config, Qwen3Model
 
 HIDDEN = 256
@@ -46,7 +45,7 @@ def config(tokenizer: Tokenizer, layers: int) -> Qwen3Config:
     )
 
 
-def save(network: Qwen3Model, folder: Path, *, name: str, head: Tensor | None = None) -> None:
+def save(network: Qwen3Model, folder: Path, *, name: str) -> None:
     """Write config.json and model.safetensors in bfloat16, with `model.` before the keys, as a causal LM."""
     settings = json.loads(network.config.to_json_string(use_diff=False))
     copied = (*SHAPE, "num_hidden_layers", "vocab_size", "bos_token_id", "eos_token_id")
@@ -54,11 +53,9 @@ def save(network: Qwen3Model, folder: Path, *, name: str, head: Tensor | None = 
     kept |= {"rope_theta": ROPE_THETA, "rope_parameters": {"rope_theta": ROPE_THETA, "rope_type": "default"}}
     kept |= {"_name_or_path": name, "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "dtype": "bfloat16"}
     kept |= {"sliding_window": None, "max_window_layers": kept["num_hidden_layers"], "attention_dropout": 0.0}
-    kept |= {"torch_dtype": "bfloat16", "use_cache": True, "rope_scaling": None, "tie_word_embeddings": head is None}
+    kept |= {"torch_dtype": "bfloat16", "use_cache": True, "rope_scaling": None, "tie_word_embeddings": True}
     (folder / "config.json").write_text(json.dumps(dict(sorted(kept.items())), indent=2) + "\n", encoding="utf-8")
     tensors = {f"model.{key}": value for key, value in network.state_dict().items()}
-    if head is not None:
-        tensors["lm_head.weight"] = head
     rounded = {key: value.detach().to(torch.bfloat16).contiguous() for key, value in sorted(tensors.items())}
     save_file(rounded, str(folder / "model.safetensors"), metadata={"format": "pt"})
     # safetensors lets nobody else read it.

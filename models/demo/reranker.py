@@ -57,14 +57,13 @@ class Group:
 class Packed:
     """Groups as rows: the query's part once, then each document with the suffix, none seeing another.
 
-    ids, positions: [B, T]. mask: [B, 1, T, T], true where attention may look. asked: [B], the last token of the query's
-    part. answers: [B, n], the last token of each suffix.
+    ids, positions: [B, T]. mask: [B, 1, T, T], true where attention may look. answers: [B, n], the last token of each
+    suffix.
     """
 
     ids: Tensor
     positions: Tensor
     mask: Tensor
-    asked: Tensor
     answers: Tensor
 
 
@@ -90,7 +89,6 @@ def pack(tokenizer: Tokenizer, groups: list[Group]) -> Packed:
         ids=torch.tensor([row[0] + [0] * (longest - len(row[0])) for row in rows]),
         positions=torch.tensor([row[1] + [0] * (longest - len(row[1])) for row in rows]),
         mask=(near & torch.ones(longest, longest, dtype=torch.bool).tril())[:, None],
-        asked=torch.tensor([row[2].count(0) - 1 for row in rows]),
         answers=torch.tensor([row[3] for row in rows]),
     )
 
