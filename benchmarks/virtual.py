@@ -181,7 +181,7 @@ class Simulation:
         return tokens
 
     def _collect(self, flight: Flight) -> None:
-        self._speed.note(flight.tokens, flight.end - flight.start, self._device.host_s)
+        self._speed.note(flight.tokens, flight.end - flight.start, self._device.host_s, is_full=True)
         self._run.batches += 1
         self._run.tokens += flight.tokens
         for entry in flight.entries:

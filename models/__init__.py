@@ -21,7 +21,7 @@ from models.interface import (
     Readout,
     Row,
 )
-from models.loading import TextModel, load_backend, load_text
+from models.loading import TextModel, device_name, load_backend, load_text
 from models.manifest import Manifest
 from models.named_prompts import NamedPrompts
 from models.pairs import PairPrompt
@@ -71,6 +71,7 @@ __all__ = [
     "compare_vectors",
     "cut",
     "demo_models",
+    "device_name",
     "find_checkpoint",
     "finish_logits",
     "finish_scores",

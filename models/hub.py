@@ -58,27 +58,31 @@ def fetch(repository: Repository, names: Sequence[str], folder: Path) -> None:
         snapshot_download(repository.id, revision=repository.revision, local_dir=folder, allow_patterns=wanted)
 
 
-def cached(source: str) -> Path | None:
+def cached(source: str, revision: str | None = None) -> Path | None:
     """The folder of the hub's local cache that holds a model, all or a part of it. Asks nobody."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(source, allow_patterns=ALLOWED, ignore_patterns=IGNORED, local_files_only=True))
+        return Path(
+            snapshot_download(
+                source, revision=revision, allow_patterns=ALLOWED, ignore_patterns=IGNORED, local_files_only=True
+            )
+        )
     except LocalEntryNotFoundError:
         return None
 
 
-def fetch_into_cache(source: str) -> Path:
-    """Download a model's newest revision into the hub's local cache.
+def fetch_into_cache(source: str, revision: str | None = None) -> Path:
+    """Download a revision of a model, by default the newest, into the hub's local cache.
 
     Raises: ModelError.
     """
     from huggingface_hub import snapshot_download
 
-    look_up(source, None).check()
+    look_up(source, revision).check()
     with _sentences(source):
-        return Path(snapshot_download(source, allow_patterns=ALLOWED, ignore_patterns=IGNORED))
+        return Path(snapshot_download(source, revision=revision, allow_patterns=ALLOWED, ignore_patterns=IGNORED))
 
 
 @contextmanager

@@ -128,6 +128,15 @@ def load_backend(path: Path, info: ModelInfo, options: LoadOptions | None = None
         raise ModelError(f"{path} cannot be loaded by {name}: {type(error).__name__}: {_first_line(error)}") from error
 
 
+def device_name(asked: str) -> str:
+    """Which device of this machine a configured name means; only "auto" asks torch, which is imported for it."""
+    if asked == "auto":
+        from models.devices import choose_device
+
+        asked = choose_device(asked).type
+    return "cuda:0" if asked == "cuda" else asked
+
+
 def choose_backend(path: Path, info: ModelInfo) -> str:
     """The best way to run a checkpoint: our own network where all of its settings are known to it."""
     if info.library_modules:

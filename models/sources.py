@@ -21,13 +21,17 @@ def demo_models() -> tuple[str, ...]:
     return tuple(str(DEMO / name) for name in DEMO_NAMES)
 
 
-def find_checkpoint(source: str) -> Path:
+def find_checkpoint(source: str, revision: str | None = None) -> Path:
     """The folder that holds a model: `source` is a path, or a hub id such as Qwen/Qwen3-Embedding-0.6B.
 
-    Raises: ModelError: no such folder, not in the cache and not to be downloaded.
+    `revision` is a commit, tag or branch of a hub id; None takes what the cache has, else the newest.
+
+    Raises: ModelError: no such folder, not in the cache and not to be downloaded, a revision of a folder.
     """
     folder = Path(source).expanduser()
     if folder.is_dir():
+        if revision is not None:
+            raise ModelError(f"{source} is a folder, and only a hub id has a revision: {revision}")
         return folder
     if folder.is_symlink():
         raise ModelError(f"{source} is a link to a folder that is not there: {folder.readlink()}")
@@ -35,7 +39,7 @@ def find_checkpoint(source: str) -> Path:
         raise ModelError(f"{source} is a file; a model is a folder of config.json, tokenizer.json and *.safetensors")
     if not is_repository(source):
         raise ModelError(f"no such model folder: {source}")
-    return _from_hub(source)
+    return _from_hub(source, revision)
 
 
 def is_repository(source: str) -> bool:
@@ -66,13 +70,14 @@ def model_id(source: str) -> str:
     return source if is_repository(source) else Path(source).expanduser().resolve().name
 
 
-def _from_hub(repository: str) -> Path:
-    folder = cached(repository)
+def _from_hub(repository: str, revision: str | None) -> Path:
+    folder = cached(repository, revision)
     if folder is not None and _is_whole(folder):
         return folder
     if is_offline():
-        raise ModelError(f"HF_HUB_OFFLINE is set, and the local cache has no such model: {repository}")
-    return fetch_into_cache(repository)
+        named = repository if revision is None else f"{repository} at {revision}"
+        raise ModelError(f"HF_HUB_OFFLINE is set, and the local cache has no such model: {named}")
+    return fetch_into_cache(repository, revision)
 
 
 def _is_whole(folder: Path) -> bool:

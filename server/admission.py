@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from server.config import Config
-from server.errors import Draining, ModelLoading, QueueFull, TooLate, Unavailable
+from server.errors import Draining, ModelLoading, QueueFull, TooLate, TooManyWaiting, Unavailable
 from server.link import Queue, State
 
 RESTART_S = 5.0
@@ -44,11 +44,16 @@ class Admission:
             raise TooLate(ahead_s + own_s, self.timeout_s)
 
     def _full(self, queue: Queue, tokens: int, items: int) -> QueueFull | None:
-        over = queue.tokens + tokens - self.max_tokens
-        if not queue.items or (over <= 0 and queue.items + items <= self.max_items):
+        over_tokens = queue.tokens + tokens - self.max_tokens
+        over_items = queue.items + items - self.max_items
+        if not queue.items or max(over_tokens, over_items) <= 0:
             return None
-        # Before the first batch nothing is measured.
-        return QueueFull(queue.tokens, max(over, 0) / queue.tokens_per_s if queue.tokens_per_s else 1.0)
+        # Until a queue was seen to drain nothing is known of how long that takes, and a second is a guess.
+        for_tokens_s = over_tokens / queue.tokens_per_s if queue.tokens_per_s else 1.0
+        for_items_s = over_items / queue.items * queue.seconds if queue.tokens_per_s else 1.0
+        if over_tokens > 0 and for_tokens_s >= for_items_s:
+            return QueueFull(queue.tokens, for_tokens_s)
+        return TooManyWaiting(queue.items, for_items_s)
 
 
 def make_admission(config: Config) -> Admission:

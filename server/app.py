@@ -17,10 +17,10 @@ from server.metrics import Metrics
 from server.middleware import TraceMiddleware
 from server.openapi import HEADERS, complete
 from server.pages import add_pages
-from server.routes import add_embeddings, add_models, add_rerank
+from server.routes import PlainRoute, add_embeddings, add_models, add_rerank
 from server.schemas import JsonObject
 from server.service import Service
-from server.system import make_router as make_system_router
+from server.system import add_system
 from server.tokenizing import add_tokenizing
 from server.version import VERSION
 
@@ -41,8 +41,10 @@ def create_app(config: Config, catalogue: Catalogue, engine: Engine, metrics: Me
     app = _App(title="Hearth", version=VERSION, docs_url=None, redoc_url=None, redirect_slashes=False)
     service = Service(catalogue, engine, config.limits)
     doors: tuple[Door, ...] = (Fireworks(), OpenAI())
-    app.include_router(_make_router(doors, service, config))
-    app.include_router(make_system_router(engine, metrics))
+    # Routes of the application itself: a router that is included is searched twice for every request.
+    app.router.route_class = PlainRoute
+    _add_routes(app.router, doors, service, config)
+    add_system(app.router, engine, metrics)
     add_pages(app)
     _leave_errors_to_the_middleware(app)
     # The last one added is the outermost.
@@ -61,10 +63,7 @@ def create_app(config: Config, catalogue: Catalogue, engine: Engine, metrics: Me
     return app
 
 
-def _make_router(doors: tuple[Door, ...], service: Service, config: Config) -> APIRouter:
-    router = APIRouter()
-    for door in doors:
-        add_models(router, door, service)
+def _add_routes(router: APIRouter, doors: tuple[Door, ...], service: Service, config: Config) -> None:
     embeds: tuple[EmbedDialect, ...] = (*doors, TEI(), Cohere(), CohereV1())
     for dialect in embeds:
         add_embeddings(router, dialect, service, config)
@@ -72,7 +71,8 @@ def _make_router(doors: tuple[Door, ...], service: Service, config: Config) -> A
     for ranking in reranks:
         add_rerank(router, ranking, service, config)
     add_tokenizing(router, service, config)
-    return router
+    for door in doors:
+        add_models(router, door, service)
 
 
 def _door(doors: tuple[Door, ...], path: str) -> Door:

@@ -39,9 +39,9 @@ class Objects:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """What may be done about an input that is too long: nothing, unless the client asked."""
+    """What may be done about an input that is too long; where the client did not say, as the model is configured."""
 
-    allowed: bool = False
+    allowed: bool | None = None
     max_tokens: int | None = None
     side: Side = "right"
 
@@ -55,6 +55,7 @@ class EmbedCall:
     dimensions: int | None
     normalize: bool
     return_logits: tuple[int, ...] | None
+    # "" is none; None is what the model is configured to put before texts.
     prompt_name: str | None
     prompt_template: str | None
     cut: Cut

@@ -52,14 +52,11 @@ class Catalogue:
             return self._default(default)
         if len(name) > MAX_NAME_CHARACTERS:
             raise InvalidValue("model", f"expected at most {MAX_NAME_CHARACTERS} characters.")
-        for names, key in (
-            (self._exact, name),
-            (self._normal, normalise(name)),
-            (self._last, normalise(name).rsplit("/", 1)[-1]),
-        ):
-            if model := names.get(key):
-                return model
-        raise ModelNotFound(name, [model.id for model in self.models])
+        normal = normalise(name)
+        found = self._exact.get(name) or self._normal.get(normal) or self._last.get(normal.rsplit("/", 1)[-1])
+        if found is None:
+            raise ModelNotFound(name, [model.id for model in self.models])
+        return found
 
     def _default(self, kind: Kind) -> ServedModel:
         # A causal LLM gives vectors too, so it stands in where no embedder is served.
@@ -86,10 +83,13 @@ def normalise(name: str) -> str:
 
 
 def _load(config: ModelConfig) -> ServedModel:
-    folder = find_checkpoint(config.path)
+    folder = find_checkpoint(config.path, config.revision)
     text = load_text(folder, config.load_options())
     if config.instruction:
         text = text.instructed(config.instruction)
+    if config.prompt_name is not None and text.prompts.find(config.prompt_name) is None:
+        known = ", ".join(text.prompts.by_name) or "none"
+        raise ConfigError(f"{config.path} has no prompt {config.prompt_name!r} for prompt_name; it has: {known}")
     return ServedModel(config.id or model_id(config.path), text, config)
 
 

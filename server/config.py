@@ -32,6 +32,8 @@ class ModelConfig(Part):
 
     path: str
     """A local folder in Hugging Face layout, or a hub id such as Qwen/Qwen3-Embedding-0.6B."""
+    revision: str | None = None
+    """The commit, tag or branch of a hub id; by default what the local cache has, else the newest."""
     id: str | None = None
     """The name that clients use; by default the hub id, or the folder's name. What is known of a published model, such
     as its prompts, goes by it too."""
@@ -44,13 +46,18 @@ class ModelConfig(Part):
     device: str = "auto"
     """auto, cpu, cuda, or cuda:N."""
     backend: str = "auto"
-    """auto takes the best way that is known to be right: packed, then transformers, then sentence_transformers."""
+    """auto takes the best way that is known to be right: packed, then transformers, then sentence_transformers; or
+    transformers-padded, the library's own way with a batch."""
     max_tokens: Positive | None = None
     """Longest input in tokens; by default the model's own maximum, and never above it."""
     matryoshka: bool | tuple[Positive, ...] | None = None
     """Whether `dimensions` may be asked for, or the sizes that may; by default what is known of the model."""
     instruction: str | None = None
     """Of a reranker: the task when a request sends none. Of an embedder: the task in its prompt `query`."""
+    prompt_name: str | None = None
+    """The named prompt that is put before each text where a request names none; "" in a request puts none."""
+    truncate: bool = False
+    """Whether an input to embed that is too long is cut where a request does not say; else it is refused."""
     frame_rerank_prompts: bool = True
     """Whether a bare <Instruct>/<Query>/<Document> text sent with return_logits gets the official chat frame."""
     token_ids: Literal["auto", "native", "cl100k_base", "reject"] = "auto"

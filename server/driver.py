@@ -53,7 +53,7 @@ class Driver:
         Raises: DeviceLost.
         """
         while not self._port.closed:
-            for client, message in self._port.receive(self._worker.wait_s()):
+            for client, message in self._port.receive(self._wait_s()):
                 self._take(client, message)
             for key, answer in self._worker.step():
                 self._answer(key, answer)
@@ -81,11 +81,16 @@ class Driver:
         self._changed = True
         self._send(client, answer)
 
+    def _wait_s(self) -> float | None:
+        wait_s = self._worker.wait_s()
+        # An engine that falls idle has its last report still to make: nothing else would remind it.
+        return max(self._report_in_s(), 1e-3) if wait_s is None and self._changed else wait_s
+
     def _report_is_due(self) -> bool:
-        # An engine that falls idle says so at once: nothing would remind it later.
-        if self._worker.wait_s() is None:
-            return self._changed
-        return perf_counter() - self._reported_at >= REPORT_EVERY_S
+        return (self._changed or self._worker.wait_s() is not None) and self._report_in_s() <= 0
+
+    def _report_in_s(self) -> float:
+        return self._reported_at + REPORT_EVERY_S - perf_counter()
 
     def _report(self) -> None:
         self._reported_at, self._changed = perf_counter(), False

@@ -1,5 +1,7 @@
 """How an embeddings call is carried out, step by step; the same steps give logits."""
 
+from dataclasses import replace
+
 from anyio import to_thread
 
 from models import Matrix, Readout, finish_logits, finish_vectors
@@ -32,6 +34,7 @@ async def embed(call: EmbedCall, service: Service, caller: Caller) -> Embedded:
     Raises: ApiError, ClientGone.
     """
     model = service.catalogue.find(call.model, "embedder" if call.return_logits is None else "reranker")
+    call = _with_defaults(call, model)
     readout = _readout(call, model)
     _check_sizes(call, model, readout, service.limits)
     service.engine.check_room(model.id, _least_tokens(call, caller, service.limits), len(call.input.values))
@@ -46,6 +49,14 @@ async def embed(call: EmbedCall, service: Service, caller: Caller) -> Embedded:
     rows = await service.rows(model, inputs, readout, caller, label_of(call.input))
     matrix = _finish(call, model, rows)
     return Embedded(call.model or model.id, matrix, tokens, prepared.truncated, prepared.framed, prepared.token_ids)
+
+
+def _with_defaults(call: EmbedCall, model: ServedModel) -> EmbedCall:
+    """The call with what its client left to the model's configuration."""
+    allowed = model.config.truncate if call.cut.allowed is None else call.cut.allowed
+    # A template makes its own prompt.
+    prompt = model.config.prompt_name if call.prompt_name is None and call.prompt_template is None else call.prompt_name
+    return replace(call, cut=replace(call.cut, allowed=allowed), prompt_name=prompt)
 
 
 def _is_short(call: EmbedCall, caller: Caller) -> bool:
@@ -72,6 +83,8 @@ def _readout(call: EmbedCall, model: ServedModel) -> Readout:
         raise WrongModelKind(f"Model `{name}` is a classifier and has no token logits. Use POST /v1/rerank.")
     if not rows:
         raise WrongModelKind(f"Model `{name}` is an embedding model and has no token logits. Leave out return_logits.")
+    if len(call.return_logits) > rows:
+        raise ArrayTooLong("return_logits", rows, len(call.return_logits))
     for place, token_id in enumerate(call.return_logits):
         if not 0 <= token_id < rows:
             reason = f"token id {token_id} is outside the model's vocabulary (0..{rows - 1})."
@@ -140,7 +153,7 @@ def _rendered(inputs: Texts | Objects, source: str | None, model: ServedModel) -
 
 
 def _with_prompt(texts: Texts, call: EmbedCall, model: ServedModel) -> Texts:
-    if call.prompt_name is None:
+    if not call.prompt_name:
         return texts
     prompts, field = model.text.prompts, "input_type" if call.prompt_is_optional else "prompt_name"
     prompt = prompts.find(call.prompt_name)

@@ -125,11 +125,11 @@ class NearSide:
     def _undrained(self) -> State:
         own, others = self._outstanding.waiting, self._reported
         queues = {model: _joined(others.queue(model), own.get(model, (0, 0))) for model in {*own, *others.queues}}
-        return replace(others, queues=queues)
+        return State(others.phase, queues, others.reason)
 
 
 def _joined(others: Queue, own: tuple[int, int]) -> Queue:
-    return replace(others, items=others.items + own[0], tokens=others.tokens + own[1])
+    return Queue(others.items + own[0], others.tokens + own[1], others.tokens_per_s)
 
 
 class Outstanding:

@@ -47,11 +47,12 @@ class EngineSettings:
     batching: Batching
     log_format: LogFormat
     batch_timeout_s: float
+    number: int = 0
 
     @property
     def address(self) -> str:
         """Where the engine listens; the folder is readable by this user alone."""
-        return f"ipc://{self.folder}/engine"
+        return f"ipc://{self.folder}/engine-{self.number}"
 
 
 def run_engine(settings: EngineSettings, reason: "multiprocessing.connection.Connection[str, str]") -> None:

@@ -245,6 +245,15 @@ class QueueFull(Retryable):
         super().__init__(f"The queue is full ({waiting_tokens} tokens waiting).", retry_after_s)
 
 
+class TooManyWaiting(QueueFull):
+    """Too many inputs are waiting, however short."""
+
+    type = "requests"
+
+    def __init__(self, waiting_items: int, retry_after_s: float) -> None:
+        Retryable.__init__(self, f"The queue is full ({waiting_items} inputs waiting).", retry_after_s)
+
+
 class TooLate(QueueFull):
     """The request could not be answered within its time, so that it is refused at once."""
 

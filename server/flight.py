@@ -37,6 +37,7 @@ class Flight:
     tokens: int
     launched: float
     host_s: float
+    is_full: bool = False  # something of the same model had to wait for the next
     is_part: bool = False  # of a batch that was out of memory as a whole
 
 
@@ -51,15 +52,18 @@ class Collector:
 
         Raises: DeviceLost.
         """
+        rows: Sequence[Row | Failed] | None
         try:
             rows = _read(flight.pending)
         except OutOfMemory:
-            return self._halves(flight)
+            rows = None  # the halves run when the error is gone, and with it what its frames hold on the device
         except DeviceLost:
             raise
         except Exception:  # a batch's edge: its requests fail, the next batch runs
             log.exception("a batch of %d items failed", len(flight.items))
             return [Failed(0, "internal")] * len(flight.items)
+        if rows is None:
+            return self._halves(flight)
         if not flight.is_part:
             # The halves of a batch that did not fit say nothing about one of full size.
             self._budget.note_good()

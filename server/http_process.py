@@ -4,11 +4,13 @@ import asyncio
 import logging
 import multiprocessing
 import signal
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from socket import socket
 from types import FrameType
 
 import uvicorn
+from anyio import to_thread
 
 from server.admission import make_admission
 from server.app import create_app
@@ -17,13 +19,16 @@ from server.catalogue import Catalogue, load_catalogue
 from server.config import Auth, Config, ConfigError
 from server.engine import Engine
 from server.engine_process import EngineSettings, end_with_parent
+from server.engines import remote_engines
 from server.logs import set_up_logging
 from server.metrics import Metrics
-from server.remote import RemoteEngine
 
 log = logging.getLogger("hearth")
 
+THREADS = 8
 DRAIN_POLL_S = 0.02
+# How long uvicorn waits for what is left when the draining is over.
+GRACEFUL_S = 5
 
 
 class DrainingServer(uvicorn.Server):
@@ -56,9 +61,14 @@ class DrainingServer(uvicorn.Server):
         # The port stays open meanwhile, so that /ready can say 503 and late requests get a clear answer.
         loop = asyncio.get_running_loop()
         end = loop.time() + self._drain_timeout_s
-        while self.server_state.tasks and loop.time() < end:  # noqa: ASYNC110 (uvicorn tells nobody)
+        while self._is_answering() and loop.time() < end:  # noqa: ASYNC110 (uvicorn tells nobody)
             await asyncio.sleep(DRAIN_POLL_S)
         self.should_exit = True
+
+    def _is_answering(self) -> bool:
+        # An answer that was written may still be on its way to a client that reads slowly.
+        state = self.server_state
+        return bool(state.tasks) or any(each.transport.get_write_buffer_size() for each in state.connections)
 
 
 def make_server(config: Config, catalogue: Catalogue, engine: Engine) -> DrainingServer:
@@ -73,8 +83,10 @@ def make_server(config: Config, catalogue: Catalogue, engine: Engine) -> Drainin
         server_header=False,
         # Longer than common clients and proxies keep an idle connection, so that it is they who close.
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=GRACEFUL_S,
     )
+    # Each may hold a whole body as Python objects, and those that run Python wait for one another anyway.
+    to_thread.current_default_thread_limiter().total_tokens = THREADS
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _read_keys_again, config.auth, app.state.keys)
     return DrainingServer(settings, engine, metrics, config.drain_timeout_s)
 
@@ -88,18 +100,20 @@ def _read_keys_again(auth: Auth, keys: Keys) -> None:
         log.info("API keys read again: %d", len(keys))
 
 
-def run_http(config: Config, settings: EngineSettings, listener: socket, reason: "Connection[str, str]") -> None:
+def run_http(
+    config: Config, engines: Sequence[EngineSettings], listener: socket, reason: "Connection[str, str]"
+) -> None:
     """The main function of one of several HTTP processes."""
     set_up_logging(config.log_format)
-    end_with_parent(settings.folder)
+    end_with_parent(engines[0].folder)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     factory = uvicorn.Config(app="", log_config=None).get_loop_factory()
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(_serve(config, settings, listener))
+        runner.run(_serve(config, engines, listener))
 
 
-async def _serve(config: Config, settings: EngineSettings, listener: socket) -> None:
+async def _serve(config: Config, engines: Sequence[EngineSettings], listener: socket) -> None:
     catalogue = load_catalogue(config.models)
-    async with RemoteEngine(settings.address, make_admission(config)) as engine:
+    async with remote_engines(engines, make_admission(config)) as engine:
         server = make_server(config, catalogue, engine)
         await server.serve([listener])

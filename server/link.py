@@ -1,7 +1,7 @@
 """What passes between HTTP and engine, and its frames: a small JSON header, then arrays as they lie in memory."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -75,7 +75,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """What waits for one model, and how fast that model was lately; 0 before its first batch."""
+    """What waits for one model, and how fast its full batches were lately; 0 before the first of them."""
 
     items: int = 0
     tokens: int = 0
@@ -125,16 +125,16 @@ def encode(message: Message) -> Frames:
     """A message as frames; arrays are not copied."""
     match message:
         case Work():
-            header = {"id": message.id, "model": message.model, **asdict(message.readout)}
+            header = {"id": message.id, "model": message.model, "readout": message.readout}
             lengths = np.array([len(ids) for ids in message.ids], dtype=np.int32)
             return [b"work", _json(header), lengths.data, message.shared.data, np.concatenate(message.ids).data]
         case Done():
-            header = {"id": message.id, "shape": message.rows.shape, "timings": asdict(message.timings)}
+            header = {"id": message.id, "shape": message.rows.shape, "timings": message.timings}
             return [b"done", _json(header), np.ascontiguousarray(message.rows).data]
         case Report():
-            return [b"report", _json(asdict(message))]
+            return [b"report", _json(message)]
         case _:
-            return [type(message).__name__.lower().encode(), _json(asdict(message))]
+            return [type(message).__name__.lower().encode(), _json(message)]
 
 
 def decode(frames: Sequence[Any]) -> Message:
@@ -160,8 +160,9 @@ def decode(frames: Sequence[Any]) -> Message:
 
 def _work(header: dict[str, Any], arrays: Sequence[Any]) -> Work:
     lengths, shared, tokens = (np.frombuffer(array, dtype=np.int32) for array in arrays)
-    ids = np.split(tokens, np.cumsum(lengths)[:-1])
-    return Work(header["id"], header["model"], Readout(header["what"], tuple(header["ids"])), ids, shared)
+    ids = [tokens] if len(lengths) == 1 else np.split(tokens, np.cumsum(lengths)[:-1])
+    readout = Readout(header["readout"]["what"], tuple(header["readout"]["ids"]))
+    return Work(header["id"], header["model"], readout, ids, shared)
 
 
 def _state(fields: dict[str, Any]) -> State:

@@ -33,7 +33,7 @@ class Metrics:
         self._ready = _gauge("hearth_ready", "HTTP processes that are serving.", registry)
         self._queue_items = _gauge("hearth_queue_items", "Inputs that wait.", registry, "model")
         self._queue_tokens = _gauge("hearth_queue_tokens", "Tokens that wait.", registry, "model")
-        self._tokens_per_s = _gauge("hearth_tokens_per_second", "Measured speed of forward passes.", registry, "model")
+        self._tokens_per_s = _gauge("hearth_tokens_per_second", "Speed of full forward passes.", registry, "model")
         self._tokens = Counter("hearth_tokens", "Tokens computed by forward passes.", ("model",), registry=registry)
         self._batch_items = _histogram("hearth_batch_items", "Inputs of a forward pass.", POWERS_OF_4[:7], registry)
         self._batch_tokens = _histogram("hearth_batch_tokens", "Tokens of a forward pass.", POWERS_OF_4, registry)

@@ -35,6 +35,8 @@ class RemoteEngine(NearSide):
         events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
         self._monitor = self._socket.get_monitor_socket(events)
         self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._listen())]
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
         self._socket.connect(self._address)
         return self
 
@@ -53,6 +55,11 @@ class RemoteEngine(NearSide):
             self._unsent.add(sent)
             sent.add_done_callback(self._unsent.discard)
         sent.add_done_callback(_look_at)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            log.error("the engine can no longer be heard", exc_info=error)
+            self.fail(f"the engine can no longer be heard: {error}")
 
     async def _watch(self) -> None:
         while True:

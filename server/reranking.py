@@ -37,8 +37,6 @@ async def rerank(call: RerankCall, service: Service, caller: Caller) -> Reranked
     with caller.trace.stage("tokenize"):
         prompts = await to_thread.run_sync(_prepare, call, model, prompt, service.limits)
     tokens = count_tokens(prompts.inputs.ids)
-    if tokens > service.limits.rerank_tokens:
-        raise TooManyTokens(tokens, service.limits.rerank_tokens, call.field)
     caller.trace.note_work(model.id, len(call.documents), tokens)
     rows = await service.rows(model, prompts.inputs, READOUT, caller, f"{call.field}[{{}}]".format)
     scores = finish_scores(rows, raw=call.raw_scores)
@@ -70,6 +68,10 @@ def _prepare(call: RerankCall, model: ServedModel, prompt: Prompt, limits: Limit
         heads, rooms = heads * len(call.documents), rooms * len(call.documents)
     documents = prompt.documents(call.documents)
     kept = [cut(ids, min(room, call.max_tokens_per_doc or room)) for ids, room in zip(documents, rooms, strict=True)]
+    # Before the query is copied in front of every document.
+    tokens = sum(map(len, heads)) + sum(map(len, kept)) + len(prompt.suffix) * len(kept)
+    if tokens > limits.rerank_tokens:
+        raise TooManyTokens(tokens, limits.rerank_tokens, call.field)
     inputs = sort_by_prefix([prompt.join(head, ids) for head, ids in zip(heads, kept, strict=True)])
     return _Prompts(inputs, _warnings(call.field, documents, kept))
 

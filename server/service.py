@@ -73,9 +73,8 @@ def _in_request_order(rows: Matrix, inputs: Sorted) -> Matrix:
 
 def _checked(rows: Matrix, label: Label) -> Matrix:
     # Backends refuse such rows themselves; this is the last place before the wire, and costs next to nothing.
-    finite = np.isfinite(rows).all(axis=1)
-    if not finite.all():
-        raise NonFiniteOutput(label(int(finite.argmin())))
+    if not (finite := np.isfinite(rows)).all():
+        raise NonFiniteOutput(label(int(finite.all(axis=1).argmin())))
     return rows
 
 

@@ -3,10 +3,11 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Coroutine, Iterator
+import socket as socket_options
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from socket import AF_INET, AF_INET6, create_server, socket
+from socket import AF_INET, AF_INET6, IPPROTO_TCP, create_server, socket
 
 import uvicorn
 
@@ -16,14 +17,16 @@ from server.auth import read_keys
 from server.catalogue import Catalogue, load_catalogue
 from server.config import Config, ConfigError
 from server.engine_process import EngineSettings, run_engine
-from server.http_process import make_server, run_http
-from server.remote import RemoteEngine
+from server.engines import by_device, remote_engines
+from server.http_process import GRACEFUL_S, make_server, run_http
 from server.supervisor import GaveUp, Supervised
 from server.version import VERSION
 
 log = logging.getLogger("hearth")
 
 BACKLOG = 2048
+# A client that reads nothing of its answer for so long is cut off, so that its answer is not held for ever.
+READ_NOTHING_S = 120
 
 
 def serve(config: Config, folder: Path) -> None:
@@ -34,7 +37,7 @@ def serve(config: Config, folder: Path) -> None:
     catalogue = load_catalogue(config.models)
     keys = read_keys(config.auth)
     with _listen(config) as listener:
-        settings = _engine_settings(config, catalogue, folder)
+        engines = _engine_settings(config, catalogue, folder)
         for model in catalogue.models:
             log.info("%s: %s, because %s", model.id, model.kind, model.text.info.kind_reason)
             if model.kind != "reranker" and (unasked := model.text.prompts.default_name):
@@ -45,46 +48,48 @@ def serve(config: Config, folder: Path) -> None:
         log.info("Hearth %s listens on http://%s:%d", VERSION, host, port)
         in_workers = config.workers > 1
         _run(
-            _serve_in_workers(config, settings, listener)
+            _serve_in_workers(config, engines, listener)
             if in_workers
-            else _serve_here(config, catalogue, settings, listener)
+            else _serve_here(config, catalogue, engines, listener)
         )
 
 
-async def _serve_here(config: Config, catalogue: Catalogue, settings: EngineSettings, listener: socket) -> None:
-    async with RemoteEngine(settings.address, make_admission(config)) as engine:
+async def _serve_here(
+    config: Config, catalogue: Catalogue, engines: Sequence[EngineSettings], listener: socket
+) -> None:
+    async with remote_engines(engines, make_admission(config)) as engine:
         server = make_server(config, catalogue, engine)
-        keep = asyncio.create_task(_keep_engine(settings))
+        keeping = _keep(engines)
         serving = asyncio.create_task(server.serve([listener]))
-        await asyncio.wait({keep, serving}, return_when=asyncio.FIRST_COMPLETED)
-        if keep.done() and not serving.done():
+        await asyncio.wait({*keeping, serving}, return_when=asyncio.FIRST_COMPLETED)
+        if not serving.done():
             # A lost device cannot be cured here: everyone waiting is told 503, and whoever supervises us starts anew.
-            engine.fail(str(keep.exception()))
+            engine.fail("; ".join(str(each.exception()) for each in keeping if each.done()))
             server.should_exit = True
         await serving
-        await _end([keep])
+        await _end(keeping)
 
 
-async def _serve_in_workers(config: Config, settings: EngineSettings, listener: socket) -> None:
-    engine = asyncio.create_task(_keep_engine(settings))
-    grace_s = config.drain_timeout_s + 5
-    https = [Supervised("http", run_http, config, settings, listener, grace_s=grace_s) for _ in range(config.workers)]
+async def _serve_in_workers(config: Config, engines: Sequence[EngineSettings], listener: socket) -> None:
+    keeping = _keep(engines)
+    grace_s = config.drain_timeout_s + 2 * GRACEFUL_S
+    https = [Supervised("http", run_http, config, engines, listener, grace_s=grace_s) for _ in range(config.workers)]
     workers = [asyncio.create_task(http.keep()) for http in https]
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     stopped = asyncio.create_task(stop.wait())
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: _send_all(https, signal.SIGHUP))
-    await asyncio.wait({engine, stopped, *workers}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({*keeping, stopped, *workers}, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
     # HTTP first: what is in flight needs the engine.
     await _end(workers)
-    await _end([engine])
+    await _end(keeping)
 
 
-async def _keep_engine(settings: EngineSettings) -> None:
-    # It ends when nobody needs it any more, and has nothing to finish.
-    await Supervised("engine", run_engine, settings, grace_s=0).keep()
+def _keep(engines: Sequence[EngineSettings]) -> list[asyncio.Task[None]]:
+    # An engine ends when nobody needs it any more, and has nothing to finish.
+    return [asyncio.create_task(Supervised("engine", run_engine, each, grace_s=0).keep()) for each in engines]
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:
@@ -111,12 +116,16 @@ def _listen(config: Config) -> Iterator[socket]:
     except OSError as error:
         raise ConfigError(f"cannot listen on {config.host}:{config.port}: {error.strerror}") from error
     with listener:
+        if hasattr(socket_options, "TCP_USER_TIMEOUT"):  # Linux; accepted connections inherit it
+            listener.setsockopt(IPPROTO_TCP, socket_options.TCP_USER_TIMEOUT, READ_NOTHING_S * 1000)
         yield listener
 
 
-def _engine_settings(config: Config, catalogue: Catalogue, folder: Path) -> EngineSettings:
-    sources = {model.id: (model.text.info, model.config.load_options()) for model in catalogue.models}
-    return EngineSettings(folder, sources, config.batching, config.log_format, config.request_timeout_s)
+def _engine_settings(config: Config, catalogue: Catalogue, folder: Path) -> list[EngineSettings]:
+    devices = by_device(catalogue.models)
+    sources = [{each.id: (each.text.info, each.config.load_options()) for each in models} for models in devices]
+    batching, log_format, timeout_s = config.batching, config.log_format, config.request_timeout_s
+    return [EngineSettings(folder, each, batching, log_format, timeout_s, n) for n, each in enumerate(sources)]
 
 
 def _send_all(processes: list[Supervised], number: int) -> None:

@@ -23,6 +23,7 @@ class Speed:
     _seconds: float = 0.0
     _tokens_squared: float = 0.0
     _tokens_seconds: float = 0.0
+    _full_seconds_per_token: float = 0.0
 
     @property
     def seconds_per_token(self) -> float:
@@ -31,8 +32,11 @@ class Speed:
 
     @property
     def tokens_per_s(self) -> float:
-        """0 before the first batch."""
-        return 1 / self.seconds_per_token if self.batches else 0.0
+        """How fast a queue is worked off: over full batches alone, 0 before the first.
+
+        A device that sees nothing but lone queries looks a hundred times as slow as it is.
+        """
+        return 1 / self._full_seconds_per_token if self._full_seconds_per_token else 0.0
 
     def seconds(self, tokens: int) -> float:
         """How long a batch of so many tokens would take."""
@@ -40,8 +44,8 @@ class Speed:
             return tokens * FIRST_SECONDS_PER_TOKEN
         return self._seconds + self._slope() * (tokens - self._tokens)
 
-    def note(self, tokens: int, device_s: float, host_s: float) -> None:
-        """Count one batch."""
+    def note(self, tokens: int, device_s: float, host_s: float, *, is_full: bool) -> None:
+        """Count one batch; a full one left something waiting that would not fit."""
         weight = WEIGHT if self.batches else 1.0
         tokens, device_s = max(tokens, 1), max(device_s, 1e-9)
         self._tokens += (tokens - self._tokens) * weight
@@ -50,6 +54,9 @@ class Speed:
         self._tokens_seconds += (tokens * device_s - self._tokens_seconds) * weight
         self.host_s += (host_s - self.host_s) * weight
         self.batches += 1
+        if is_full:
+            before = self._full_seconds_per_token or device_s / tokens
+            self._full_seconds_per_token = before + (device_s / tokens - before) * WEIGHT
 
     def _slope(self) -> float:
         # Between a batch that costs nothing but its tokens and one whose tokens cost nothing.

@@ -26,7 +26,7 @@ from server.dialects.tokens import (
     document_info,
     document_tokenize,
 )
-from server.errors import ArrayTooLong, InvalidValue
+from server.errors import ArrayTooLong, InvalidValue, TooManyTokens
 from server.middleware import DOOR
 from server.routes import parsed
 from server.service import Service
@@ -59,7 +59,7 @@ def add_tokenizing(router: APIRouter, service: Service, config: Config) -> None:
         model = _find(catalogue, body.model)
         if not isinstance(body.tokens, list) or any(isinstance(each, list) for each in body.tokens):
             raise InvalidValue("tokens", "expected a list of token ids.")
-        texts = await to_thread.run_sync(_decode, body.tokens, "tokens", model)
+        texts = await to_thread.run_sync(_decode, body.tokens, "tokens", model, config.limits.request_tokens)
         return _json({"prompt": texts[0]}, ignored(fields, DetokenizeBody))
 
     async def decode(request: Request) -> Response:
@@ -68,7 +68,10 @@ def add_tokenizing(router: APIRouter, service: Service, config: Config) -> None:
         body = parse(DecodeBody, fields)
         model = _find(catalogue, body.model)
         return await to_thread.run_sync(
-            lambda: _json(_decode(body.ids, "ids", model, body.skip_special_tokens), ignored(fields, DecodeBody))
+            lambda: _json(
+                _decode(body.ids, "ids", model, config.limits.request_tokens, body.skip_special_tokens),
+                ignored(fields, DecodeBody),
+            )
         )
 
     async def info(request: Request) -> Response:
@@ -138,10 +141,14 @@ def _special(decode: Callable[[Ids], str], ids: Ids, body: TokenizeBody) -> list
     ]
 
 
-def _decode(values: Any, field: str, model: ServedModel, skip_special_tokens: bool = False) -> list[str]:
+def _decode(
+    values: Any, field: str, model: ServedModel, max_tokens: int, skip_special_tokens: bool = False
+) -> list[str]:
     lists = read_input(values, field=field)
     if not isinstance(lists, IdLists):
         raise InvalidValue(field, "expected a list of token ids or a list of such lists.")
+    if (tokens := sum(map(len, lists.values))) > max_tokens:
+        raise TooManyTokens(tokens, max_tokens, field)
     tokenizer, rows = model.text.tokenizer, model.text.info.table_rows
     for ids in lists.values:
         if ((ids < 0) | (ids >= rows)).any():
@@ -166,7 +173,7 @@ def _info(model: ServedModel, how: BackendInfo | None, config: Config) -> JsonOb
         "max_batch_tokens": config.batching.max_tokens,
         "max_batch_requests": None,
         "max_client_batch_size": config.limits.documents if model.kind == "reranker" else config.limits.inputs,
-        "auto_truncate": False,
+        "auto_truncate": model.config.truncate,
         "tokenization_workers": config.workers,
         "version": VERSION,
         "sha": None,

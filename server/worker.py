@@ -142,7 +142,8 @@ class Worker:
         more_follow = any(running.job.waiting for running, _ in places)
         pending = launched(self._backends[model], items, more_follow=more_follow)
         host_s = self._clock() - started
-        self._flights.append(Flight(model, places, items, pending, unique_tokens(places), started, host_s))
+        is_full = any(job.model == model for job in self._waiting.values())
+        self._flights.append(Flight(model, places, items, pending, unique_tokens(places), started, host_s, is_full))
 
     def _collect(self, flight: Flight) -> list[Answer]:
         rows = self._collector.rows(flight)
@@ -150,7 +151,7 @@ class Worker:
         seconds = now - max(flight.launched, self._free_since)
         self._free_since = now
         self._busy_since = now if self._flights else None
-        self._speeds[flight.model].note(flight.tokens, seconds, flight.host_s)
+        self._speeds[flight.model].note(flight.tokens, seconds, flight.host_s, is_full=flight.is_full)
         fill = flight.tokens / self._budget.limits.max_tokens
         self._note(BatchNote(flight.model, len(flight.items), flight.tokens, fill, flight.host_s, seconds))
         for running in {id(running): running for running, _ in flight.places}.values():

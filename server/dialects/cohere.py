@@ -37,8 +37,8 @@ class EmbedBody(Fields):
     """Cut each vector to so many numbers, before it is normalised."""
     max_tokens: WireInt | None = None
     """Cut each text to so many tokens."""
-    truncate: Literal["NONE", "START", "END"] = "NONE"
-    """Which end of a text that is too long is cut; NONE refuses it."""
+    truncate: Literal["NONE", "START", "END"] | None = None
+    """Which end of a text that is too long is cut; NONE refuses it. By default as the model is configured."""
 
 
 class Cohere:
@@ -83,7 +83,7 @@ class Cohere:
 
     def write_embeddings(self, asked: EmbedRequest, result: Embedded, trace: Trace) -> Reply:
         """An object with a list for each type that was asked for, by default float."""
-        by_type = {how: wire.items(result.rows, how) for how in asked.echo or ["float"]}
+        by_type = {how: wire.items(result.rows, how) for how in dict.fromkeys(asked.echo or ["float"])}
         return self._reply("embeddings_by_type", by_type, asked, result, trace)
 
     def write_error(self, error: ApiError) -> bytes:
@@ -136,4 +136,5 @@ def _cut(fields: EmbedBody) -> Cut:
     if fields.max_tokens is not None and fields.max_tokens < 1:
         raise InvalidValue("max_tokens", "expected an integer ≥ 1.")
     side: Literal["left", "right"] = "left" if fields.truncate == "START" else "right"
-    return Cut(fields.truncate != "NONE" or fields.max_tokens is not None, fields.max_tokens, side)
+    asked = None if fields.truncate is None else fields.truncate != "NONE"
+    return Cut(asked if fields.max_tokens is None else True, fields.max_tokens, side)

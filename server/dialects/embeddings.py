@@ -68,9 +68,9 @@ class EmbeddingsBody(Fields):
     return_logits: list[WireInt] | None = None
     """Token ids whose logits are returned instead of a vector; an empty list means every token."""
     prompt_name: str | None = None
-    """One of the model's named prompts, put before each text."""
-    truncate: WireBool = False
-    """Cut an input that is too long instead of refusing it."""
+    """One of the model's named prompts, put before each text; "" puts none, whatever the model is configured to."""
+    truncate: WireBool | None = None
+    """Cut an input that is too long instead of refusing it; by default as the model is configured."""
     truncate_prompt_tokens: WireInt | None = None
     """Cut each input to so many tokens; -1 is the model's maximum."""
     truncation_side: Literal["left", "right"] = "right"
@@ -175,7 +175,8 @@ def _cut(fields: EmbeddingsBody) -> Cut:
     tokens = fields.truncate_prompt_tokens
     if tokens is not None and (tokens == 0 or tokens < -1):
         raise InvalidValue("truncate_prompt_tokens", "expected an integer ≥ 1, or -1 for the model's maximum.")
-    return Cut(fields.truncate or tokens is not None, None if tokens == -1 else tokens, fields.truncation_side)
+    allowed = fields.truncate if tokens is None else True
+    return Cut(allowed, None if tokens == -1 else tokens, fields.truncation_side)
 
 
 def _ignored(body: JsonObject, fields: EmbeddingsBody, inputs: Texts | IdLists | Objects) -> list[str]:

@@ -30,8 +30,8 @@ class EmbedBody(Fields):
     """A string, a list of strings, a list of token ids, or a list of such lists."""
     model: str | None = None
     """A served embedder; TEI serves one and has no such field."""
-    truncate: WireBool = False
-    """Cut an input that is too long instead of refusing it."""
+    truncate: WireBool | None = None
+    """Cut an input that is too long instead of refusing it; by default as the model is configured."""
     truncation_direction: Literal["left", "right"] = "right"
     """Which end is cut."""
     prompt_name: str | None = None

@@ -31,7 +31,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Hearth]]:
             asked = {"models": [model.config for model in models], **config}
             environment = {"TMPDIR": str(temporary)}
             hearth = stack.enter_context(Hearth(tmp_path / "server", asked, environment=environment))
-            wait_for_workers(hearth)
+            wait_for_workers(hearth, engines=len({model.config.get("device") for model in models}))
             return hearth
 
         yield started

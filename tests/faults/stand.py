@@ -166,9 +166,9 @@ def stopped(pids: Iterable[int]) -> Iterator[None]:
         send(alive(chosen), signal.SIGCONT)
 
 
-def wait_for_workers(hearth: Hearth) -> None:
-    """Until each of several HTTP processes says that it is ready."""
-    _, *workers = children(pid_of(hearth))
+def wait_for_workers(hearth: Hearth, engines: int = 1) -> None:
+    """Until each of several HTTP processes says that it is ready; the engines were started before them."""
+    workers = children(pid_of(hearth))[engines:]
     for worker in workers:
         with stopped(set(workers) - {worker}):
             hearth.until(lambda: ask(hearth, "/ready").status_code == 200)

@@ -4,7 +4,7 @@ import pytest
 
 from server.admission import Admission, make_admission
 from server.config import Batching, Config, Limits
-from server.errors import ApiError, Draining, ModelLoading, QueueFull, TooLate, Unavailable
+from server.errors import ApiError, Draining, ModelLoading, QueueFull, TooLate, TooManyWaiting, Unavailable
 from server.link import Queue, State
 
 ADMISSION = Admission(max_tokens=100, max_items=10, timeout_s=60)
@@ -92,3 +92,12 @@ def test_the_bounds_are_never_below_the_largest_request() -> None:
     config = Config(batching=Batching(queue_tokens=5, queue_items=5), limits=Limits(request_tokens=7, rerank_tokens=9))
 
     assert make_admission(config) == Admission(9, 2048, 590)
+
+
+def test_75_inputs_that_are_too_many_wait_until_so_many_are_done() -> None:
+    with pytest.raises(TooManyWaiting) as caught:
+        ADMISSION.check(State("ready", {"m": Queue(10, 50, 10)}), "m", 1, 4)
+
+    assert caught.value.type == "requests"
+    assert caught.value.headers["Retry-After"] == "2"
+    assert "10 inputs waiting" in caught.value.message

@@ -35,6 +35,13 @@ def test_the_configured_instruction_is_that_of_the_query_prompt() -> None:
     assert model.text.prompts.find("query") == "Instruct: Find the answer\nQuery:"
 
 
+def test_a_prompt_that_the_model_lacks_stops_the_start() -> None:
+    embedder, _ = demo_models()
+
+    with pytest.raises(ConfigError, match="has no prompt 'passage' for prompt_name; it has: query"):
+        load_catalogue([ModelConfig(path=embedder, prompt_name="passage")])
+
+
 def test_an_instruction_without_a_place_stops_the_start(tmp_path: Path) -> None:
     folder = shutil.copytree(demo_models()[0], tmp_path / "m")
     (folder / "config_sentence_transformers.json").unlink()

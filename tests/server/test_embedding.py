@@ -9,7 +9,7 @@ import pytest
 from models import NamedPrompts, TextModel
 from server.catalogue import ServedModel
 from server.config import Limits
-from tests.server.world import served, world
+from tests.server.world import ROWS, served, world
 
 
 @pytest.mark.parametrize(
@@ -143,3 +143,47 @@ async def test_a_prompt_that_is_left_out_of_the_mean_is_refused(embedder_text: T
     assert (openai.status_code, cohere.status_code, bare.status_code) == (400, 400, 200)
     assert openai.json()["error"]["message"].startswith("Invalid 'prompt_name': this model leaves its prompt out")
     assert cohere.json()["message"].startswith("Invalid 'input_type'")
+
+
+async def test_more_logits_than_the_head_has_rows_are_refused_before_they_are_looked_at(reranker: ServedModel) -> None:
+    async with world(reranker) as here:
+        every = await here.embed("a", return_logits=[0] * ROWS)
+        more = await here.embed("a", return_logits=[-1] * (ROWS + 1))
+
+    assert every.status_code == 200
+    assert (more.status_code, more.json()["error"]["code"]) == (400, "array_above_max_length")
+
+
+async def test_a_model_may_cut_what_is_too_long_unless_the_request_says_no(embedder_text: TextModel) -> None:
+    async with world(served(embedder_text, "e", truncate=True)) as here:
+        silent = await here.embed("a" * 2000)
+        refused = await here.embed("a" * 2000, truncate=False)
+        tei = await here.client.post("/embed", json={"inputs": "a" * 2000})
+        cohere = await here.client.post("/v2/embed", json={"texts": ["a" * 2000]})
+        none = await here.client.post("/v2/embed", json={"texts": ["a" * 2000], "truncate": "NONE"})
+        info = await here.client.get("/info")
+
+    assert [answer.headers["X-Hearth-Truncated"] for answer in (silent, tei, cohere)] == ["1", "1", "1"]
+    assert (refused.status_code, none.status_code) == (400, 400)
+    assert info.json()["auto_truncate"] is True
+
+
+async def test_a_model_may_have_a_prompt_for_requests_that_name_none(embedder_text: TextModel) -> None:
+    async with world(served(embedder_text, "e", prompt_name="query")) as here:
+        silent = await here.embed("a")
+        none = await here.embed("a", prompt_name="")
+        other = await here.embed("a", prompt_name="document")
+        ids = await here.embed([64])
+        template = await here.embed("a", prompt_template="{text}")
+        cohere = await here.client.post("/v2/embed", json={"texts": ["a"], "input_type": "search_document"})
+
+    counts = [answer.json()["usage"]["total_tokens"] for answer in (silent, none, other, ids, template)]
+    assert counts == [len("Query: ") + 2, 2, 2, 2, 2]
+    assert cohere.json()["meta"]["billed_units"]["input_tokens"] == 2
+
+
+async def test_a_type_that_is_named_again_and_again_is_written_once(embedder: ServedModel) -> None:
+    async with world(embedder) as here:
+        answer = await here.client.post("/v2/embed", json={"texts": ["a"], "embedding_types": ["base64", "float"] * 9})
+
+    assert list(answer.json()["embeddings"]) == ["base64", "float"]

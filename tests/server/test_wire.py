@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.wire import dump, items, little_endian
+from server.wire import ONE_CALL_FLOATS, dump, items, little_endian
 
 FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
@@ -45,3 +45,9 @@ def test_bytes_are_row_major() -> None:
     rows = np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3))
 
     assert np.frombuffer(little_endian(rows).tobytes(), dtype="<f4").tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_large_answers_are_written_row_by_row_to_the_same_bytes() -> None:
+    rows = np.random.default_rng(0).normal(size=(ONE_CALL_FLOATS // 512 + 1, 512)).astype(np.float32)
+
+    assert dump(items(rows, "float")) == dump(list(rows))

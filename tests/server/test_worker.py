@@ -265,11 +265,23 @@ def _row(backend: FakeBackend, token: int) -> Row:
 def test_the_speed_of_one_model_says_nothing_of_another() -> None:
     now = [0.0]
     worker = Worker({"m": FakeBackend(), "n": FakeBackend()}, Limits(10, 10), clock=lambda: now[0])
+    worker.add(FIRST, _work([1] * 8, [1] * 4))
+    worker.step()
+    now[0] = 4.0
+
+    worker.step()
+
+    assert worker.state().queue("m").tokens_per_s == pytest.approx(2)
+    assert worker.state().queue("n").tokens_per_s == 0
+
+
+def test_a_batch_that_leaves_nothing_waiting_is_not_full() -> None:
+    now = [0.0]
+    worker = Worker({"m": FakeBackend()}, Limits(10, 10), clock=lambda: now[0])
     worker.add(FIRST, _work([1, 1]))
     worker.step()
     now[0] = 4.0
 
     worker.step()
 
-    assert worker.state().queue("m").tokens_per_s == pytest.approx(0.5)
-    assert worker.state().queue("n").tokens_per_s == 0
+    assert worker.state().queue("m").tokens_per_s == 0

@@ -38,12 +38,12 @@ def test_normalize_is_the_doors_unless_asked(door: bool, fields: dict[str, Any],
 @pytest.mark.parametrize(
     ("fields", "cut"),
     [
-        ({}, Cut(allowed=False, max_tokens=None, side="right")),
+        ({}, Cut(allowed=None, max_tokens=None, side="right")),
         ({"truncate": True}, Cut(allowed=True, max_tokens=None, side="right")),
         ({"truncate_prompt_tokens": -1}, Cut(allowed=True, max_tokens=None, side="right")),
         ({"truncate_prompt_tokens": 8}, Cut(allowed=True, max_tokens=8, side="right")),
         ({"truncate": "true", "truncation_direction": "Left"}, Cut(allowed=True, max_tokens=None, side="left")),
-        ({"truncation_side": "left"}, Cut(allowed=False, max_tokens=None, side="left")),
+        ({"truncation_side": "left"}, Cut(allowed=None, max_tokens=None, side="left")),
     ],
 )
 def test_an_input_is_cut_only_when_asked(fields: dict[str, Any], cut: Cut) -> None:

@@ -1,0 +1,101 @@
+"""docs/operating.md: what it sets is known, what it measures is measured, what it mounts is mounted."""
+
+import json
+import re
+import shlex
+from typing import Any
+
+import pytest
+import yaml
+from fastapi import FastAPI
+from prometheus_client import Metric
+
+from models import demo_models
+from server.config import load_config
+from server.metrics import Metrics
+from tests.docs.pages import DOCS, run_python, sections
+
+SECTIONS = {section.title: section for section in sections("operating.md")}
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
+
+
+def _yaml(title: str) -> Any:
+    (shown,) = SECTIONS[title].code("yaml")
+    return yaml.safe_load(shown)
+
+
+def test_every_setting_of_the_environment_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    *exports, command = SECTIONS["Without a file"].code("sh")[0].splitlines()
+    for line in exports:
+        name, _, value = shlex.split(line)[1].partition("=")
+        monkeypatch.setenv(name, value)
+
+    config = load_config()
+
+    assert command == "hearth serve"
+    assert [model.path for model in config.models] == ["Qwen/Qwen3-Embedding-0.6B", "Qwen/Qwen3-Reranker-0.6B"]
+    assert (config.host, str(config.auth.keys_file)) == ("0.0.0.0", "/run/secrets/hearth-keys")
+
+
+def test_the_devices_are_two(tmp_path: Any) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(_yaml("Several devices")), "utf-8")
+
+    assert [model.device for model in load_config(file).models] == ["cuda:0", "cuda:1"]
+
+
+def test_the_pod_sets_what_is_known_and_ends_after_the_draining(monkeypatch: pytest.MonkeyPatch) -> None:
+    pod = _yaml("Kubernetes")["spec"]
+    (container,) = pod["containers"]
+    for variable in container["env"]:
+        monkeypatch.setenv(variable["name"], variable["value"])
+
+    config = load_config()
+
+    assert [model.path for model in config.models] == ["/weights/Qwen3-Embedding-0.6B"]
+    assert pod["terminationGracePeriodSeconds"] > config.drain_timeout_s
+    assert pod["enableServiceLinks"] is False
+
+
+def test_the_unit_waits_for_the_draining() -> None:
+    (unit,) = SECTIONS["systemd"].code("ini")
+
+    stop = re.search(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
+
+    assert stop
+    assert int(stop[1]) > load_config().drain_timeout_s
+
+
+async def test_what_is_mounted_is_served_below_its_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEARTH_MODELS", json.dumps([{"path": demo_models()[0], "backend": "fake"}]))
+    (code,) = SECTIONS["Behind a proxy"].code("python")
+    outer = FastAPI()
+
+    await run_python(code, "")["serve_below_search"](outer)
+
+    assert outer.url_path_for("/v1/embeddings") == "/search/v1/embeddings"
+
+
+def _families() -> list[Metric]:
+    return list(Metrics()._registry.collect())
+
+
+def test_every_metric_is_on_the_page_and_every_one_there_exists() -> None:
+    rows = re.findall(r"^\| `(hearth_\w+)` \| (.*?) \|", (DOCS / "operating.md").read_text("utf-8"), re.MULTILINE)
+
+    assert sorted(name for name, _ in rows) == sorted(family.name for family in _families())
+
+
+def test_alerts_ask_for_metrics_that_exist() -> None:
+    endings = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
+    known = {family.name + ending for family in _families() for ending in endings[family.type]}
+
+    rules = _yaml("Metrics")["groups"][0]["rules"]
+
+    asked = {name for rule in rules for name in re.findall(r"hearth_\w+", rule["expr"])}
+    assert asked <= known
+    assert len(rules) == 4
