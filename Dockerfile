@@ -31,20 +31,22 @@ RUN /opt/hearth/bin/pip install -c /tmp/constraints.txt torch /wheels/*.whl
 
 FROM ${PYTHON_IMAGE} AS runtime
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin hearth \
- && mkdir -p /etc/hearth /weights
+ && install -d /etc/hearth \
+ && install -d -o hearth -g hearth /weights
 ENV PATH=/opt/hearth/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     HF_HOME=/weights/huggingface \
     HEARTH_HOST=0.0.0.0 \
-    HEARTH_LOG_FORMAT=json
-# No source here: `server` and `models` come from the installed wheel. A config.yaml mounted into this folder is read.
+    HEARTH_PORT=8000
+# No source here: `server` and `models` come from the installed wheel. A config.yaml mounted into this folder is read;
+# its host and port are not, since the environment wins: publish another port with `-p`.
 WORKDIR /etc/hearth
 VOLUME /weights
 EXPOSE 8000
 USER 10001:10001
 HEALTHCHECK --interval=10s --timeout=3s --start-period=120s --retries=3 \
-  CMD ["python", "-c", "import urllib.request as r, os; r.urlopen(f\"http://127.0.0.1:{os.environ.get('HEARTH_PORT', '8000')}/ready\", timeout=2)"]
+  CMD ["python", "-c", "import urllib.request as r, os; r.urlopen(f\"http://127.0.0.1:{os.environ['HEARTH_PORT']}/ready\", timeout=2)"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["hearth"]
 CMD ["serve"]
