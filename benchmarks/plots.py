@@ -27,7 +27,7 @@ def main() -> None:
 
 def draw_ratios(axes: Any) -> None:
     """How many times as fast as its contenders the packed network is."""
-    report = json.loads((RESULTS / "forward-7-layers.json").read_text("utf-8"))
+    report = json.loads((RESULTS / "forward-28-layers.json").read_text("utf-8"))
     found = {result["workload"]: result["times_ours"] for result in report["results"]}
     mixed = [ratios for name, ratios in found.items() if name.startswith("mixed")]
     names = list(mixed[0])
@@ -39,7 +39,7 @@ def draw_ratios(axes: Any) -> None:
     axes.axvline(1, color=OTHERS)
     axes.set_xlim(0, max(bars.values()) * 1.2)
     axes.invert_yaxis()
-    axes.set_title("Forward pass: time of others / ours\n(7 layers of Qwen3 0.6B, bfloat16, 2 cores)", fontsize=10)
+    axes.set_title("Forward pass: time of others / ours\n(shape of Qwen3 0.6B, bfloat16, 2 cores)", fontsize=10)
 
 
 def draw_waits(axes: Any) -> None:
