@@ -81,6 +81,8 @@ def make_server(config: Config, catalogue: Catalogue, engine: Engine) -> Drainin
         access_log=False,
         log_config=None,
         server_header=False,
+        # Nothing here depends on the client's address, so no header is trusted to tell it.
+        proxy_headers=False,
         # Longer than common clients and proxies keep an idle connection, so that it is they who close.
         timeout_keep_alive=75,
         timeout_graceful_shutdown=GRACEFUL_S,

@@ -1,12 +1,13 @@
 """The routes of one dialect: read, parse, carry out, write. Errors are raised, never answered here."""
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any, TypeVar
 
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
+from starlette.types import Receive, Scope, Send
 
 from server.body import read_body
 from server.catalogue import ServedModel
@@ -42,12 +43,16 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class PlainRoute(APIRoute):
-    """A route whose handler takes the request and gives the response: nothing is left for FastAPI to solve."""
+    """A route whose handler takes the request and gives the response: FastAPI describes it, no more."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The endpoint itself."""
-        handler: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
-        return handler
+    def __init__(self, path: str, endpoint: Handler, **described: Any) -> None:
+        super().__init__(path, endpoint, **described)
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            response = await endpoint(Request(scope, receive, send))
+            await response(scope, receive, send)
+
+        self.app = answer
 
 
 def add_embeddings(router: APIRouter, dialect: EmbedDialect, service: Service, config: Config) -> None:
