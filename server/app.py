@@ -1,6 +1,7 @@
 """The application: doors and operators' routes over one engine."""
 
 from fastapi import APIRouter, FastAPI, Request
+from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
 from server.auth import AuthMiddleware, Keys, open_paths, read_keys
@@ -45,6 +46,7 @@ def create_app(config: Config, catalogue: Catalogue, engine: Engine, metrics: Me
     app.router.route_class = PlainRoute
     _add_routes(app.router, doors, service, config)
     add_system(app.router, engine, metrics)
+    app.router.route_class = APIRoute
     add_pages(app)
     _leave_errors_to_the_middleware(app)
     # The last one added is the outermost.

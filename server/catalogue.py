@@ -87,10 +87,17 @@ def _load(config: ModelConfig) -> ServedModel:
     text = load_text(folder, config.load_options())
     if config.instruction:
         text = text.instructed(config.instruction)
-    if config.prompt_name is not None and text.prompts.find(config.prompt_name) is None:
+    if config.prompt_name:
+        _check_prompt(config, text)
+    return ServedModel(config.id or model_id(config.path), text, config)
+
+
+def _check_prompt(config: ModelConfig, text: TextModel) -> None:
+    if text.prompts.find(config.prompt_name or "") is None:
         known = ", ".join(text.prompts.by_name) or "none"
         raise ConfigError(f"{config.path} has no prompt {config.prompt_name!r} for prompt_name; it has: {known}")
-    return ServedModel(config.id or model_id(config.path), text, config)
+    if not text.prompts.are_pooled:
+        raise ConfigError(f"{config.path} leaves its prompt out of the mean, which is not served: remove prompt_name")
 
 
 def _unique(pairs: Iterable[tuple[str, ServedModel]]) -> dict[str, ServedModel]:

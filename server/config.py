@@ -129,7 +129,9 @@ class Config(Part):
     """Address to listen on; 0.0.0.0 for every interface."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port to listen on; 0 takes a free one and prints it."""
-    models: tuple[ModelConfig, ...] = tuple(ModelConfig(path=path) for path in demo_models())
+    models: Annotated[tuple[ModelConfig, ...], Field(min_length=1)] = tuple(
+        ModelConfig(path=path) for path in demo_models()
+    )
     """The served models; the first of a kind is the default of its kind. With none given: the built-in demo pair."""
     limits: Limits = Limits()
     batching: Batching = Batching()

@@ -105,6 +105,7 @@ class Driver:
 
     def _send(self, client: Client, message: ToClient) -> None:
         if not self._port.send(client, message):
+            self._changed = True
             for work_id in self._waiting.pop(client, {}):
                 self._worker.drop((client, work_id))
 

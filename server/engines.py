@@ -75,11 +75,6 @@ class Engines:
         for engine in self._all:
             engine.drain()
 
-    def fail(self, reason: str) -> None:
-        """None of them will come back."""
-        for engine in self._all:
-            engine.fail(reason)
-
 
 @asynccontextmanager
 async def remote_engines(settings: Sequence[EngineSettings], admission: Admission) -> AsyncIterator[NearSide | Engines]:

@@ -58,6 +58,9 @@ class RemoteEngine(NearSide):
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()):
+            # A report that was still heard would make the engine look ready again.
+            for each in self._tasks:
+                each.cancel()
             log.error("the engine can no longer be heard", exc_info=error)
             self.fail(f"the engine can no longer be heard: {error}")
 

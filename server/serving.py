@@ -40,7 +40,8 @@ def serve(config: Config, folder: Path) -> None:
         engines = _engine_settings(config, catalogue, folder)
         for model in catalogue.models:
             log.info("%s: %s, because %s", model.id, model.kind, model.text.info.kind_reason)
-            if model.kind != "reranker" and (unasked := model.text.prompts.default_name):
+            unasked = model.text.prompts.default_name
+            if unasked and model.kind != "reranker" and model.config.prompt_name is None:
                 log.warning("%s: its prompt %r is added only where prompt_name asks for it", model.id, unasked)
         if not keys:
             log.warning("no API keys are configured: everybody who reaches this port may use it")
@@ -63,9 +64,9 @@ async def _serve_here(
         serving = asyncio.create_task(server.serve([listener]))
         await asyncio.wait({*keeping, serving}, return_when=asyncio.FIRST_COMPLETED)
         if not serving.done():
-            # A lost device cannot be cured here: everyone waiting is told 503, and whoever supervises us starts anew.
-            engine.fail("; ".join(str(each.exception()) for each in keeping if each.done()))
-            server.should_exit = True
+            # A device that is lost for good cannot be cured here: whoever waited for it was told 503, what runs on
+            # others is answered, and whoever supervises us starts anew.
+            server.handle_exit(signal.SIGTERM, None)
         await serving
         await _end(keeping)
 

@@ -23,7 +23,8 @@ class Speed:
     _seconds: float = 0.0
     _tokens_squared: float = 0.0
     _tokens_seconds: float = 0.0
-    _full_seconds_per_token: float = 0.0
+    _full_tokens: float = 0.0
+    _full_seconds: float = 0.0
 
     @property
     def seconds_per_token(self) -> float:
@@ -36,7 +37,7 @@ class Speed:
 
         A device that sees nothing but lone queries looks a hundred times as slow as it is.
         """
-        return 1 / self._full_seconds_per_token if self._full_seconds_per_token else 0.0
+        return self._full_tokens / self._full_seconds if self._full_seconds else 0.0
 
     def seconds(self, tokens: int) -> float:
         """How long a batch of so many tokens would take."""
@@ -55,8 +56,9 @@ class Speed:
         self.host_s += (host_s - self.host_s) * weight
         self.batches += 1
         if is_full:
-            before = self._full_seconds_per_token or device_s / tokens
-            self._full_seconds_per_token = before + (device_s / tokens - before) * WEIGHT
+            weight = WEIGHT if self._full_seconds else 1.0
+            self._full_tokens += (tokens - self._full_tokens) * weight
+            self._full_seconds += (device_s - self._full_seconds) * weight
 
     def _slope(self) -> float:
         # Between a batch that costs nothing but its tokens and one whose tokens cost nothing.

@@ -97,7 +97,7 @@ class TEI:
     def write_embeddings(self, asked: EmbedRequest, result: Embedded, trace: Trace) -> Reply:
         """Always a list of vectors, also for one input."""
         headers = notes(asked.ignored, result.truncated, token_ids=result.token_ids)
-        return Reply(wire.dump(list(result.rows)), headers)
+        return Reply(wire.dump(wire.items(result.rows, "float")), headers)
 
     def document_rerank(self) -> JsonObject:
         """The OpenAPI operation."""

@@ -1,5 +1,6 @@
 """Every spelling that clients use finds its model, and only one (CONTRACT section 3)."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -40,6 +41,15 @@ def test_a_prompt_that_the_model_lacks_stops_the_start() -> None:
 
     with pytest.raises(ConfigError, match="has no prompt 'passage' for prompt_name; it has: query"):
         load_catalogue([ModelConfig(path=embedder, prompt_name="passage")])
+
+
+def test_a_prompt_that_is_left_out_of_the_mean_stops_the_start(tmp_path: Path) -> None:
+    folder = shutil.copytree(demo_models()[0], tmp_path / "m")
+    pooling = folder / "1_Pooling" / "config.json"
+    pooling.write_text(json.dumps(json.loads(pooling.read_text("utf-8")) | {"include_prompt": False}), "utf-8")
+
+    with pytest.raises(ConfigError, match="leaves its prompt out of the mean"):
+        load_catalogue([ModelConfig(path=str(folder), prompt_name="query")])
 
 
 def test_an_instruction_without_a_place_stops_the_start(tmp_path: Path) -> None:

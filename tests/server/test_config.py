@@ -59,6 +59,7 @@ def test_models_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -
     [
         ("prot: 1", "prot: no such key"),
         ("limits: {inptus: 1}", "limits.inptus: no such key"),
+        ("models: []", "models: Tuple should have at least 1 item"),
         ("models: [{path: x, dtpe: auto}]", "models.0.dtpe: no such key"),
         ("limits: {inputs: 0}", "limits.inputs: "),
         ("limits: {inputs: many}", "got: 'many'"),

@@ -96,6 +96,22 @@ async def test_work_goes_over_and_rows_come_back(address: str) -> None:
             assert engine.state().waiting_items == 0
 
 
+async def test_an_engine_that_can_no_longer_be_heard_does_not_look_ready(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(frames: object) -> None:
+        raise ValueError("no such message")
+
+    with _far_side(address, FakeBackend()):
+        async with _near_side(address) as engine:
+            monkeypatch.setattr("server.remote.decode", broken)
+            await until(lambda: engine.state().phase == "failed")
+
+            assert engine.state().reason.endswith("no such message")
+            with pytest.raises(Unavailable):
+                engine.check_open()
+
+
 async def test_two_clients_get_their_own(address: str) -> None:
     with _far_side(address, FakeBackend()):
         async with _near_side(address) as one, _near_side(address) as other:

@@ -68,3 +68,12 @@ def test_lone_queries_say_nothing_of_how_fast_a_queue_is_worked_off() -> None:
 
     assert unknown == 0
     assert speed.tokens_per_s == pytest.approx(163_840)
+
+
+def test_a_query_between_two_large_documents_hardly_counts_among_full_batches() -> None:
+    speed = Speed()
+    for _ in range(20):
+        speed.note(20_000, 0.4, 0.0, is_full=True)
+        speed.note(10, 0.01, 0.0, is_full=True)
+
+    assert speed.tokens_per_s == pytest.approx(48_800, rel=0.02)

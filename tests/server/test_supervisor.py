@@ -3,9 +3,6 @@
 import asyncio
 import os
 import signal
-import sys
-import time
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -13,26 +10,8 @@ import pytest
 from server import supervisor
 from server.engine_process import CANNOT_LOAD
 from server.supervisor import GaveUp, Supervised
+from tests.server.children import fall_over, give_up, wait_for_ever
 from tests.server.world import until
-
-
-def wait_for_ever(folder: Path, reason: "Connection[str, str]") -> None:
-    """Says its id and sleeps until it is ended."""
-    (folder / str(os.getpid())).touch()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    time.sleep(600)
-
-
-def cannot_load(reason: "Connection[str, str]") -> None:
-    """Gives up with a sentence."""
-    reason.send("its weights are damaged")
-    sys.exit(CANNOT_LOAD)
-
-
-def fall_over(folder: Path, reason: "Connection[str, str]") -> None:
-    """Ends as soon as it is started."""
-    (folder / str(os.getpid())).touch()
-    os._exit(9)
 
 
 def _starts(folder: Path) -> int:
@@ -58,7 +37,7 @@ async def test_a_process_that_ends_is_started_again_and_ended_when_nobody_wants_
 
 async def test_one_that_cannot_load_is_given_up_with_its_sentence() -> None:
     with pytest.raises(GaveUp, match="its weights are damaged"):
-        await Supervised("test", cannot_load).keep()
+        await Supervised("test", give_up, CANNOT_LOAD).keep()
 
 
 async def test_one_that_ends_again_and_again_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
