@@ -43,8 +43,8 @@ class ModelConfig(Part):
     """embedder, reranker or llm; by default decided from the files, and said at start."""
     dtype: Dtype = "auto"
     """auto is bfloat16 where the hardware has it natively, else float32."""
-    device: str = "auto"
-    """auto, cpu, cuda, or cuda:N."""
+    device: str | Annotated[tuple[str, ...], Field(min_length=1)] = "auto"
+    """auto, cpu, cuda, or cuda:N; of a list each device has the whole model, and requests are shared out."""
     backend: str = "auto"
     """auto takes the best way that is known to be right: packed, then transformers, then sentence_transformers; or
     transformers-padded, the library's own way with a batch."""
@@ -64,13 +64,18 @@ class ModelConfig(Part):
     """Token-id input: auto refuses ids of another vocabulary, or reads them as cl100k_base where tiktoken has its file;
     native takes any, cl100k_base reads all as OpenAI's, reject takes none."""
 
-    def load_options(self) -> LoadOptions:
-        """What models/ needs to know of this."""
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Every device that has the model."""
+        return (self.device,) if isinstance(self.device, str) else self.device
+
+    def load_options(self, device: str | None = None) -> LoadOptions:
+        """What models/ needs to know of this; `device` is one of its devices, by default the first."""
         return LoadOptions(
             kind=self.kind,
             id=self.id,
             dtype=self.dtype,
-            device=self.device,
+            device=device or self.devices[0],
             backend=self.backend,
             max_tokens=self.max_tokens,
             matryoshka=self.matryoshka,

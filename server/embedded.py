@@ -8,8 +8,9 @@ from fastapi import FastAPI
 from server.admission import make_admission
 from server.app import create_app
 from server.catalogue import load_catalogue
-from server.config import Config
+from server.config import Config, ConfigError
 from server.engine_process import load, make_limits
+from server.engines import by_device
 from server.local import LocalEngine
 from server.metrics import Metrics
 from server.worker import Worker
@@ -26,6 +27,10 @@ async def running_app(config: Config) -> AsyncIterator[FastAPI]:
     """
     metrics = Metrics()
     catalogue = load_catalogue(config.models)
+    if len(devices := by_device(catalogue.models)) > 1:
+        raise ConfigError(
+            f"models share one device inside another program; `hearth serve` takes several: {list(devices)}"
+        )
     sources = {model.id: (model.text.info, model.config.load_options()) for model in catalogue.models}
 
     def make_worker() -> Worker:

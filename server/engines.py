@@ -1,9 +1,10 @@
-"""One engine for each device, and all of them as one: a model's requests go to the engine that has it."""
+"""One engine for each device, and all of them as one: a request goes to an engine that has its model."""
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 from models import BackendInfo, device_name
 from server.admission import Admission
@@ -19,25 +20,28 @@ PHASES: tuple[Phase, ...] = ("ready", "draining", "loading", "failed")
 
 
 class Engines:
-    """An Engine over others, of which each has some of the models."""
+    """An Engine over others, of which each has some of the models; several may have the same."""
 
-    def __init__(self, by_model: Mapping[str, NearSide]) -> None:
+    def __init__(self, by_model: Mapping[str, Sequence[NearSide]]) -> None:
         self._by_model = by_model
-        self._all = tuple(dict.fromkeys(by_model.values()))
+        self._all = tuple(dict.fromkeys(engine for engines in by_model.values() for engine in engines))
         self._ids = itertools.count(1)
 
     @property
     def info(self) -> Mapping[str, BackendInfo]:
-        """How each model is run, by id; those that are still loading are absent."""
-        return {model: info for engine in self._all for model, info in engine.info.items()}
+        """How each model is run, by id, with all of its devices; those that are still loading are absent."""
+        found: dict[str, BackendInfo] = {}
+        for model, engines in self._by_model.items():
+            infos = [engine.info[model] for engine in engines if model in engine.info]
+            if infos:
+                found[model] = replace(infos[0], device=", ".join(info.device for info in infos))
+        return found
 
     def state(self) -> State:
         """What waits anywhere, and the worst phase with its reason."""
         states = [engine.state() for engine in self._all]
-        worst = max(states, key=lambda state: PHASES.index(state.phase))
-        queues: dict[str, Queue] = {}
-        for state in states:
-            queues |= state.queues
+        worst = max(states, key=_badness)
+        queues = {model: _sum(state.queue(model) for state in states) for model in self._by_model}
         return State(worst.phase, queues, worst.reason)
 
     def check_open(self) -> None:
@@ -54,16 +58,16 @@ class Engines:
         raise min(refusals, key=lambda refusal: refusal.retry_after_s)
 
     def check_room(self, model: str, tokens: int, items: int) -> None:
-        """Refuse early what the model's engine would refuse."""
-        self._by_model[model].check_room(model, tokens, items)
+        """Refuse early what the engine that would get it refuses."""
+        self._least_busy(model).check_room(model, tokens, items)
 
     def new_id(self) -> int:
         """An id for a Work that no other Work of any of them has."""
         return next(self._ids)
 
     def submit(self, work: Work) -> asyncio.Future[Done | Failed]:
-        """Hand a request to its model's engine."""
-        return self._by_model[work.model].submit(work)
+        """Hand a request, as a whole, to the one of its model's engines where the least waits."""
+        return self._least_busy(work.model).submit(work)
 
     def cancel(self, work_id: int) -> None:
         """Nobody waits for a request any more; only one engine knows of it."""
@@ -75,6 +79,25 @@ class Engines:
         for engine in self._all:
             engine.drain()
 
+    def _least_busy(self, model: str) -> NearSide:
+        engines = self._by_model[model]
+        return engines[0] if len(engines) == 1 else min(engines, key=lambda engine: _load(engine.state()))
+
+
+def _badness(state: State) -> int:
+    return PHASES.index(state.phase)
+
+
+def _load(state: State) -> tuple[int, int]:
+    # Of all models: they share the device.
+    return _badness(state), state.waiting_tokens
+
+
+def _sum(queues: Iterable[Queue]) -> Queue:
+    known = list(queues)
+    items, tokens = sum(queue.items for queue in known), sum(queue.tokens for queue in known)
+    return Queue(items, tokens, sum(queue.tokens_per_s for queue in known))
+
 
 @asynccontextmanager
 async def remote_engines(settings: Sequence[EngineSettings], admission: Admission) -> AsyncIterator[NearSide | Engines]:
@@ -84,15 +107,20 @@ async def remote_engines(settings: Sequence[EngineSettings], admission: Admissio
         if len(engines) == 1:
             yield engines[0]
             return
-        yield Engines({model: engine for each, engine in zip(settings, engines, strict=True) for model in each.sources})
+        by_model: dict[str, list[NearSide]] = {}
+        for each, engine in zip(settings, engines, strict=True):
+            for model in each.sources:
+                by_model.setdefault(model, []).append(engine)
+        yield Engines(by_model)
 
 
-def by_device(models: Sequence[ServedModel]) -> list[list[ServedModel]]:
+def by_device(models: Sequence[ServedModel]) -> dict[str, list[ServedModel]]:
     """The models of each device, in the order in which the devices are first named."""
-    if len({model.config.device for model in models}) == 1:
-        return [list(models)]
-    groups: dict[str, list[ServedModel]] = {}
+    asked = {name for model in models for name in model.config.devices}
     # Only where it matters: torch takes seconds to import, and this process needs nothing else of it.
+    resolve = (lambda name: name) if len(asked) == 1 else device_name
+    groups: dict[str, list[ServedModel]] = {}
     for model in models:
-        groups.setdefault(device_name(model.config.device), []).append(model)
-    return list(groups.values())
+        for name in dict.fromkeys(map(resolve, model.config.devices)):
+            groups.setdefault(name, []).append(model)
+    return groups

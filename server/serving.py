@@ -123,8 +123,10 @@ def _listen(config: Config) -> Iterator[socket]:
 
 
 def _engine_settings(config: Config, catalogue: Catalogue, folder: Path) -> list[EngineSettings]:
-    devices = by_device(catalogue.models)
-    sources = [{each.id: (each.text.info, each.config.load_options()) for each in models} for models in devices]
+    sources = [
+        {each.id: (each.text.info, each.config.load_options(device)) for each in models}
+        for device, models in by_device(catalogue.models).items()
+    ]
     batching, log_format, timeout_s = config.batching, config.log_format, config.request_timeout_s
     return [EngineSettings(folder, each, batching, log_format, timeout_s, n) for n, each in enumerate(sources)]
 

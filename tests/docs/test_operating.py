@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,11 +42,13 @@ def test_every_setting_of_the_environment_is_one(monkeypatch: pytest.MonkeyPatch
     assert (config.host, str(config.auth.keys_file)) == ("0.0.0.0", "/run/secrets/hearth-keys")
 
 
-def test_the_devices_are_two(tmp_path: Any) -> None:
-    file = tmp_path / "config.yaml"
-    file.write_text(yaml.safe_dump(_yaml("Several devices")), "utf-8")
+def test_each_device_is_one_that_can_be_named(tmp_path: Path) -> None:
+    devices = []
+    for shown in SECTIONS["Several devices"].code("yaml"):
+        (tmp_path / "config.yaml").write_text(shown, "utf-8")
+        devices.append([model.devices for model in load_config(tmp_path / "config.yaml").models])
 
-    assert [model.device for model in load_config(file).models] == ["cuda:0", "cuda:1"]
+    assert devices == [[("cuda:0",), ("cuda:1",)], [("cuda:0", "cuda:1", "cuda:2", "cuda:3")]]
 
 
 def test_the_pod_sets_what_is_known_and_ends_after_the_draining(monkeypatch: pytest.MonkeyPatch) -> None:

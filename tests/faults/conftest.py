@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.contract.process import Hearth
-from tests.faults.stand import FakeModel, wait_for_workers
+from tests.faults.stand import FakeModel, engines_of, wait_for_workers
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Hearth]]:
             asked = {"models": [model.config for model in models], **config}
             environment = {"TMPDIR": str(temporary)}
             hearth = stack.enter_context(Hearth(tmp_path / "server", asked, environment=environment))
-            wait_for_workers(hearth, engines=len({model.config.get("device") for model in models}))
+            wait_for_workers(hearth, engines=engines_of(models))
             return hearth
 
         yield started

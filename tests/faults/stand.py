@@ -166,6 +166,12 @@ def stopped(pids: Iterable[int]) -> Iterator[None]:
         send(alive(chosen), signal.SIGCONT)
 
 
+def engines_of(models: Iterable[FakeModel]) -> int:
+    """How many engine processes they take."""
+    devices = [model.config.get("device", "auto") for model in models]
+    return len({name for device in devices for name in ([device] if isinstance(device, str) else device)})
+
+
 def wait_for_workers(hearth: Hearth, engines: int = 1) -> None:
     """Until each of several HTTP processes says that it is ready; the engines were started before them."""
     workers = children(pid_of(hearth))[engines:]

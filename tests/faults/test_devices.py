@@ -9,7 +9,7 @@ import pytest
 
 from tests.contract.asking import V1
 from tests.contract.process import Hearth
-from tests.faults.stand import FakeModel, ask, children, pid_of, send, until
+from tests.faults.stand import Clients, FakeModel, ask, children, in_flight, pid_of, send, stopped, until
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -37,3 +37,22 @@ async def test_a_device_that_is_lost_leaves_the_other_one_serving(
     assert status("second") == 200
     hearth.terminate()
     assert hearth.end() == 0
+
+
+async def test_of_a_model_on_two_devices_the_free_one_answers(start: Callable[..., Hearth], model: FakeModel) -> None:
+    model.config |= {"device": ["cpu", "cuda:1"]}
+    hearth = start(model)
+    busy, free = Clients(hearth), Clients(hearth)
+    one, _ = children(pid_of(hearth))
+    await until(hearth, lambda: ask(hearth, "/ready").status_code == 200)
+
+    with stopped([one]):
+        busy.send(1, "a longer text than all of the others together")
+        await in_flight(hearth, 1)
+        free.send(3)
+        answers = await free.answers()
+        waiting = busy.waiting()
+    answers += await busy.answers()
+
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert waiting == 1

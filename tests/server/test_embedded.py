@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from fastapi import FastAPI
 
-from server.config import Auth, Config, ModelConfig
+from server.config import Auth, Config, ConfigError, ModelConfig
 from server.embedded import running_app
 from tests.checkpoints import build
 
@@ -41,3 +42,11 @@ async def test_its_doors_and_its_open_paths_are_those_below_the_mount(tmp_path: 
 
     assert answer.status_code == 401
     assert list(answer.json()) == ["error"]
+
+
+async def test_several_devices_are_refused(tmp_path: Path) -> None:
+    model = ModelConfig(path=str(build(tmp_path / "mine")), backend="fake", device=("cpu", "cuda:1"))
+
+    with pytest.raises(ConfigError, match="share one device"):
+        async with running_app(Config(models=(model,))):
+            pass

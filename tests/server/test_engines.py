@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import Readout, TextModel
+from models import BackendInfo, Readout, TextModel
 from server.engine import NearSide
 from server.engines import Engines, by_device
 from server.errors import Draining, ModelLoading, QueueFull
@@ -20,9 +20,9 @@ class _Near(NearSide):
         super().__init__(ADMISSION)
         self.sent: list[Work | Cancel] = []
 
-    def report(self, model: str, *, waiting: int = 0, rate: float = 0.0) -> None:
+    def report(self, model: str, *, waiting: int = 0, rate: float = 0.0, device: str = "") -> None:
         queue = Queue(1 if waiting else 0, waiting, rate)
-        self._hear(Report(State("ready", {model: queue}), {model: _info(model)}))
+        self._hear(Report(State("ready", {model: queue}), {model: _info(model, device)}))
 
     def answer(self, work: Work) -> None:
         self._hear(Done(work.id, np.zeros((1, 1), dtype=np.float32), Timings(0, 0, 1)))
@@ -31,8 +31,8 @@ class _Near(NearSide):
         self.sent.append(message)
 
 
-def _info(model: str) -> Any:
-    return model
+def _info(model: str, device: str = "") -> BackendInfo:
+    return BackendInfo("fake", "", device or f"device of {model}", "float32", 0)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def near() -> dict[str, _Near]:
 @pytest.fixture
 def engines(near: dict[str, _Near]) -> Engines:
     """Both as one."""
-    return Engines(near)
+    return Engines({model: [engine] for model, engine in near.items()})
 
 
 def _work(engines: Engines, model: str) -> Work:
@@ -84,7 +84,7 @@ def test_all_are_ready_when_the_last_one_is(engines: Engines, near: dict[str, _N
 
     assert (before, engines.state().phase) == ("loading", "ready")
     assert engines.state().queues == {"m": Queue(1, 5), "n": Queue(1, 7)}
-    assert dict(engines.info) == {"m": "m", "n": "n"}
+    assert {model: info.device for model, info in engines.info.items()} == {"m": "device of m", "n": "device of n"}
 
 
 def test_while_one_loads_the_other_takes_requests(engines: Engines, near: dict[str, _Near]) -> None:
@@ -106,6 +106,22 @@ def test_what_all_refuse_is_refused_before_a_body_is_read(engines: Engines, near
     assert caught.value.headers["Retry-After"] == "2"
 
 
+async def test_a_model_on_two_devices_is_asked_where_less_waits() -> None:
+    one, other = _Near(), _Near()
+    engines = Engines({"m": [one, other]})
+    one.report("m", device="cuda:0", rate=100)
+    works = [_work(engines, "m") for _ in range(4)]
+
+    futures = [engines.submit(works[0])]
+    other.report("m", device="cuda:1", rate=100)
+    futures += [engines.submit(work) for work in works[1:]]
+
+    assert ([work.id for work in one.sent], [work.id for work in other.sent]) == ([1, 3], [2, 4])
+    assert engines.info["m"].device == "cuda:0, cuda:1"
+    assert engines.state().queue("m") == Queue(4, 12, 200)
+    assert not any(future.done() for future in futures)
+
+
 def test_all_are_drained(engines: Engines, near: dict[str, _Near]) -> None:
     near["m"].report("m")
     near["n"].report("n")
@@ -125,12 +141,13 @@ def test_all_are_drained(engines: Engines, near: dict[str, _Near]) -> None:
         (["cpu", "cuda:1", "cpu"], [["a", "c"], ["b"]]),
         # Without a CUDA device `auto` is the processor.
         (["auto", "cpu"], [["a", "b"]]),
+        (["cuda:1", ("cuda", "cuda:1", "cuda:0")], [["a", "b"], ["b"]]),
     ],
 )
 def test_models_are_grouped_by_their_device(
-    embedder_text: TextModel, devices: list[str], groups: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    embedder_text: TextModel, devices: list[Any], groups: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     models = [served(embedder_text, name, device=device) for name, device in zip("abc", devices, strict=False)]
 
-    assert [[model.id for model in group] for group in by_device(models)] == groups
+    assert [[model.id for model in group] for group in by_device(models).values()] == groups
