@@ -28,7 +28,7 @@ def main(schemathesis: str, *options: str) -> int:
     """Start a server, fuzz it and say how many requests it answered; 0 when all went well."""
     with tempfile.TemporaryDirectory() as folder, Hearth(Path(folder), CONFIG) as hearth:
         command = [
-            *(schemathesis, "--config-file", str(Path(__file__).with_name("schemathesis.toml"))),
+            *(str(Path(schemathesis).absolute()), "--config-file", str(Path(__file__).with_name("schemathesis.toml"))),
             *("run", f"{hearth.url}/openapi.json", "--checks", "all", "--no-color"),
             *("--header", f"Authorization: Bearer {KEY}", "--max-examples", "60", "--continue-on-failure"),
             *options,
