@@ -75,12 +75,12 @@ class Comparison:
         console.print(f"[{colour}]{escape(self.found.verdict)}[/]", highlight=False, soft_wrap=True)
 
 
-def compare(other: Neighbour, source: str, dtype: Dtype, console: Console) -> Comparison:
+def compare(other: Neighbour, source: str, dtype: Dtype, console: Console, revision: str | None = None) -> Comparison:
     """Ask the other server, load the model here, and hold the answers side by side.
 
     Raises: ModelError, NeighbourError.
     """
-    path, options = find_checkpoint(source), LoadOptions(dtype=dtype)
+    path, options = find_checkpoint(source, revision), LoadOptions(dtype=dtype)
     text = load_text(path, options)
     with console.status(f"asking {other.url}") as status:
         # The other first: it may not answer, and loading may take minutes.

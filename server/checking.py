@@ -11,13 +11,13 @@ from server.version import VERSION
 from server.wire import dump
 
 
-def check(source: str, dtype: Dtype, console: Console) -> Report:
+def check(source: str, dtype: Dtype, console: Console, revision: str | None = None) -> Report:
     """Check one model; what is being done is shown on `console`.
 
     Raises: ModelError.
     """
     with console.status("checking") as status:
-        return check_model(find_checkpoint(source), LoadOptions(dtype=dtype), status.update)
+        return check_model(find_checkpoint(source, revision), LoadOptions(dtype=dtype), status.update)
 
 
 def show(source: str, report: Report, console: Console) -> None:

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from models import Dtype, ModelError, model_id
-from server.config import Config, ConfigError, ModelConfig, load_config
+from server.config import Config, ConfigError, ModelConfig
+from server.config_sources import load_config
 from server.openmp import set_waiting
 from server.version import VERSION
 
@@ -51,6 +52,7 @@ def serve(
 def check(
     model: Annotated[str, typer.Argument(help="A model folder or a hub id.")],
     dtype: Annotated[Dtype, typer.Option(help="As what its weights are computed.")] = "auto",
+    revision: Annotated[str | None, typer.Option(help="Of a hub id: a branch, tag or commit.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
     against: Annotated[
         str | None, typer.Option(help="Compare with this server instead, such as https://host/v1.", metavar="URL")
@@ -69,11 +71,11 @@ def check(
     # As in the engine process, so that the speed is the server's.
     set_waiting([Path(model)])
     if against is not None:
-        _check_against(against, name, key, model, dtype, as_json=as_json)
+        _check_against(against, name, key, model, dtype, revision, as_json=as_json)
     from server import checking
 
     try:
-        report = checking.check(model, dtype, Console(stderr=True))
+        report = checking.check(model, dtype, Console(stderr=True), revision)
     except ModelError as error:
         raise _stop(error) from None
     if as_json:
@@ -113,14 +115,16 @@ def main() -> None:
     app()
 
 
-def _check_against(url: str, name: str | None, key: str | None, model: str, dtype: Dtype, *, as_json: bool) -> NoReturn:
+def _check_against(
+    url: str, name: str | None, key: str | None, model: str, dtype: Dtype, revision: str | None, *, as_json: bool
+) -> NoReturn:
     from server.against import compare
     from server.neighbour import Neighbour
     from server.posting import NeighbourError
 
     try:
         other = Neighbour(url, name or model_id(model), key)
-        comparison = compare(other, model, dtype, Console(stderr=True))
+        comparison = compare(other, model, dtype, Console(stderr=True), revision)
     except (ModelError, NeighbourError) as error:
         raise _stop(error) from None
     if as_json:

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from prometheus_client import Metric
 
 from models import demo_models
-from server.config import load_config
+from server.config_sources import load_config
 from server.metrics import Metrics
 from tests.docs.pages import DOCS, run_python, sections
 

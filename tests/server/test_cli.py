@@ -102,3 +102,11 @@ def test_check_names_a_folder_as_it_is(tmp_path: Path, monkeypatch: pytest.Monke
     result = CliRunner().invoke(app, ["check", str(folder), "--dtype", "float32"], env={"COLUMNS": "300"})
 
     assert str(folder) in result.stdout.splitlines()[0]
+
+
+@pytest.mark.parametrize("against", [[], ["--against", "http://127.0.0.1:9/v1"]])
+def test_check_takes_the_revision_that_is_asked_for(against: list[str]) -> None:
+    result = CliRunner().invoke(app, ["check", demo_models()[0], "--revision", "v2", *against])
+
+    assert result.exit_code == 2
+    assert "only a hub id has a revision: v2" in result.stderr

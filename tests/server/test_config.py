@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from models import demo_models
-from server.config import Auth, ConfigError, ModelConfig, load_config
+from server.config import Auth, ConfigError, ModelConfig
+from server.config_sources import load_config
 
 
 @pytest.fixture
