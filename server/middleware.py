@@ -35,7 +35,8 @@ class TraceMiddleware:
         """Answer one request, exactly once."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        trace = new_trace(Headers(scope=scope).get("x-request-id"))
+        headers = Headers(scope=scope)
+        trace = new_trace(headers.get("x-request-id"), headers.get("traceparent"))
         scope["hearth.trace"] = trace
         # A trailing slash is the same route: a redirect loses the body in some clients.
         scope["path"] = scope["path"].rstrip("/") or "/"

@@ -9,6 +9,8 @@ from time import perf_counter
 from typing import Any
 
 _CLIENT_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+# W3C Trace Context, version-traceid-parentid-flags; a trace id of zeros is none.
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(slots=True)
@@ -16,6 +18,7 @@ class Trace:
     """One request. Owned by its task on the event loop."""
 
     request_id: str
+    trace_id: str = ""
     started: float = field(default_factory=perf_counter)
     stages: dict[str, float] = field(default_factory=dict)
     model: str = ""
@@ -46,16 +49,20 @@ class Trace:
 
     def log_fields(self) -> dict[str, object]:
         """What the access log says beside method, path and status."""
+        trace = {"trace_id": self.trace_id} if self.trace_id else {}
         work = {"model": self.model, "inputs": self.inputs, "tokens": self.tokens} if self.model else {}
         stages = {f"{name}_ms": round(seconds * 1000, 1) for name, seconds in self.stages.items()}
-        return {"request_id": self.request_id, **work, "ms": round(self.seconds() * 1000, 1), **stages}
+        return {"request_id": self.request_id, **trace, **work, "ms": round(self.seconds() * 1000, 1), **stages}
 
 
-def new_trace(client_id: str | None) -> Trace:
-    """A trace under the client's own id if that is safe to repeat in headers and logs, else a new one."""
-    if client_id is not None and _CLIENT_ID.fullmatch(client_id):
-        return Trace(client_id)
-    return Trace(f"req_{secrets.token_hex(8)}")
+def new_trace(client_id: str | None, traceparent: str | None = None) -> Trace:
+    """A trace under the client's own id if that is safe to repeat in headers and logs, else a new one.
+
+    `traceparent` is the header of W3C Trace Context: its trace id goes into the log, unless it is malformed.
+    """
+    is_safe = client_id is not None and _CLIENT_ID.fullmatch(client_id)
+    parent = _TRACEPARENT.fullmatch(traceparent or "")
+    return Trace(str(client_id) if is_safe else f"req_{secrets.token_hex(8)}", parent[1] if parent else "")
 
 
 def path_of(scope: MutableMapping[str, Any]) -> str:

@@ -10,6 +10,8 @@ from server.catalogue import ServedModel
 from server.logs import JsonFormatter
 from tests.server.world import world
 
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
 
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/inference/v1/embeddings"])
 async def test_an_unexpected_exception_is_500_with_the_request_id(
@@ -52,12 +54,13 @@ async def test_each_request_is_one_line_in_the_log(embedder: ServedModel, caplog
     caplog.set_level(logging.INFO, "hearth.access")
     async with world(embedder) as here:
         await here.embed(["a", "b"])
-        await here.client.get("/nope", headers={"x-request-id": "abc-1"})
+        await here.client.get("/nope", headers={"x-request-id": "abc-1", "traceparent": TRACEPARENT})
 
     first, second = [json.loads(JsonFormatter().format(record)) for record in caplog.records]
     assert first["message"] == "POST /v1/embeddings 200"
     assert (first["model"], first["inputs"], first["tokens"]) == ("embedder", 2, 4)
     assert (second["message"], second["request_id"]) == ("GET /nope 404", "abc-1")
+    assert ("trace_id" in first, second["trace_id"]) == (False, "4bf92f3577b34da6a3ce929d0e0e4736")
 
 
 async def test_probes_that_are_well_are_not_logged(embedder: ServedModel, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,6 +6,8 @@ import pytest
 
 from server.trace import Trace, new_trace
 
+PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
 
 @pytest.mark.parametrize("client_id", ["a", "abc-1", "A.b_c:9-", "x" * 128])
 def test_79_a_safe_id_is_kept(client_id: str) -> None:
@@ -15,6 +17,23 @@ def test_79_a_safe_id_is_kept(client_id: str) -> None:
 @pytest.mark.parametrize("client_id", [None, "", "a b", "x" * 129, "a\nb", "a\r\nx: y", "é", "a\n"])
 def test_79_any_other_is_replaced(client_id: str | None) -> None:
     assert re.fullmatch(r"req_[0-9a-f]{16}", new_trace(client_id).request_id)
+
+
+@pytest.mark.parametrize("traceparent", [PARENT, PARENT.replace("00-", "cc-", 1)])
+def test_the_callers_trace_is_told_in_the_log(traceparent: str) -> None:
+    assert new_trace(None, traceparent).log_fields()["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+@pytest.mark.parametrize(
+    "traceparent",
+    [
+        *(None, "", "x", PARENT.upper(), PARENT[:-1], "ff" + PARENT[2:], PARENT + "\n", " " + PARENT),
+        "00-" + "0" * 32 + "-00f067aa0ba902b7-01",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+    ],
+)
+def test_one_that_is_malformed_is_none(traceparent: str | None) -> None:
+    assert "trace_id" not in new_trace(None, traceparent).log_fields()
 
 
 def test_80_server_timing_names_the_stages_that_ran() -> None:
