@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from server.config import Config
-from server.errors import Draining, ModelLoading, QueueFull, TooLate, TooManyWaiting, Unavailable
 from server.link import Queue, State
+from server.outages import Draining, ModelLoading, QueueFull, TooLate, TooManyWaiting, Unavailable
 
 RESTART_S = 5.0
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from models import Kind, TextModel, find_checkpoint, load_text, model_id
 from server.config import ConfigError, ModelConfig
-from server.errors import InvalidValue, ModelNotFound
+from server.errors import ModelNotFound
+from server.refusals import InvalidValue
 
 _PREFIXES = re.compile(r"^(?:fireworks_ai/|fireworks/|accounts/[^/]+/models/)+")
 MAX_NAME_CHARACTERS = 512

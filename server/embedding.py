@@ -8,7 +8,9 @@ from models import Matrix, Readout, finish_logits, finish_vectors
 from server.calls import EmbedCall, Embedded, IdLists, Objects, Texts
 from server.catalogue import ServedModel
 from server.config import Limits
-from server.errors import (
+from server.inputs import Prepared, label_of, prepare_ids, prepare_prompts, prepare_texts
+from server.prefixes import Sorted, sort_by_prefix
+from server.refusals import (
     ArrayTooLong,
     DimensionsUnsupported,
     InvalidValue,
@@ -16,8 +18,6 @@ from server.errors import (
     TooManyTokens,
     WrongModelKind,
 )
-from server.inputs import Prepared, label_of, prepare_ids, prepare_prompts, prepare_texts
-from server.prefixes import Sorted, sort_by_prefix
 from server.service import Caller, Service, count_tokens, least_tokens
 from server.templates import read_template
 

@@ -11,8 +11,8 @@ from server.admission import Admission
 from server.catalogue import ServedModel
 from server.engine import NearSide
 from server.engine_process import EngineSettings
-from server.errors import Retryable
 from server.link import Done, Failed, Phase, Queue, State, Work
+from server.outages import Retryable
 from server.remote import RemoteEngine
 
 # All of them are as the worst of them is.

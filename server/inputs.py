@@ -8,8 +8,9 @@ import numpy as np
 from models import Ids, RerankPrompt, cut, is_complete_prompt
 from server.calls import Cut, IdLists, Objects, Texts
 from server.catalogue import ServedModel
-from server.errors import SEND_TEXT, ApiError, EmptyArray, ForeignTokenIds, InputTooLong, InvalidValue
+from server.errors import ApiError
 from server.foreign import CL100K_IDS, decode_cl100k
+from server.refusals import SEND_TEXT, EmptyArray, ForeignTokenIds, InputTooLong, InvalidValue
 
 Label = Callable[[int], str]
 NOTHING: Ids = np.array([], dtype=np.int32)

@@ -10,9 +10,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.dialects.reply import ErrorDialect
-from server.errors import ApiError, ClientGone, InternalError, MethodNotAllowed, Retryable, UnknownUrl
+from server.errors import ApiError, ClientGone, MethodNotAllowed, UnknownUrl
 from server.metrics import Metrics
 from server.openapi import BEFORE_THE_BODY
+from server.outages import InternalError, Retryable
 from server.trace import Trace, new_trace, path_of
 
 log = logging.getLogger("hearth.access")

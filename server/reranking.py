@@ -10,8 +10,8 @@ from models import ChatPrompt, Ids, PairPrompt, Readout, RerankPrompt, cut, fini
 from server.calls import RerankCall, Reranked
 from server.catalogue import ServedModel
 from server.config import Limits
-from server.errors import ArrayTooLong, EmptyArray, NoRoom, TooManyTokens, WrongModelKind
 from server.prefixes import Sorted, sort_by_prefix
+from server.refusals import ArrayTooLong, EmptyArray, NoRoom, TooManyTokens, WrongModelKind
 from server.service import Caller, Service, count_tokens, least_tokens
 
 READOUT = Readout("score")

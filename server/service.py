@@ -9,16 +9,10 @@ from models import Ids, Matrix, Readout
 from server.catalogue import Catalogue, ServedModel
 from server.config import Limits
 from server.engine import Engine
-from server.errors import (
-    ApiError,
-    DeadlineExceeded,
-    InternalError,
-    NonFiniteOutput,
-    TooLargeForDevice,
-    Unavailable,
-)
+from server.errors import ApiError
 from server.hangup import Receive, answer_or_gone
 from server.link import Failed, Work
+from server.outages import DeadlineExceeded, InternalError, NonFiniteOutput, TooLargeForDevice, Unavailable
 from server.prefixes import Sorted
 from server.trace import Trace
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
-from server.errors import InvalidValue, MissingVariable
 from server.purse import Missing, Refused
+from server.refusals import InvalidValue, MissingVariable
 from server.sandbox import MAX_CALLS, compile_template
 
 MAX_TEMPLATE_CHARACTERS = 20_000

@@ -26,8 +26,8 @@ from server.dialects.tokens import (
     document_info,
     document_tokenize,
 )
-from server.errors import ArrayTooLong, InvalidValue, TooManyTokens
 from server.middleware import DOOR
+from server.refusals import ArrayTooLong, InvalidValue, TooManyTokens
 from server.routes import parsed
 from server.service import Service
 from server.version import VERSION

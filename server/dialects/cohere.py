@@ -10,8 +10,9 @@ from server.dialects.fields import Fields, JsonObject, WireInt, ignored, parse
 from server.dialects.inputs import read_input
 from server.dialects.openai import OpenAI
 from server.dialects.reply import EmbedRequest, Reply, notes
-from server.errors import ApiError, InvalidValue, MissingParameter
+from server.errors import ApiError
 from server.openapi import operation
+from server.refusals import InvalidValue, MissingParameter
 from server.trace import Trace
 
 SILENT = ("priority", "user")

@@ -11,7 +11,7 @@ from server.calls import Cut, EmbedCall, Embedded, IdLists, Objects, Texts
 from server.dialects.fields import Fields, JsonObject, WireBool, WireInt, ignored, parse, rename, spelling
 from server.dialects.inputs import read_input
 from server.dialects.reply import EmbedRequest, Reply, notes
-from server.errors import InvalidValue, MissingParameter
+from server.refusals import InvalidValue, MissingParameter
 from server.trace import Trace
 
 ALIASES = {"output_dimension": "dimensions", "truncation_direction": "truncation_side"}

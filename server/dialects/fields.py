@@ -8,7 +8,8 @@ import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from server.errors import ApiError, EmptyArray, InvalidJson, InvalidValue, MissingParameter
+from server.errors import ApiError
+from server.refusals import EmptyArray, InvalidJson, InvalidValue, MissingParameter
 
 JsonObject = dict[str, Any]
 Body = TypeVar("Body", bound=BaseModel)

@@ -6,8 +6,9 @@ from server.dialects.embeddings import document_embeddings, parse_embeddings, wr
 from server.dialects.fields import JsonObject, ignored, parse
 from server.dialects.reply import EmbedRequest, Reply, RerankDialect, RerankRequest, notes
 from server.dialects.rerank import NAMES, SILENT, RerankBody, make_call, spelling_of, task_names, with_one_task
-from server.errors import ApiError, InvalidValue
+from server.errors import ApiError
 from server.openapi import operation
+from server.refusals import InvalidValue
 from server.trace import Trace
 
 

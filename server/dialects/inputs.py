@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.calls import IdLists, Objects, Texts
-from server.errors import EmptyArray, InvalidValue
+from server.refusals import EmptyArray, InvalidValue
 
 JsonObject: TypeAlias = dict[str, Any]
 EXPECTED = "expected a string, a list of strings, a list of token ids or a list of such lists."

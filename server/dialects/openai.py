@@ -12,8 +12,9 @@ from server.dialects.fields import JsonObject, WireBool, ignored, parse
 from server.dialects.reply import EmbedRequest, Reply, RerankDialect, RerankRequest, notes
 from server.dialects.rerank import NAMES, SILENT, RerankBody, make_call, spelling_of, task_names, with_one_task
 from server.dialects.tei import TEI, TextsBody
-from server.errors import ApiError, ArrayTooLong, InvalidValue
+from server.errors import ApiError
 from server.openapi import operation
+from server.refusals import ArrayTooLong, InvalidValue
 from server.trace import Trace
 
 MAX_WARNINGS = 20

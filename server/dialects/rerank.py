@@ -8,7 +8,7 @@ from pydantic import Field, WithJsonSchema
 from server import schemas
 from server.calls import RerankCall
 from server.dialects.fields import Fields, JsonObject, WireBool, WireInt, rename, spelling
-from server.errors import InvalidValue
+from server.refusals import InvalidValue
 
 TASK_NAMES = ("task", "instruction", "instruct")
 ALIASES = {"top_k": "top_n", "max_doc_length": "max_tokens_per_doc"}

@@ -10,8 +10,9 @@ from server.dialects.fields import Fields, JsonObject, WireBool, WireInt, ignore
 from server.dialects.inputs import read_input
 from server.dialects.reply import EmbedRequest, Reply, RerankDialect, RerankRequest, notes
 from server.dialects.rerank import NAMES, SILENT, RerankBody, make_call, spelling_of, task_names, with_one_task
-from server.errors import ApiError, EmptyArray, MissingParameter
+from server.errors import ApiError
 from server.openapi import operation
+from server.refusals import EmptyArray, MissingParameter
 from server.trace import Trace
 
 # TEI's own names (core/src/infer.rs, ErrorType), by our statuses.

@@ -11,8 +11,9 @@ from server.dialects.fields import Fields, JsonObject, WireBool, WireInt, ignore
 from server.dialects.openai import OpenAI
 from server.dialects.reply import Reply, RerankDialect, RerankRequest, notes
 from server.dialects.rerank import prompt_limit
-from server.errors import ApiError, EmptyArray, InvalidValue, MissingParameter
+from server.errors import ApiError
 from server.openapi import operation
+from server.refusals import EmptyArray, InvalidValue, MissingParameter
 from server.trace import Trace
 
 QUERY_NAMES = ("queries", "text_1", "data_1")

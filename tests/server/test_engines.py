@@ -8,8 +8,8 @@ import pytest
 from models import BackendInfo, Readout, TextModel
 from server.engine import NearSide
 from server.engines import Engines, by_device
-from server.errors import Draining, ModelLoading, QueueFull
 from server.link import Cancel, Done, Queue, Report, State, Timings, Work
+from server.outages import Draining, ModelLoading, QueueFull
 from tests.server.world import ADMISSION, served
 
 

@@ -8,8 +8,9 @@ import pytest
 from models import TextModel
 from server.calls import Cut, IdLists, Texts
 from server.catalogue import ServedModel
-from server.errors import ApiError, EmptyArray, ForeignTokenIds, InputTooLong, InvalidValue
+from server.errors import ApiError
 from server.inputs import Prepared, prepare_ids, prepare_prompts, prepare_texts
+from server.refusals import EmptyArray, ForeignTokenIds, InputTooLong, InvalidValue
 from tests.server.world import served, text_model
 
 A, B, END = 64, 65, 260

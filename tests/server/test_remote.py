@@ -15,8 +15,8 @@ from server.admission import Admission
 from server.batching import Limits
 from server.driver import Client, Driver, FromClient
 from server.engine_process import _ZmqPort
-from server.errors import Draining, ModelLoading, QueueFull, Unavailable
 from server.link import Done, Failed, Work
+from server.outages import Draining, ModelLoading, QueueFull, Unavailable
 from server.remote import RemoteEngine
 from server.worker import Worker
 from tests.server.world import ADMISSION, BATCH, until

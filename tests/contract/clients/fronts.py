@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.config import Config
 from server.embedded import running_app
-from server.errors import QueueFull
+from server.outages import QueueFull
 
 LATE_S = 5.0
 

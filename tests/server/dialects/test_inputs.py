@@ -6,7 +6,8 @@ import pytest
 
 from server.calls import IdLists, Texts
 from server.dialects.embeddings import parse_embeddings
-from server.errors import ApiError, EmptyArray
+from server.errors import ApiError
+from server.refusals import EmptyArray
 
 
 def read_input(sent: Any) -> Any:

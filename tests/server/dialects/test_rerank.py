@@ -12,7 +12,8 @@ from server.dialects.openai import OpenAI
 from server.dialects.reply import RerankRequest
 from server.dialects.tei import TEI
 from server.dialects.vllm import VLLM
-from server.errors import ApiError, InternalError
+from server.errors import ApiError
+from server.outages import InternalError
 from server.trace import Trace
 
 FIREWORKS, OPENAI = Fireworks(), OpenAI()
