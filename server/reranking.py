@@ -12,7 +12,7 @@ from server.catalogue import ServedModel
 from server.config import Limits
 from server.prefixes import Sorted, sort_by_prefix
 from server.refusals import ArrayTooLong, EmptyArray, NoRoom, TooManyTokens, WrongModelKind
-from server.service import Caller, Service, count_tokens, least_tokens
+from server.service import Caller, Service, count_tokens, is_short, least_tokens
 
 READOUT = Readout("score")
 Prompt = RerankPrompt | PairPrompt | ChatPrompt
@@ -35,7 +35,11 @@ async def rerank(call: RerankCall, service: Service, caller: Caller) -> Reranked
     least = len(call.documents) if call.max_tokens_per_doc else min(least_tokens(caller), service.limits.rerank_tokens)
     service.engine.check_room(model.id, least, len(call.documents))
     with caller.trace.stage("tokenize"):
-        prompts = await to_thread.run_sync(_prepare, call, model, prompt, service.limits)
+        prompts = (
+            _prepare(call, model, prompt, service.limits)
+            if is_short(caller, len(call.documents))
+            else await to_thread.run_sync(_prepare, call, model, prompt, service.limits)
+        )
     tokens = count_tokens(prompts.inputs.ids)
     caller.trace.note_work(model.id, len(call.documents), tokens)
     rows = await service.rows(model, prompts.inputs, READOUT, caller, f"{call.field}[{{}}]".format)

@@ -1,10 +1,12 @@
 """The steps of a rerank call."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from anyio import to_thread
 
 from models import INSTRUCTION, RerankPrompt, TextModel
 from models.backends.fake import FakeBackend
@@ -206,3 +208,21 @@ async def test_a_classifier_has_no_logits_and_no_vectors(pair_text: TextModel) -
         "Model `pairs` is a reranker and gives no embeddings. Use POST /v1/rerank."
     )
     assert (logits.status_code, vector.status_code) == (400, 400)
+
+
+async def test_a_short_request_needs_no_thread(reranker: ServedModel) -> None:
+    limiter = to_thread.current_default_thread_limiter()
+    borrowers = [object() for _ in range(int(limiter.total_tokens))]
+
+    async with world(reranker) as here:
+        for borrower in borrowers:
+            limiter.acquire_on_behalf_of_nowait(borrower)
+        short = await asyncio.wait_for(_rerank(here), 30)
+        long = asyncio.create_task(_rerank(here, documents=["a"] * 100))
+        await asyncio.sleep(0.1)
+        waits = not long.done()
+        for borrower in borrowers:
+            limiter.release_on_behalf_of(borrower)
+        answered = await long
+
+    assert (short.status_code, waits, answered.status_code) == (200, True, 200)
