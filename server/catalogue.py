@@ -53,11 +53,12 @@ class Catalogue:
             return self._default(default)
         if len(name) > MAX_NAME_CHARACTERS:
             raise InvalidValue("model", f"expected at most {MAX_NAME_CHARACTERS} characters.")
+        if model := self._exact.get(name):
+            return model
         normal = normalise(name)
-        found = self._exact.get(name) or self._normal.get(normal) or self._last.get(normal.rsplit("/", 1)[-1])
-        if found is None:
-            raise ModelNotFound(name, [model.id for model in self.models])
-        return found
+        if model := self._normal.get(normal) or self._last.get(normal.rsplit("/", 1)[-1]):
+            return model
+        raise ModelNotFound(name, [model.id for model in self.models])
 
     def _default(self, kind: Kind) -> ServedModel:
         # A causal LLM gives vectors too, so it stands in where no embedder is served.
@@ -94,6 +95,8 @@ def _load(config: ModelConfig) -> ServedModel:
 
 
 def _check_prompt(config: ModelConfig, text: TextModel) -> None:
+    if text.info.kind == "reranker":
+        raise ConfigError(f"{config.path} is a reranker, which puts no named prompt before texts: remove prompt_name")
     if text.prompts.find(config.prompt_name or "") is None:
         known = ", ".join(text.prompts.by_name) or "none"
         raise ConfigError(f"{config.path} has no prompt {config.prompt_name!r} for prompt_name; it has: {known}")

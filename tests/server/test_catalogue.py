@@ -43,6 +43,13 @@ def test_a_prompt_that_the_model_lacks_stops_the_start() -> None:
         load_catalogue([ModelConfig(path=embedder, prompt_name="passage")])
 
 
+def test_a_prompt_of_a_reranker_stops_the_start() -> None:
+    _, reranker = demo_models()
+
+    with pytest.raises(ConfigError, match="is a reranker, which puts no named prompt before texts"):
+        load_catalogue([ModelConfig(path=reranker, prompt_name="query")])
+
+
 def test_a_prompt_that_is_left_out_of_the_mean_stops_the_start(tmp_path: Path) -> None:
     folder = shutil.copytree(demo_models()[0], tmp_path / "m")
     pooling = folder / "1_Pooling" / "config.json"
