@@ -50,7 +50,7 @@ gpu: ## Correctness on a CUDA device, then benchmarks; runs with the interpreter
 	$(PYTHON) -m benchmarks.forward
 
 demo-models: $(VENV)/.demo ## Make the built-in demo pair again from scratch (a quarter of an hour on 2 cores)
-	$(BIN)/python -m models.demo.make
+	$(BIN)/python -m models.demo.training.make
 
 wheel: $(VENV)/.development ## The wheel, demo pair included, in dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

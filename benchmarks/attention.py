@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.pages import machine, show
-from models.cpu_attention import BlockAttention, KeysValues
+from models.layers.cpu_attention import BlockAttention, KeysValues
 from models.packing import pack
 
 HEADS, GROUPS, WIDTH = 16, 8, 128

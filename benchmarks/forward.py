@@ -24,7 +24,7 @@ import torch
 from benchmarks.contenders import Clock, Contender, Matrix, clock_of, plan, scale_of, timed
 from benchmarks.workloads import Workload
 from models.devices import choose_device
-from models.onednn import layers_for
+from models.layers.onednn import layers_for
 from models.packing import pack
 from tests.checkpoints import build
 

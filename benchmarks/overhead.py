@@ -22,7 +22,7 @@ from benchmarks.client import Address, Answer, ask_for, get, measured, milliseco
 from benchmarks.load import Figures, bodies, medians
 from benchmarks.pages import RESULTS, machine, markdown, show, write
 from models import demo_models
-from server.batching import Job, Limits, take_batch
+from server.engine.batching import Job, Limits, take_batch
 from tests.contract.process import Hearth
 from tests.faults.stand import FakeModel, children, pid_of
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from server.batching import Entry, Job, Limits, take_batch
+from server.engine.batching import Entry, Job, Limits, take_batch
 
 # When the next batch is bound while one runs: at that one's start, shortly before its end, or at its end.
 Binding = Literal["start", "late", "end"]

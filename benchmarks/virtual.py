@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 
 from benchmarks.arrivals import Arrival
 from benchmarks.policies import Policy
-from server.batching import Entry, Job, Key, Limits
-from server.speed import Speed
-from server.worker import BIND_AT_HOST_TIMES
+from server.engine.batching import Entry, Job, Key, Limits
+from server.engine.cost_model import Speed
+from server.engine.scheduler import BIND_AT_HOST_TIMES
 
 
 @dataclass(frozen=True, slots=True)

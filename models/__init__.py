@@ -1,9 +1,8 @@
 """The door: the only names that server/ may import. Torch is imported inside load_backend and nowhere else."""
 
-from models.chat_prompts import ChatPrompt
-from models.checking import Report, check_model
-from models.comparing import Scores, Vectors, compare_scores, compare_vectors
-from models.finish import Matrix, finish_logits, finish_scores, finish_vectors
+from models.checkpoint.hub import demo_models, find_checkpoint, model_id
+from models.checkpoint.manifest import Manifest
+from models.checkpoint.pull import Pulled, pull
 from models.interface import (
     Backend,
     BackendInfo,
@@ -22,15 +21,17 @@ from models.interface import (
     Row,
 )
 from models.loading import TextModel, device_name, load_backend, load_text
-from models.manifest import Manifest
-from models.named_prompts import NamedPrompts
-from models.pairs import PairPrompt
-from models.prompts import INSTRUCTION, RerankPrompt, is_complete_prompt
-from models.pulling import Pulled, pull
-from models.samples import DOCUMENTS, QUERIES, TEXTS
-from models.sources import demo_models, find_checkpoint, model_id
-from models.tokenizer import EDGE_FROM_IDS, agree_inside, cut
-from models.trial import Trial, fitting, fitting_documents
+from models.packing import Sorted, sort_by_prefix
+from models.postprocess import Matrix, finish_logits, finish_scores, finish_vectors
+from models.text.chat_prompt import ChatPrompt
+from models.text.named_prompts import NamedPrompts
+from models.text.pair_prompt import PairPrompt
+from models.text.qwen3_prompt import INSTRUCTION, RerankPrompt, is_complete_prompt
+from models.text.tokenizer import EDGE_FROM_IDS, agree_inside, cut
+from models.verify.check import Report, check_model
+from models.verify.compare import Scores, Vectors, compare_scores, compare_vectors
+from models.verify.offline import Trial, fitting, fitting_documents
+from models.verify.samples import DOCUMENTS, QUERIES, TEXTS
 
 __all__ = [
     "DOCUMENTS",
@@ -62,6 +63,7 @@ __all__ = [
     "RerankPrompt",
     "Row",
     "Scores",
+    "Sorted",
     "TextModel",
     "Trial",
     "Vectors",
@@ -83,4 +85,5 @@ __all__ = [
     "load_text",
     "model_id",
     "pull",
+    "sort_by_prefix",
 ]

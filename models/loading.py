@@ -6,29 +6,28 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, cast
 
-from models.architectures.qwen3_config import why_not_packed
-from models.chat_prompts import ChatPrompt
-from models.checkpoint import Checkpoint
-from models.facts import Names, known_facts, read_info
-from models.first_part import asks_lower_case
+from models.checkpoint.folder import Checkpoint
+from models.checkpoint.info import Names, known_facts, read_info
+from models.checkpoint.kind import EMBEDDER_MODULES, RERANKER_MODULES, check_served, decide_kind
+from models.checkpoint.manifest import check_text_files, check_weight_files
+from models.checkpoint.sentence_transformers_files import asks_lower_case, check_modules
 from models.interface import Backend, DeviceLost, Kind, LoadOptions, ModelError, ModelInfo, OutOfMemory
-from models.kinds import EMBEDDER_MODULES, RERANKER_MODULES, check_served, decide_kind, has_frame, is_classifier
-from models.logit_scores import causal_prompt, no_yes_of
-from models.manifest import check_text_files, check_weight_files
-from models.modules import check_modules
-from models.named_prompts import NamedPrompts
-from models.pairs import PairPrompt, pair_prompt
-from models.prompts import INSTRUCTION, RerankPrompt, rerank_prompt
-from models.tokenizer import Tokenizer, cut
+from models.networks.registry import why_not_packed
+from models.text.chat_prompt import ChatPrompt
+from models.text.named_prompts import NamedPrompts
+from models.text.pair_prompt import PairPrompt
+from models.text.qwen3_prompt import INSTRUCTION, RerankPrompt
+from models.text.rerank_prompt import _rerank_prompt, no_yes_of
+from models.text.tokenizer import Tokenizer, cut
 
 log = logging.getLogger("hearth.models")
 
 # Found by a table and imported when chosen: torch costs 1.7 s to import, sentence_transformers 4.9 s.
 BACKENDS = {
     "packed": "models.backends.packed",
-    "transformers": "models.backends.transformers",
-    "transformers-padded": "models.backends.transformers",
-    "sentence_transformers": "models.backends.sentence_transformers",
+    "transformers": "models.backends.huggingface.transformers_backend",
+    "transformers-padded": "models.backends.huggingface.transformers_backend",
+    "sentence_transformers": "models.backends.huggingface.sentence_transformers_backend",
     "fake": "models.backends.fake",
 }
 
@@ -151,15 +150,6 @@ def _named_prompts(checkpoint: Checkpoint, names: Names) -> NamedPrompts:
         str(checkpoint.sentence_transformers.get("default_prompt_name") or ""),
         are_pooled=bool(checkpoint.pooling.get("include_prompt", True)),
     )
-
-
-def _rerank_prompt(checkpoint: Checkpoint, tokenizer: Tokenizer) -> RerankPrompt | PairPrompt | ChatPrompt:
-    if not is_classifier(checkpoint, "reranker"):
-        return causal_prompt(checkpoint, tokenizer)
-    # A Qwen3 classifier is a Qwen3 reranker whose head was folded into one row (MODELS: section 3): the same frame.
-    if checkpoint.model_type == "qwen3" and has_frame(tokenizer):
-        return rerank_prompt(tokenizer)
-    return pair_prompt(tokenizer, has_types=checkpoint.number("type_vocab_size") > 1)
 
 
 def check_terminator(checkpoint: Checkpoint, tokenizer: Tokenizer, kind: Kind) -> None:

@@ -5,9 +5,74 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
-from models.forest import Branch, Forest, Layout, Run, Span
 from models.interface import Ids
+
+Indexes = NDArray[np.int64]
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Queries that see their own keys: causally if both stretches have one length, else one query that sees all."""
+
+    queries: Span
+    keys: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Queries that see every key of a stretch: of this batch (source 0), or of a kept prefix (source 1, 2, ...)."""
+
+    queries: Span
+    keys: Span
+    source: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which keys each query sees. Branches are in order: an outer one, whose keys come first, before an inner one."""
+
+    runs: tuple[Run, ...]
+    branches: tuple[Branch, ...]
+
+    def at(self, places: Indexes) -> "Layout":
+        """The layout for the queries at `places` (ascending) alone; the keys are those of all tokens."""
+        starts = np.array([run.queries[0] for run in self.runs])
+        own = starts[np.searchsorted(starts, places, side="right") - 1]
+        runs = [Run((n, n + 1), (int(own[n]), int(place) + 1)) for n, place in enumerate(places)]
+        branches = []
+        for branch in self.branches:
+            first, last = np.searchsorted(places, branch.queries).tolist()
+            if first < last:
+                branches.append(Branch((first, last), branch.keys, branch.source))
+        return Layout(tuple(runs), tuple(branches))
+
+
+@dataclass(frozen=True, slots=True)
+class Forest:
+    """One packed batch of T unique tokens.
+
+    tokens, positions: [T]. ends: where some item ends, [R], ascending. rows: for each item its index in `ends`.
+    used: numbers of the kept prefixes that some item goes on from.
+    shared: the beginning that saves most if it is kept for the next batch; a span of tokens, or None.
+    """
+
+    tokens: Ids
+    positions: Indexes
+    layout: Layout
+    ends: Indexes
+    rows: Indexes
+    used: tuple[int, ...]
+    shared: Span | None
+
+    def path(self, end: int) -> Indexes:
+        """Every token of the item that ends at `end`, in order; not for items that begin with a kept prefix."""
+        spans = [branch.keys for branch in self.layout.branches if branch.queries[0] <= end < branch.queries[1]]
+        own = next(run.queries[0] for run in reversed(self.layout.runs) if run.queries[0] <= end)
+        return np.concatenate([np.arange(*span) for span in [*spans, (own, end + 1)]])
+
 
 # A shared beginning shorter than this is not worth remembering beyond its batch.
 KEEP_FROM_TOKENS = 16
@@ -148,3 +213,28 @@ class _Builder:
         self._starts.append(depth)
         self._runs.append(Run(span, span))
         self._length = span[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """Inputs in running order. `order[i]` is the place in the request of the i-th to run; `shared` as in link.Work."""
+
+    ids: tuple[Ids, ...]
+    order: NDArray[np.intp]
+    shared: NDArray[np.int32]
+
+
+def sort_by_prefix(ids: Sequence[Ids]) -> Sorted:
+    """Sort inputs by their ids and count what each shares with the one before it."""
+    # Big-endian bytes sort as the ids do.
+    keys = [one.astype(">i4").tobytes() for one in ids]
+    order = sorted(range(len(ids)), key=keys.__getitem__)
+    in_order = tuple(ids[place] for place in order)
+    shared = [0, *(_common_prefix(before, after) for before, after in pairwise(in_order))]
+    return Sorted(in_order, np.array(order, dtype=np.intp), np.array(shared, dtype=np.int32))
+
+
+def _common_prefix(one: Ids, other: Ids) -> int:
+    count = min(len(one), len(other))
+    differ = one[:count] != other[:count]
+    return int(differ.argmax()) if differ.any() else count

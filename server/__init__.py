@@ -1,1 +1,5 @@
 """Hearth's HTTP side: dialects, scheduling and operations. Never imports torch."""
+
+from importlib.metadata import version
+
+VERSION = version("hearth")

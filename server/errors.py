@@ -110,3 +110,230 @@ class UnsupportedMedia(ApiError):
 
 class ClientGone(Exception):
     """The client hung up: nothing is sent, the log shows 499."""
+
+
+# What stops a client from sending ids of a vocabulary that is not the model's.
+SEND_TEXT = "If you use LangChain's OpenAIEmbeddings, set check_embedding_ctx_length=False, or send text."
+
+
+class InvalidJson(ApiError):
+    """The body is not JSON, or not an object."""
+
+    code = "invalid_json"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"We could not parse the JSON body of your request: {reason}")
+
+
+class MissingParameter(ApiError):
+    """A required field is absent or null."""
+
+    code = "missing_required_parameter"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Missing required parameter: '{name}'.", param=name)
+
+
+class InvalidValue(ApiError):
+    """A field has a wrong type or value."""
+
+    code = "invalid_value"
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"Invalid '{where}': {reason}", param=where.split("[")[0])
+
+
+class MissingVariable(ApiError):
+    """A prompt_template needs what an input does not have."""
+
+    code = "invalid_value"
+
+    def __init__(self, name: str, where: str) -> None:
+        message = f"prompt_template needs '{name[:64]}', which {where} does not have."
+        super().__init__(message, param="prompt_template")
+
+
+class EmptyArray(ApiError):
+    """A list without items."""
+
+    code = "empty_array"
+
+    def __init__(self, where: str) -> None:
+        super().__init__(f"Invalid '{where}': empty array. Expected at least one item.", param=where.split("[")[0])
+
+
+class ArrayTooLong(ApiError):
+    """More items than a request may have."""
+
+    code = "array_above_max_length"
+
+    def __init__(self, name: str, limit: int, got: int) -> None:
+        message = f"Invalid '{name}': array too long. Expected at most {limit} items, but got {got}."
+        super().__init__(message, param=name)
+
+
+class InputTooLong(ApiError):
+    """An input over the model's maximum; clients take the index out of the message, so the wording is fixed."""
+
+    def __init__(self, where: str, limit: int) -> None:
+        super().__init__(f"Invalid '{where}': maximum input length is {limit} tokens.", param=where.split("[")[0])
+
+
+class NoRoom(ApiError):
+    """Instruction and query leave no room for a document."""
+
+    def __init__(self, tokens: int, limit: int, what: str = "the model's maximum", where: str = "query") -> None:
+        message = f"Invalid '{where}': instruction and query take {tokens} tokens; {what} is {limit}."
+        super().__init__(message, param=where.split("[")[0])
+
+
+class TooManyTokens(ApiError):
+    """A request over the limit on tokens in all."""
+
+    type = "max_tokens_per_request"
+    code = "max_tokens_per_request"
+
+    def __init__(self, got: int, limit: int, param: str) -> None:
+        super().__init__(f"Requested {got} tokens, max {limit} tokens per request", param=param)
+
+
+class DimensionsUnsupported(ApiError):
+    """The model is not Matryoshka."""
+
+    def __init__(self, field: str = "dimensions") -> None:
+        super().__init__("This model does not support specifying dimensions.", param=field)
+
+
+class ResponseTooLarge(ApiError):
+    """The answer would hold too many numbers."""
+
+    code = "response_too_large"
+
+    def __init__(self, inputs: int, values: int, what: str, limit: int) -> None:
+        super().__init__(f"{inputs} inputs × {values} {what} exceed the limit of {limit} values per response.")
+
+
+class WrongModelKind(ApiError):
+    """The model cannot do what the route does."""
+
+    code = "wrong_model_kind"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, param="model")
+
+
+class ForeignTokenIds(ApiError):
+    """Token ids of another vocabulary."""
+
+    code = "foreign_token_ids"
+
+    def __init__(self, model: str, where: str = "input") -> None:
+        message = f"Invalid '{where}': these token ids are not from the vocabulary of model `{model}`. {SEND_TEXT}"
+        super().__init__(message, param=where)
+
+
+class Retryable(ApiError):
+    """A refusal that may pass; SDKs wait as long as Retry-After says, and not at all above 120 seconds."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        self.retry_after_s = retry_after_s
+        seconds = min(max(int(retry_after_s + 0.999), 1), 120)
+        headers = {"Retry-After": str(seconds), "retry-after-ms": str(seconds * 1000)}
+        super().__init__(f"{message} Retry in {seconds} s.", headers=headers)
+
+
+class QueueFull(Retryable):
+    """Too much is waiting."""
+
+    status = 429
+    type = "tokens"
+    code = "rate_limit_exceeded"
+    fireworks_code = "RATE_LIMIT_EXCEEDED"
+
+    def __init__(self, waiting_tokens: int, retry_after_s: float) -> None:
+        super().__init__(f"The queue is full ({waiting_tokens} tokens waiting).", retry_after_s)
+
+
+class TooManyWaiting(QueueFull):
+    """Too many inputs are waiting, however short."""
+
+    type = "requests"
+
+    def __init__(self, waiting_items: int, retry_after_s: float) -> None:
+        Retryable.__init__(self, f"The queue is full ({waiting_items} inputs waiting).", retry_after_s)
+
+
+class TooLate(QueueFull):
+    """The request could not be answered within its time, so that it is refused at once."""
+
+    def __init__(self, wait_s: float, timeout_s: float) -> None:
+        message = f"The queue is {wait_s:.0f} s long, and a request may take {timeout_s:g} s."
+        Retryable.__init__(self, message, wait_s - timeout_s)
+
+
+class Unavailable(Retryable):
+    """The engine cannot take work now."""
+
+    status = 503
+    type = "server_error"
+    code = "unavailable"
+    fireworks_code = "SERVICE_UNAVAILABLE"
+
+
+class ModelLoading(Unavailable):
+    """The model is still loading."""
+
+    code = "model_loading"
+
+    def __init__(self) -> None:
+        super().__init__("The model is loading.", 2)
+
+
+class Draining(Unavailable):
+    """The server is shutting down."""
+
+    code = "draining"
+
+    def __init__(self) -> None:
+        super().__init__("The server is shutting down.", 5)
+
+
+class InternalError(ApiError):
+    """A fault of ours; the log holds the rest under the request id."""
+
+    status = 500
+    type = "server_error"
+    code = "internal_error"
+    fireworks_code = "INTERNAL_SERVER_ERROR"
+
+
+class NonFiniteOutput(InternalError):
+    """The model gave NaN or Inf; trying again gives the same."""
+
+    code = "non_finite_output"
+
+    def __init__(self, where: str) -> None:
+        message = f"The model produced a non-finite value for {where}."
+        super().__init__(message, headers={"x-should-retry": "false"})
+
+
+class TooLargeForDevice(InternalError):
+    """One input alone needs more memory than the device has."""
+
+    code = "out_of_memory"
+
+    def __init__(self, where: str, tokens: int) -> None:
+        message = f"The device has too little memory for {where}, which is {tokens} tokens long."
+        super().__init__(message, headers={"x-should-retry": "false"})
+
+
+class DeadlineExceeded(ApiError):
+    """The request waited too long."""
+
+    status = 504
+    type = "timeout_error"
+    code = "deadline_exceeded"
+    fireworks_code = "TIMEOUT"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"The request waited longer than {seconds:g} s.")

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models import Item, LoadOptions, Readout, load_backend, load_text
-from models.checkpoint import Checkpoint
+from models.checkpoint.folder import Checkpoint
 
 QUERIES = (
     "What is the capital of France?",

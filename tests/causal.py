@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from models import LoadOptions, load_text
-from models.prompts import INSTRUCTION, PREFIX, SUFFIX
+from models.text.qwen3_prompt import INSTRUCTION, PREFIX, SUFFIX
 from tests.checkpoints import build
 
 ROLE = "messages | selectattr('role', 'eq', '{}') | map(attribute='content') | first"

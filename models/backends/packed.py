@@ -9,13 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.architectures.qwen3 import Batch, Qwen3
-from models.architectures.qwen3_config import read_config
-from models.attention import prepare
-from models.backends.pending import Failed, Launched
-from models.checkpoint import Checkpoint
+from models.backends.launched import Failed, Launched
+from models.backends.selfcheck import check_backend
+from models.checkpoint.folder import Checkpoint
 from models.devices import choose_device, choose_dtype, device_faults, to_device
-from models.forest import Forest, Span
 from models.interface import (
     BackendInfo,
     DeviceLost,
@@ -27,12 +24,13 @@ from models.interface import (
     Pending,
     Pooling,
 )
-from models.kept import KeptPrefix, KeptPrefixes
-from models.packing import pack
-from models.readout import Groups, Head, by_readout, pool, read
-from models.selfcheck import check_backend
-from models.tail import Tail, load_tail
-from models.weights import CLASSIFIER, HEAD, TABLE, Weights
+from models.layers.attention import prepare
+from models.layers.pooler import Groups, Head, Tail, by_readout, load_tail, pool, read
+from models.networks.prefix_cache import KeptPrefix, KeptPrefixes
+from models.networks.qwen3 import Batch, Qwen3
+from models.networks.qwen3_config import read_config
+from models.networks.weights import CLASSIFIER, HEAD, TABLE, Weights
+from models.packing import Forest, Span, pack
 
 
 def load(path: str, info: ModelInfo, options: LoadOptions) -> "PackedBackend":

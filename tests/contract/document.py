@@ -2,10 +2,10 @@
 
 import json
 
-from server.app import create_app
-from server.catalogue import Catalogue
+from server.api.app import create_app
 from server.config import Config
-from server.metrics import Metrics
+from server.observability.metrics import Metrics
+from server.registry import Catalogue
 from tests.contract.schema import DOCUMENT_FILE
 
 

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from models import demo_models
-from server.cli import app
+from server.cli.main import app
 from tests.checkpoints import build
 from tests.contract.process import Hearth
 from tests.zoo.build import build as build_recipe

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from models import demo_models
-from server.openapi import GROUPS
+from server.api.openapi import GROUPS
 from tests.contract.asking import embed
 from tests.contract.process import Hearth
 from tests.contract.schema import DOCUMENT_FILE

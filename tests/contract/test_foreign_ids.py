@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from models import TextModel, demo_models
-from models.tokenizer import EDGE_FROM_IDS
-from server.foreign import FILE
+from models.text.tokenizer import EDGE_FROM_IDS
+from server.processing.cl100k import FILE
 from tests.contract.asking import embed, openai_error, tokens, vectors
 from tests.contract.process import Hearth
 

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from models import demo_models, model_id
-from server.catalogue import Catalogue, load_catalogue
 from server.config import ModelConfig
+from server.registry import Catalogue, load_catalogue
 from tests.contract.asking import FIREWORKS, FIREWORKS_RERANK, RERANK, V1, embed, rerank
 from tests.contract.process import Hearth
 from tests.zoo.catalogue import SEEDS

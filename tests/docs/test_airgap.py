@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from models.manifest import read_manifest
+from models.checkpoint.manifest import read_manifest
 from tests.checkpoints import build
 from tests.contract.process import Hearth
 from tests.docs.pages import DOCS, run_shell, sections

@@ -7,9 +7,9 @@ import numpy as np
 import zmq
 
 from models import Readout
-from server.admission import Admission
-from server.link import Cancel, Done, Hello, Report, State, Timings, Work, decode, encode
-from server.remote import RemoteEngine
+from server.engine.admission import Admission
+from server.engine.messages import Cancel, Done, Hello, Report, State, Timings, Work, decode, encode
+from server.engine.zmq_transport import RemoteEngine
 from tests.server.world import until
 
 READY = Report(State("ready"), {})

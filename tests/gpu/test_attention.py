@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from models.attention import PlainAttention, prepare
-from models.cpu_attention import KeysValues
-from models.forest import Forest
 from models.interface import Ids
-from models.packing import pack
-from models.varlen import VarlenAttention, nesting
+from models.layers.attention import PlainAttention, prepare
+from models.layers.cpu_attention import KeysValues
+from models.layers.varlen_attention import VarlenAttention, nesting
+from models.packing import Forest, pack
 
 WIDTH = 64
 

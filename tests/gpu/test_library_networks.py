@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from models import Item, LoadOptions, Readout, load_backend
-from models.backends import sequences
-from models.backends.sequences import Packing, Rule
 from models.interface import Dtype
+from models.layers import sequence_attention as sequences
+from models.layers.sequence_attention import Packing, Rule
 from tests.models.networks import CONFIGS, alone, save, texts
 from tests.models.reference import cosines
 

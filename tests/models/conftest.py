@@ -18,7 +18,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture
 def varlen_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """varlen_attn on a processor."""
-    from models import varlen
+    from models.layers import varlen_attention as varlen
     from tests.models.flash import flash_varlen
 
     monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", flash_varlen)

@@ -1,6 +1,6 @@
 """What a layout lets each query see, counted out: the fast ways are held against it."""
 
-from models.forest import Layout
+from models.packing import Layout
 
 
 def seen(layout: Layout, query: int) -> list[tuple[int, int]]:

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models import attention, varlen
-from models.attention import PlainAttention, prepare
-from models.cpu_attention import MOST_KEYS, MOST_QUERIES, Block, BlockAttention, KeysValues, blocks_of
-from models.forest import Layout
-from models.packing import pack
+from models.layers import attention
+from models.layers import varlen_attention as varlen
+from models.layers.attention import PlainAttention, prepare
+from models.layers.cpu_attention import MOST_KEYS, MOST_QUERIES, Block, BlockAttention, KeysValues, blocks_of
+from models.packing import Layout, pack
 from tests.models.layouts import seen
 
 WIDTH = 16

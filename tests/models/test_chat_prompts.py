@@ -9,8 +9,8 @@ import pytest
 import transformers
 
 from models import ChatPrompt, ModelError, load_text
-from models.chat_prompts import split_control
-from models.tokenizer import Tokenizer
+from models.text.chat_prompt import split_control
+from models.text.tokenizer import Tokenizer
 from tests.causal import DOCUMENT, OTHER, QUERY, QWEN2, ROLE, TASKED, save_causal
 from tests.models.scoring import library_scores, scores
 from tests.models.test_loading import change

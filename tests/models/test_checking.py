@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from models import LoadOptions, check_model
-from models.checking import Report
-from models.trial import Trial
+from models.verify.check import Report
+from models.verify.offline import Trial
 from tests.causal import TASKED, save_causal
 from tests.checkpoints import build
 from tests.classifiers import cross_encoder, fold_head
@@ -31,7 +31,7 @@ def values(report: Report) -> dict[str, float]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.checking.SPEED_SECONDS", 0.01)
+    monkeypatch.setattr("models.verify.check.SPEED_SECONDS", 0.01)
 
 
 @pytest.mark.parametrize("kind", ["embedder", "reranker", "llm"])
@@ -101,7 +101,7 @@ def test_a_reference_without_the_terminator_is_found_to_differ(tmp_path: Path, m
 
 
 def test_a_suffix_one_newline_short_is_found_to_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.reference.SUFFIX", "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n")
+    monkeypatch.setattr("models.verify.reference.SUFFIX", "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n")
 
     assert failed(check(build(tmp_path / "m", "reranker"))) == {"worst_score"}
 

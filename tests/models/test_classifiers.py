@@ -10,7 +10,7 @@ import torch
 from sentence_transformers import CrossEncoder
 
 from models import ModelError, load_backend, load_text
-from models.prompts import INSTRUCTION, PREFIX, SUFFIX
+from models.text.qwen3_prompt import INSTRUCTION, PREFIX, SUFFIX
 from tests.checkpoints import build
 from tests.classifiers import cross_encoder, fold_head
 from tests.models.scoring import PAIRS, library_scores, scores

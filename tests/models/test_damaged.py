@@ -14,8 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models import Item, LoadOptions, ModelError, Readout, Row, find_checkpoint, load_backend, load_text, reading
-from models.reference import vector_reference
+from models import Item, LoadOptions, ModelError, Readout, Row, find_checkpoint, load_backend, load_text
+from models.checkpoint import files as reading
+from models.verify.reference import vector_reference
 from tests.checkpoints import CONFIG, build
 
 POINTER = (

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from models.finish import finish_logits, finish_scores, finish_vectors
 from models.interface import Row
+from models.postprocess import finish_logits, finish_scores, finish_vectors
 
 
 def row(*values: float) -> Row:

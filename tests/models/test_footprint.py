@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from models.footprint import Footprint, gibibytes, rss_bytes
+from models.memory import Footprint, gibibytes, rss_bytes
 
 MEGABYTE = 2**20
 linux = pytest.mark.skipif(sys.platform != "linux", reason="RssAnon is told by Linux")
@@ -32,7 +32,7 @@ def test_where_nothing_was_held_nothing_is_seen() -> None:
 
 
 def test_where_the_system_does_not_tell_there_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.footprint._anonymous_bytes", lambda: None)
+    monkeypatch.setattr("models.memory._anonymous_bytes", lambda: None)
 
     with Footprint() as footprint:
         pass

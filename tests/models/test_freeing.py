@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from models.freeing import (
+from models.memory import (
     LARGEST_MAPPED_BYTES,
     LARGEST_TRIM_BYTES,
     MMAP_THRESHOLD,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from models.kept import KeptPrefix, KeptPrefixes
+from models.networks.prefix_cache import KeptPrefix, KeptPrefixes
 
 
 def prefix(first: int, length: int = 10) -> KeptPrefix:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from models.layers import Gated, Linear, Rotary, rms_norm
+from models.layers.decoder import Gated, Linear, Rotary, rms_norm
 
 WIDTH, EPS, THETA = 16, 1e-6, 1e4
 

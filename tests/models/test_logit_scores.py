@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from models import ModelError, load_text
-from models.prompts import INSTRUCTION
+from models.text.qwen3_prompt import INSTRUCTION
 from tests.causal import QWEN3, TASKED, save_causal
 from tests.models.scoring import library_scores, scores
 

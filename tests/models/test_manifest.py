@@ -7,7 +7,7 @@ import pytest
 
 from models import ModelError, load_backend, load_text
 from models import pull as bring
-from models.manifest import read_manifest
+from models.checkpoint.manifest import read_manifest
 from tests.checkpoints import build
 
 

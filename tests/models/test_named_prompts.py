@@ -8,7 +8,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from models import Item, LoadOptions, ModelError, Readout, finish_vectors, load_backend, load_text
-from models.named_prompts import NamedPrompts
+from models.text.named_prompts import NamedPrompts
 from tests.checkpoints import build
 from tests.classifiers import cross_encoder
 from tests.server.world import pair_model, text_model

@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models import onednn
-from models.layers import Gated, Linear
-from models.onednn import PackedGated, PackedLinear, layers_for
+from models.layers import onednn
+from models.layers.decoder import Gated, Linear
+from models.layers.onednn import PackedGated, PackedLinear, layers_for
 
 CPU = torch.device("cpu")
 packs = pytest.mark.skipif(not onednn.works(torch.float32), reason="this torch has no oneDNN")

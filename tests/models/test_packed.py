@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from models import Backend, Item, LoadOptions, ModelError, NonFinite, OutOfMemory, Readout, load_backend, load_text
 from models.backends import packed
-from models.forest import Branch, Forest, Layout, Run
+from models.backends.selfcheck import check_backend
 from models.interface import Dtype, Ids
-from models.packing import pack
-from models.selfcheck import check_backend
+from models.packing import Branch, Forest, Layout, Run, pack
 from tests.calibration import DOCUMENTS, INSTRUCTION, QUERIES
 from tests.checkpoints import build
 from tests.models.reference import Matrix, cosines, reference, sigmoid

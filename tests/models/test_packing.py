@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.forest import Forest
 from models.interface import Ids
-from models.packing import pack
+from models.packing import Forest, pack
 from tests.models.layouts import seen
 
 # Three ids and short lists: shared beginnings, duplicates and nesting are the rule, not the exception.

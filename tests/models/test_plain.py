@@ -1,6 +1,6 @@
 """The tokenizer for what users send: control tokens out of reach, everything else as it was."""
 
-from models.plain import is_text, unknown_token, without_control_tokens
+from models.text.tokenizer import is_text, unknown_token, without_control_tokens
 
 
 def added(content: str) -> dict[str, object]:

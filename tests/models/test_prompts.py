@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from models.interface import ModelError
-from models.prompts import INSTRUCTION, PREFIX, SUFFIX, RerankPrompt, is_complete_prompt, rerank_prompt
-from models.tokenizer import Tokenizer
+from models.text.qwen3_prompt import INSTRUCTION, PREFIX, SUFFIX, RerankPrompt, is_complete_prompt, rerank_prompt
+from models.text.tokenizer import Tokenizer
 from tests.vocabulary import write_tokenizer
 
 

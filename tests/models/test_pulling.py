@@ -9,7 +9,7 @@ import pytest
 
 from models import ModelError, Pulled, find_checkpoint, load_backend, load_text
 from models import pull as bring
-from models.manifest import read_manifest
+from models.checkpoint.manifest import read_manifest
 from tests.checkpoints import build
 from tests.hub import REVISION, Hub, serve_hub
 
@@ -289,7 +289,7 @@ def test_a_copy_that_broke_off_goes_on(published: Path, tmp_path: Path, monkeypa
         shutil.copy(source, target) if target.parent.exists() else None
 
     with monkeypatch.context() as broken:
-        broken.setattr("models.pulling._copy_file", copy_or_break)
+        broken.setattr("models.checkpoint.pull._copy_file", copy_or_break)
         with pytest.raises(ModelError, match="cannot be written: No space left on device"):
             pull(published, tmp_path / "m")
     assert read_manifest(tmp_path / "m") is None

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from models import ModelError
-from models.checkpoint import Checkpoint
-from models.quantised import check_quantised, count_parameters
+from models.checkpoint.folder import Checkpoint
+from models.checkpoint.quantization import check_quantised, count_parameters
 
 
 def write(folder: Path, method: str | None, **tensors: torch.Tensor) -> Checkpoint:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from models.architectures.qwen3_config import read_config
 from models.interface import ModelError
+from models.networks.qwen3_config import read_config
 from tests.checkpoints import CONFIG
 
 

@@ -8,8 +8,8 @@ import torch
 
 from models.devices import to_device
 from models.interface import Item, ModelError, Pooling, Readout
+from models.layers.pooler import CHUNK_ROWS, Head, by_readout, pool, read
 from models.packing import pack
-from models.readout import CHUNK_ROWS, Head, by_readout, pool, read
 
 CPU = torch.device("cpu")
 
@@ -127,7 +127,7 @@ def test_the_paths_of_all_ends_are_sent_to_the_device_together(
         sent.append(array)
         return to_device(array, device)
 
-    monkeypatch.setattr("models.readout.to_device", counting)
+    monkeypatch.setattr("models.layers.pooler.to_device", counting)
     pool(states(4), forest, pooling)
 
     assert len(sent) == 1

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from models.selection import describing_files, is_model_file, names_in
+from models.checkpoint.files import describing_files, is_model_file, names_in
 
 
 @pytest.mark.parametrize(

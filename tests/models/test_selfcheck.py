@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from models.backends.selfcheck import check_backend
 from models.interface import BackendInfo, Item, ModelError, ModelInfo, NonFinite, Pending, Row
-from models.selfcheck import check_backend
 
 Compute = Callable[[Sequence[Item]], list[Row]]
 INFO = ModelInfo(

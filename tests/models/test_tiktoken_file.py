@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import ModelError
-from models.tiktoken_file import SPLIT
-from models.tokenizer import Tokenizer
+from models.text.tiktoken_converter import SPLIT
+from models.text.tokenizer import Tokenizer
 
 WORDS = (
     "the",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.interface import Ids, ModelError
-from models.tokenizer import Tokenizer, agree_inside, cut
+from models.text.tokenizer import Tokenizer, agree_inside, cut
 from tests.vocabulary import ADDED, write_tokenizer
 
 TERMINATOR = 260  # of the tiny vocabulary

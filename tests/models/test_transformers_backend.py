@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models import Backend, Item, LoadOptions, ModelError, NonFinite, Readout, load_backend, load_text
-from models.backends.padding import similar_lengths
-from models.backends.transformers import TransformersBackend
+from models.backends.huggingface.layouts import similar_lengths
+from models.backends.huggingface.transformers_backend import TransformersBackend
 from models.interface import Ids, Pooling
-from models.readout import pool_texts
+from models.layers.pooler import pool_texts
 from tests.checkpoints import build
 from tests.models.networks import CONFIGS, alone, save, texts
 from tests.models.reference import Matrix, cosines, reference

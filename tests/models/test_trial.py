@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from models import LoadOptions, Trial, fitting, fitting_documents, load_text
-from models.kinds import FRAME_TOKENS
-from models.samples import DOCUMENTS, QUERIES, TEXTS
-from models.trial import cosines
+from models.checkpoint.kind import FRAME_TOKENS
+from models.verify.offline import cosines
+from models.verify.samples import DOCUMENTS, QUERIES, TEXTS
 from tests.checkpoints import build
 
 FLOAT32 = LoadOptions(dtype="float32", device="cpu")

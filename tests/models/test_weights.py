@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from models import Item, LoadOptions, ModelError, Readout, load_backend, load_text
 from models.interface import Row
-from models.weights import Weights
+from models.networks.weights import Weights
 from tests.checkpoints import build
 
 IDS = np.array([5, 6, 7, 260], dtype=np.int32)

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from models import TextModel
-from server.catalogue import ServedModel
+from server.registry import ServedModel
 from tests.server.world import pair_model, served, text_model
 
 

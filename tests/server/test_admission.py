@@ -2,11 +2,10 @@
 
 import pytest
 
-from server.admission import Admission, make_admission
 from server.config import Batching, Config, Limits
-from server.errors import ApiError
-from server.link import Queue, State
-from server.outages import Draining, ModelLoading, QueueFull, TooLate, TooManyWaiting, Unavailable
+from server.engine.admission import Admission, make_admission
+from server.engine.messages import Queue, State
+from server.errors import ApiError, Draining, ModelLoading, QueueFull, TooLate, TooManyWaiting, Unavailable
 
 ADMISSION = Admission(max_tokens=100, max_items=10, timeout_s=60)
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from server.auth import Keys, open_paths, read_keys
-from server.catalogue import ServedModel
+from server.api.auth import Keys, open_paths, read_keys
 from server.config import Auth, ConfigError
+from server.registry import ServedModel
 from tests.server.world import world
 
 

@@ -4,7 +4,7 @@ from collections import defaultdict
 
 import pytest
 
-from server.batching import MAX_MISFITS, Entry, Job, Limits, take_batch
+from server.engine.batching import MAX_MISFITS, Entry, Job, Limits, take_batch
 
 A, B, C = (b"", 1), (b"", 2), (b"other", 1)
 SECONDS_PER_TOKEN = 0.01

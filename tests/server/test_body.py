@@ -8,10 +8,10 @@ import pytest
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from server.body import read_body
-from server.catalogue import ServedModel
+from server.api.request import read_body
 from server.config import Limits
 from server.errors import BodyTimeout, PayloadTooLarge, UnsupportedMedia
+from server.registry import ServedModel
 from tests.server.world import world
 
 

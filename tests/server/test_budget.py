@@ -1,7 +1,6 @@
 """The budget of a batch after the device ran out of memory."""
 
-from server.batching import Limits
-from server.budget import GOOD_BATCHES, Budget
+from server.engine.batching import GOOD_BATCHES, Budget, Limits
 
 
 def test_half_of_what_did_not_fit_is_tried_next() -> None:

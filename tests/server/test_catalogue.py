@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from models import ModelError, TextModel, demo_models
-from server.catalogue import Catalogue, load_catalogue, normalise
 from server.config import ConfigError, ModelConfig
 from server.errors import ModelNotFound
+from server.registry import Catalogue, load_catalogue, normalise
 from tests.server.world import served, text_model
 
 RERANKER = "Qwen/Qwen3-Reranker-8B"

@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from models import demo_models
-from server.cli import app
-from server.version import VERSION
+from server import VERSION
+from server.cli.main import app
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +63,7 @@ def test_pull_of_nothing_is_one_line_and_status_2(tmp_path: Path) -> None:
 
 
 def test_check_prints_one_json_object_and_its_status_is_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.checking.SPEED_SECONDS", 0.01)
+    monkeypatch.setattr("models.verify.check.SPEED_SECONDS", 0.01)
 
     result = CliRunner().invoke(app, ["check", demo_models()[1], "--dtype", "float32", "--json"])
 
@@ -75,8 +75,8 @@ def test_check_prints_one_json_object_and_its_status_is_the_verdict(monkeypatch:
 
 
 def test_check_prints_a_table_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.checking.SPEED_SECONDS", 0.01)
-    monkeypatch.setattr("models.checking.SCORE", -1.0)
+    monkeypatch.setattr("models.verify.check.SPEED_SECONDS", 0.01)
+    monkeypatch.setattr("models.verify.check.SCORE", -1.0)
 
     result = CliRunner().invoke(app, ["check", demo_models()[1], "--dtype", "float32"], env={"COLUMNS": "200"})
 
@@ -94,7 +94,7 @@ def test_check_of_nothing_is_one_line_and_status_2(folder: str) -> None:
 
 
 def test_check_names_a_folder_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.checking.SPEED_SECONDS", 0.01)
+    monkeypatch.setattr("models.verify.check.SPEED_SECONDS", 0.01)
     folder = tmp_path / "[" / "x]"
     folder.parent.mkdir()
     folder.symlink_to(demo_models()[1])

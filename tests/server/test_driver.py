@@ -7,10 +7,10 @@ import numpy as np
 
 from models import Readout
 from models.backends.fake import FakeBackend
-from server.batching import Limits
-from server.driver import Client, Driver, FromClient, ToClient
-from server.link import Cancel, Done, Hello, Queue, Report, State, Work
-from server.worker import Worker
+from server.engine.batching import Limits
+from server.engine.loop import Client, Driver, FromClient, ToClient
+from server.engine.messages import Cancel, Done, Hello, Queue, Report, State, Work
+from server.engine.scheduler import Worker
 
 ONE, OTHER = b"one", b"other"
 

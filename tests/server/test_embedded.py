@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 
 from server.config import Auth, Config, ConfigError, ModelConfig
-from server.embedded import running_app
+from server.launch.embedded import running_app
 from tests.checkpoints import build
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from models import NamedPrompts, TextModel
-from server.catalogue import ServedModel
 from server.config import Limits
+from server.registry import ServedModel
 from tests.server.world import ROWS, served, world
 
 

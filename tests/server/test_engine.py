@@ -5,8 +5,8 @@ import asyncio
 import numpy as np
 
 from models import Readout
-from server.engine import Outstanding
-from server.link import Done, Failed, Timings, Work
+from server.engine.client import Outstanding
+from server.engine.messages import Done, Failed, Timings, Work
 
 
 def _work(work_id: int, *lengths: int) -> Work:

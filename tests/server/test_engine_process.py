@@ -6,9 +6,9 @@ import pytest
 
 from models import LoadOptions, ModelError, demo_models, load_text
 from models.backends.fake import FakeBackend
-from server.batching import Limits
 from server.config import Batching
-from server.engine_process import CPU_BATCH_TOKENS, EngineSettings, load, make_limits
+from server.engine.batching import Limits
+from server.launch.engine_process import CPU_BATCH_TOKENS, EngineSettings, load, make_limits
 
 
 def test_a_batch_has_the_budget_that_suits_the_device() -> None:

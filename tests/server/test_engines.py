@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from models import BackendInfo, Readout, TextModel
-from server.engine import NearSide
-from server.engines import Engines, by_device
-from server.link import Cancel, Done, Queue, Report, State, Timings, Work
-from server.outages import Draining, ModelLoading, QueueFull
+from server.engine.client import NearSide
+from server.engine.load_balancer import Engines
+from server.engine.messages import Cancel, Done, Queue, Report, State, Timings, Work
+from server.errors import Draining, ModelLoading, QueueFull
+from server.launch.engine_process import by_device
 from tests.server.world import ADMISSION, served
 
 

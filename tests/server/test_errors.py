@@ -2,7 +2,9 @@
 
 import pytest
 
-from server import errors, outages, refusals
+from server import errors
+from server import errors as outages
+from server import errors as refusals
 from server.errors import ApiError
 
 TABLE = [

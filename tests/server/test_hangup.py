@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import uvicorn
 
-from server.batching import Limits
-from server.catalogue import ServedModel
+from server.engine.batching import Limits
 from server.errors import ClientGone
-from server.hangup import answer_or_gone
+from server.processing.submit import answer_or_gone
+from server.registry import ServedModel
 from tests.server.world import World, until, world
 
 

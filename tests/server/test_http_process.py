@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import pytest
 from anyio import to_thread
 
-from server.catalogue import Catalogue, ServedModel
 from server.config import Config
-from server.http_process import THREADS, DrainingServer, make_server
+from server.launch.http_worker import THREADS, DrainingServer, make_server
+from server.registry import Catalogue, ServedModel
 from tests.server.world import world
 
 

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from models import TextModel
-from server.calls import Cut, IdLists, Texts
-from server.catalogue import ServedModel
-from server.errors import ApiError
-from server.inputs import Prepared, prepare_ids, prepare_prompts, prepare_texts
-from server.refusals import EmptyArray, ForeignTokenIds, InputTooLong, InvalidValue
+from server.errors import ApiError, EmptyArray, ForeignTokenIds, InputTooLong, InvalidValue
+from server.processing.requests import Cut, IdLists, Texts
+from server.processing.tokenization import Prepared, prepare_ids, prepare_prompts, prepare_texts
+from server.registry import ServedModel
 from tests.server.world import served, text_model
 
 A, B, END = 64, 65, 260
@@ -126,7 +125,7 @@ def test_28_an_id_that_nobody_has_is_not(embedder: ServedModel, token: int) -> N
 def test_30_ids_outside_the_table_are_read_as_openais_where_its_vocabulary_is_at_hand(
     embedder: ServedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.inputs.decode_cl100k", lambda lists: ("ab",))
+    monkeypatch.setattr("server.processing.tokenization.decode_cl100k", lambda lists: ("ab",))
 
     prepared = prepare_ids(_lists([0, 100276]), Cut(), embedder, for_logits=False)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models import BackendInfo, Readout
-from server.link import Cancel, Done, Failed, Hello, Queue, Report, State, Timings, Work, decode, encode
+from server.engine.messages import Cancel, Done, Failed, Hello, Queue, Report, State, Timings, Work, decode, encode
 
 
 def _over(message: object) -> object:

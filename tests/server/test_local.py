@@ -9,9 +9,9 @@ import pytest
 
 from models import DeviceLost, Item, ModelError, NonFinite, OutOfMemory
 from models.backends.fake import FakeBackend, FakePending
-from server.admission import Admission
-from server.batching import Limits
-from server.catalogue import ServedModel
+from server.engine.admission import Admission
+from server.engine.batching import Limits
+from server.registry import ServedModel
 from tests.server.world import ROWS, WIDTH, world
 
 POISON = 88  # "y"

@@ -3,7 +3,7 @@
 import json
 import logging
 
-from server.logs import JsonFormatter, TextFormatter
+from server.observability.logs import JsonFormatter, TextFormatter
 
 
 def _record(message: str = "hello %s", **extra: object) -> logging.LogRecord:

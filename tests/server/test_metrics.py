@@ -2,10 +2,9 @@
 
 import re
 
-from server.catalogue import ServedModel
-from server.link import Queue, State
-from server.metrics import Metrics
-from server.worker import BatchNote
+from server.engine.messages import BatchNote, Queue, State
+from server.observability.metrics import Metrics
+from server.registry import ServedModel
 from tests.server.world import world
 
 

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from server.catalogue import ServedModel
-from server.logs import JsonFormatter
+from server.observability.logs import JsonFormatter
+from server.registry import ServedModel
 from tests.server.world import world
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -20,7 +20,7 @@ async def test_an_unexpected_exception_is_500_with_the_request_id(
     async def broken(*_: object) -> None:
         raise RuntimeError("not for clients")
 
-    monkeypatch.setattr("server.routes.embed", broken)
+    monkeypatch.setattr("server.api.routes.embed", broken)
     async with world(embedder) as here:
         answer = await here.client.post(path, json={"input": "a"}, headers={"x-request-id": "abc-1"})
 

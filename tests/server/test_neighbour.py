@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from server import posting
-from server.neighbour import Neighbour
-from server.posting import NeighbourError
+from server.cli import remote_server as posting
+from server.cli.remote_server import Neighbour, NeighbourError
 
 Answer = tuple[int, Any]
 Ask = Callable[..., Neighbour]

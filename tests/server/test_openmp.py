@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from server import openmp
-from server.openmp import SPINS, set_waiting
+from server.launch import openmp
+from server.launch.openmp import SPINS, set_waiting
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models import Ids
-from server.prefixes import sort_by_prefix
+from models.packing import sort_by_prefix
 
 
 def _ids(*lists: list[int]) -> list[Ids]:

@@ -2,23 +2,23 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from models import Readout
 from models.backends.fake import FakeBackend
-from server.admission import Admission
-from server.batching import Limits
-from server.driver import Client, Driver, FromClient
-from server.engine_process import _ZmqPort
-from server.link import Done, Failed, Work
-from server.outages import Draining, ModelLoading, QueueFull, Unavailable
-from server.remote import RemoteEngine
-from server.worker import Worker
+from server.engine.admission import Admission
+from server.engine.batching import Limits
+from server.engine.loop import Client, Driver, FromClient
+from server.engine.messages import Done, Failed, Message, Work, decode
+from server.engine.scheduler import Worker
+from server.engine.zmq_transport import RemoteEngine, _ZmqPort
+from server.errors import Draining, ModelLoading, QueueFull, Unavailable
 from tests.server.world import ADMISSION, BATCH, until
 
 
@@ -99,12 +99,15 @@ async def test_work_goes_over_and_rows_come_back(address: str) -> None:
 async def test_an_engine_that_can_no_longer_be_heard_does_not_look_ready(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(frames: object) -> None:
-        raise ValueError("no such message")
+    # Both ends of the socket live in this process, and only an engine sends reports.
+    def broken(frames: Sequence[Any]) -> Message:
+        if bytes(frames[0]) == b"report":
+            raise ValueError("no such message")
+        return decode(frames)
 
     with _far_side(address, FakeBackend()):
         async with _near_side(address) as engine:
-            monkeypatch.setattr("server.remote.decode", broken)
+            monkeypatch.setattr("server.engine.zmq_transport.decode", broken)
             await until(lambda: engine.state().phase == "failed")
 
             assert engine.state().reason.endswith("no such message")

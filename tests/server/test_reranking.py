@@ -10,8 +10,8 @@ from anyio import to_thread
 
 from models import INSTRUCTION, RerankPrompt, TextModel
 from models.backends.fake import FakeBackend
-from server.catalogue import ServedModel
 from server.config import Limits
+from server.registry import ServedModel
 from tests.server.world import ROWS, WIDTH, World, served, world
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.speed import Speed
+from server.engine.cost_model import Speed
 
 
 def test_before_the_first_batch_no_rate_is_known() -> None:

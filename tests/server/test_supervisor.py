@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from server import supervisor
-from server.engine_process import CANNOT_LOAD
-from server.supervisor import GaveUp, Supervised
+from server.launch import supervisor
+from server.launch.engine_process import CANNOT_LOAD
+from server.launch.supervisor import GaveUp, Supervised
 from tests.server.children import fall_over, give_up, wait_for_ever
 from tests.server.world import until
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from server.trace import Trace, new_trace
+from server.observability.trace import Trace, new_trace
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.wire import ONE_CALL_FLOATS, dump, items, little_endian
+from server.serialization import ONE_CALL_FLOATS, dump, items, little_endian
 
 FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
 

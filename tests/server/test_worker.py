@@ -7,9 +7,9 @@ import pytest
 
 from models import DeviceLost, Item, NonFinite, OutOfMemory, Readout, Row
 from models.backends.fake import FakeBackend
-from server.batching import Limits
-from server.link import Done, Failed, Queue, Work
-from server.worker import Answer, BatchNote, Worker
+from server.engine.batching import Limits
+from server.engine.messages import BatchNote, Done, Failed, Queue, Work
+from server.engine.scheduler import Answer, Worker
 
 FIRST, SECOND, THIRD = (b"", 1), (b"", 2), (b"", 3)
 

@@ -12,17 +12,17 @@ from fastapi import FastAPI
 
 from models import Backend, ModelInfo, NamedPrompts, RerankPrompt, TextModel
 from models.backends.fake import FakeBackend
-from models.pairs import pair_prompt
-from models.prompts import rerank_prompt
-from models.tokenizer import Tokenizer
-from server.admission import Admission
-from server.app import create_app
-from server.batching import Limits
-from server.catalogue import Catalogue, ServedModel
+from models.text.pair_prompt import pair_prompt
+from models.text.qwen3_prompt import rerank_prompt
+from models.text.tokenizer import Tokenizer
+from server.api.app import create_app
 from server.config import Config, ModelConfig
-from server.local import LocalEngine
-from server.metrics import Metrics
-from server.worker import Worker
+from server.engine.admission import Admission
+from server.engine.batching import Limits
+from server.engine.in_process import LocalEngine
+from server.engine.scheduler import Worker
+from server.observability.metrics import Metrics
+from server.registry import Catalogue, ServedModel
 from tests.classifiers import bert_tokenizer
 from tests.vocabulary import write_tokenizer
 

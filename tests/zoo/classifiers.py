@@ -9,7 +9,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from models.prompts import PREFIX, SUFFIX
+from models.text.qwen3_prompt import PREFIX, SUFFIX
 from tests.calibration import DOCUMENTS, INSTRUCTION, QUERIES, direction
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transformers.convert_slow_tokenizer import TikTokenConverter
 
-from models.tiktoken_file import SPLIT
+from models.text.tiktoken_converter import SPLIT
 from tests.vocabulary import byte_symbols
 from tests.zoo.vocabularies import Vocabulary
 

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.foreign import FILE
+from server.processing.cl100k import FILE
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]

@@ -16,8 +16,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.config import Config
-from server.embedded import running_app
-from server.outages import QueueFull
+from server.errors import QueueFull
+from server.launch.embedded import running_app
 
 LATE_S = 5.0
 

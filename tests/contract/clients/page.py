@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 
-from server.version import VERSION
+from server import VERSION
 from tests.contract.clients.families import ROOT
 from tests.contract.clients.report import CELLS, Cell, Report
 from tests.contract.clients.table import TITLES

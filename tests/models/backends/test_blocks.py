@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.backends.blocks import blocks_of
-from models.cpu_attention import JOINED_KEYS, MOST_QUERIES
+from models.layers.cpu_attention import JOINED_KEYS, MOST_QUERIES
+from models.layers.cpu_attention import sequence_blocks as blocks_of
 
 lengths_of_texts = st.lists(st.integers(1, 300), min_size=1, max_size=12)
 

@@ -9,9 +9,9 @@ import torch
 import transformers
 
 from models import Item, LoadOptions, ModelError, Readout, load_backend
-from models.backends.classifier import Classifier
+from models.backends.huggingface.classifier_head import Classifier
 from models.interface import Ids
-from models.readout import pool_texts
+from models.layers.pooler import pool_texts
 from tests.models.networks import CONFIGS, enliven, info_of, texts
 from tests.models.reference import Matrix, sigmoid
 

@@ -8,8 +8,8 @@ import pytest
 import transformers
 
 from models import LoadOptions, ModelError, load_backend, load_text
-from models.backends.library_config import read_config
-from models.checkpoint import Checkpoint
+from models.backends.huggingface.config import read_config
+from models.checkpoint.folder import Checkpoint
 from tests.models.backends.test_unpadded import vectors
 from tests.models.networks import CONFIGS, alone, save
 from tests.models.reference import cosines

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from models import Backend, DeviceLost, Item, LoadOptions, OutOfMemory, Readout, load_backend, load_text
+from models.backends.huggingface.sentence_transformers_backend import ModulesBackend
+from models.backends.huggingface.transformers_backend import TransformersBackend
+from models.backends.launched import Launched
 from models.backends.packed import PackedBackend
-from models.backends.pending import Launched
-from models.backends.sentence_transformers import ModulesBackend
-from models.backends.transformers import TransformersBackend
 from tests.checkpoints import build
 
 ITEM = Item(np.array([5, 6, 7], np.int32), Readout("vector"))

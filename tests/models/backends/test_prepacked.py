@@ -9,10 +9,10 @@ import transformers
 from torch import nn
 
 from models import LoadOptions, load_backend
-from models.backends import prepacked
-from models.backends.prepacked import PrepackedLinear, prepack
-from models.backends.transformers import TransformersBackend
-from models.backends.widening import widened
+from models.backends.huggingface.float32_rerun import widened
+from models.backends.huggingface.transformers_backend import TransformersBackend
+from models.layers import onednn as prepacked
+from models.layers.onednn import PrepackedLinear, prepack
 from tests.models.backends.test_unpadded import vectors
 from tests.models.networks import CONFIGS, alone, save
 from tests.models.reference import cosines

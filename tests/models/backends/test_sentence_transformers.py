@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers.sentence_transformer import modules as library
 
 from models import Item, ModelError, NonFinite, Readout
-from models.backends.sentence_transformers import ModulesBackend
+from models.backends.huggingface.sentence_transformers_backend import ModulesBackend
 from tests.embedders import WIDTH, save_encoder
 from tests.models.embedding import ours, run, theirs, worst_cosine
 

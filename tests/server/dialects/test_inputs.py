@@ -4,10 +4,9 @@ from typing import Any
 
 import pytest
 
-from server.calls import IdLists, Texts
-from server.dialects.embeddings import parse_embeddings
-from server.errors import ApiError
-from server.refusals import EmptyArray
+from server.api.dialects.embeddings import parse_embeddings
+from server.errors import ApiError, EmptyArray
+from server.processing.requests import IdLists, Texts
 
 
 def read_input(sent: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.dialects.reply import notes
+from server.api.dialects.protocol import notes
 
 
 def test_nothing_to_say_is_no_header() -> None:

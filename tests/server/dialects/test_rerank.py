@@ -6,15 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from server.calls import Reranked
-from server.dialects.fireworks import Fireworks
-from server.dialects.openai import OpenAI
-from server.dialects.reply import RerankRequest
-from server.dialects.tei import TEI
-from server.dialects.vllm import VLLM
-from server.errors import ApiError
-from server.outages import InternalError
-from server.trace import Trace
+from server.api.dialects.fireworks import Fireworks
+from server.api.dialects.openai import OpenAI
+from server.api.dialects.protocol import RerankRequest
+from server.api.dialects.tei import TEI
+from server.api.dialects.vllm import VLLM
+from server.errors import ApiError, InternalError
+from server.observability.trace import Trace
+from server.processing.requests import Reranked
 
 FIREWORKS, OPENAI = Fireworks(), OpenAI()
 RESULT = Reranked("m", (1, 0), np.array([0.25, 0.5], dtype=np.float32), 9)

@@ -1,1 +1,0 @@
-"""Our own packed networks, one per file."""

@@ -1,0 +1,1 @@
+"""Backends on the networks of transformers and sentence-transformers."""

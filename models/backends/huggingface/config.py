@@ -1,0 +1,184 @@
+"""From a config.json to the library's configuration of the same network, or a refusal by name. No networks."""
+
+import importlib
+import inspect
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from models.checkpoint.folder import Checkpoint
+from models.checkpoint.quantization import quantisation
+from models.interface import ModelError
+
+# Entries of config.json beyond those of its class that change no number.
+HARMLESS = {
+    *("_name_or_path", "_commit_hash", "adapters", "architectures", "auto_map", "finetuning_task", "language"),
+    *("gradient_checkpointing", "max_window_layers", "model_max_length", "model_type", "name", "num_labels"),
+    *(
+        "n_positions",
+        "output_attentions",
+        "output_past",
+        "pretraining_tp",
+        "pruned_heads",
+        "rope_scaling",
+        "rope_theta",
+        "task_specific_params",
+    ),
+    *("tie_encoder_decoder", "tokenizer_class", "torch_dtype", "torchscript", "transformers_version"),
+    *("unsloth_version", "use_bfloat16", "use_cache", "output_past", "sentence_transformers", "repad_logits_with_grad"),
+    *("aux_loss_alpha", "seq_aux", "sbert_ce_default_activation_function"),
+    # gpt-oss: what rope_scaling says too, and how its weights are stored.
+    *("initial_context_length", "quantization_config"),
+}
+# What the library's class does without being told; another value is another network.
+HARMLESS_VALUES: dict[str, tuple[object, ...]] = {
+    "position_embedding_type": ("absolute",),
+    # DeepSeek-V3 and Kimi K2.
+    "ep_size": (1,),
+    "moe_layer_freq": (1,),
+    "scoring_func": ("sigmoid",),
+    "topk_method": ("noaux_tc",),
+}
+# Second names: harmless where they say what the first one says.
+TWINS = {"experts_per_token": "num_experts_per_tok", "layer_norm_eps": "norm_eps"}
+
+
+def check_architecture(checkpoint: Checkpoint) -> None:
+    """Refuse a network that the library does not have.
+
+    Raises: ModelError: names it.
+    """
+    import transformers
+
+    if checkpoint.model_type in transformers.CONFIG_MAPPING:
+        return
+    if checkpoint.config.get("auto_map"):
+        raise ModelError(f"{checkpoint.path} needs code of its own (auto_map), and no remote code is run")
+    known = f"transformers {transformers.__version__} knows no such network"
+    raise ModelError(
+        f"{checkpoint.path} cannot be run, {known}: {checkpoint.model_type or 'config.json has no model_type'}"
+    )
+
+
+def check_entries(checkpoint: Checkpoint, config_class: Any) -> None:
+    """Refuse entries of config.json that the library would carry along without a look.
+
+    Raises: ModelError: names them.
+    """
+    known = HARMLESS | set(getattr(config_class, "__dataclass_fields__", ())) | set(config_class.attribute_map)
+    known |= _read_in(config_class)
+    unknown = [
+        key
+        for key, value in checkpoint.config.items()
+        if key not in known and value is not None and not _says_nothing_new(key, value, checkpoint)
+    ]
+    if unknown:
+        name = config_class.__name__
+        raise ModelError(f"{checkpoint.path}/config.json has entries unknown to {name}: {', '.join(unknown)}")
+
+
+def _says_nothing_new(key: str, value: object, checkpoint: Checkpoint) -> bool:
+    if key in TWINS:
+        return bool(value == checkpoint.config.get(TWINS[key]))
+    return value in HARMLESS_VALUES.get(key, ())
+
+
+def _read_in(config_class: Any) -> set[str]:
+    """Every word in the library's files of this architecture: not all that they read is a field of the config."""
+    words: set[str] = set()
+    for each in config_class.__mro__:
+        if not each.__module__.startswith("transformers.models."):
+            continue
+        for name in (each.__module__, each.__module__.replace(".configuration_", ".modeling_")):
+            try:
+                words |= set(re.findall(r"\w+", inspect.getsource(importlib.import_module(name))))
+            except (ImportError, OSError, TypeError):
+                continue  # a class without a file of its own, or a library without its sources
+    return words
+
+
+# Networks that the library has under another name. Kimi K2's own code is DeepSeek-V3's, its sizes aside.
+SAME_NETWORK = {"kimi_k2": "deepseek_v3"}
+
+# nomic-embed-text's published config.json uses GPT-2's words, which the library's own class does not read.
+NOMIC_WORDS = {
+    "n_embd": "hidden_size",
+    "n_head": "num_attention_heads",
+    "n_inner": "intermediate_size",
+    "n_layer": "num_hidden_layers",
+    "n_positions": "max_position_embeddings",
+    "layer_norm_epsilon": "layer_norm_eps",
+    "vocab_size": "vocab_size",
+    "type_vocab_size": "type_vocab_size",
+    "initializer_range": "initializer_range",
+    "pad_token_id": "pad_token_id",
+}
+# What the library's class computes; another value is another network.
+NOMIC_VALUES: Mapping[str, tuple[object, ...]] = {
+    "activation_function": ("swiglu",),
+    "causal": (False,),
+    "mlp_fc1_bias": (False,),
+    "mlp_fc2_bias": (False,),
+    "parallel_block": (False,),
+    "parallel_block_tied_norm": (False,),
+    "prenorm": (False,),
+    "qkv_proj_bias": (False,),
+    "rotary_emb_fraction": (1.0,),
+    "rotary_emb_interleaved": (False,),
+    "rotary_emb_scale_base": (None,),
+    "rotary_scaling_factor": (None,),
+    "scale_attn_by_inverse_layer_idx": (False,),
+    "scale_attn_weights": (True,),
+    "use_rms_norm": (False, None),
+}
+# Left out, they mean something else in nomic's own code.
+NOMIC_REQUIRED = (
+    *("activation_function", "mlp_fc1_bias", "mlp_fc2_bias", "n_embd", "n_head", "n_inner", "n_layer"),
+    *("qkv_proj_bias", "rotary_emb_base", "rotary_emb_fraction"),
+)
+NOMIC_HARMLESS = {
+    *("architectures", "attn_pdrop", "auto_map", "bos_token_id", "dense_seq_output", "embd_pdrop", "eos_token_id"),
+    *("fused_bias_fc", "fused_dropout_add_ln", "max_trained_positions", "model_type", "pad_vocab_size_multiple"),
+    *("reorder_and_upcast_attn", "resid_pdrop", "rotary_emb_base", "summary_activation", "summary_first_dropout"),
+    *("summary_proj_to_labels", "summary_type", "summary_use_proj", "torch_dtype", "dtype", "transformers_version"),
+    *("use_cache", "use_flash_attn", "use_xentropy", "_name_or_path"),
+}
+
+
+def read_config(checkpoint: Checkpoint) -> Any:
+    """The library's configuration, in which nothing of config.json was ignored.
+
+    Raises: ModelError: an entry that its class does not know, by name.
+    """
+    import transformers
+
+    entries = checkpoint.config
+    if checkpoint.model_type == "nomic_bert" and "n_embd" in entries:
+        return transformers.NomicBertConfig(**_nomic(checkpoint))
+    if checkpoint.model_type in SAME_NETWORK:
+        name = SAME_NETWORK[checkpoint.model_type]
+        own = {key: value for key, value in entries.items() if key != "auto_map"} | {"model_type": name}
+        config = transformers.CONFIG_MAPPING[name].from_dict(own)
+    else:
+        check_architecture(checkpoint)
+        config = transformers.AutoConfig.from_pretrained(
+            checkpoint.path, trust_remote_code=False, local_files_only=True
+        )
+    check_entries(checkpoint, type(config))
+    if quantisation(checkpoint):
+        # The library's kernels for them need packages of their own, and give other numbers.
+        config.quantization_config["dequantize"] = True
+    return config
+
+
+def _nomic(checkpoint: Checkpoint) -> dict[str, Any]:
+    entries = checkpoint.config
+    known = NOMIC_WORDS.keys() | NOMIC_HARMLESS
+    wrong = [key for key, value in entries.items() if key not in known and value not in NOMIC_VALUES.get(key, ())]
+    if wrong := wrong + [key for key in NOMIC_REQUIRED if key not in entries]:
+        raise ModelError(
+            f"{checkpoint.path}/config.json is of a NomicBERT that is not served; it differs in: {', '.join(wrong)}"
+        )
+    words = {NOMIC_WORDS[key]: value for key, value in entries.items() if key in NOMIC_WORDS and value is not None}
+    rope = {"rope_type": "default", "rope_theta": float(entries["rotary_emb_base"])}
+    return words | {"rope_parameters": rope}

@@ -1,0 +1,136 @@
+"""Which layout runs a network right: the first that gives every token the state it has alone."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Protocol, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.backends.huggingface.float32_rerun import widened
+from models.backends.huggingface.layouts import Alone, Padded, Unpadded
+from models.backends.huggingface.network import LibraryNetwork
+from models.interface import Ids, Layout, ModelError, ModelInfo
+
+# The largest distance of a token's state from the one it has alone, in lengths of that one: a cosine of 0.9999995.
+MAX_DISTANCE = 1e-3
+# A single token after a longer text, and a long text in the middle: what leaks from a neighbour shows.
+LENGTHS = (5, 1, 40, 3)
+BEYOND_WINDOW = 40
+LAYER_TYPES = {"full_attention", "sliding_attention"}
+# The longest text that is worth computing to see whether a sliding window is kept.
+MAX_WINDOW = {"cpu": 1024, "cuda": 16384}
+
+
+class Runner(Protocol):
+    """One layout over one network."""
+
+    name: Layout
+
+    def groups(self, lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+        """Text numbers that go through the network together."""
+        ...
+
+    def states(self, texts: Sequence[Ids]) -> Tensor:
+        """Final states of all tokens of one group, one text after another, [T, H]."""
+        ...
+
+
+class _Plain(Alone):
+    """The library's own call: ids, and nothing that we could get wrong."""
+
+    def states(self, texts: Sequence[Ids]) -> Tensor:
+        """Final states of all tokens, one text after another, [T, H]."""
+        return torch.cat([self._state(ids) for ids in texts])
+
+    def _state(self, ids: Ids) -> Tensor:
+        network = self._network
+        types = network.row([network.types(ids)])
+        more = {"token_type_ids": types} if types.any() else {}
+        return cast("Tensor", network.module(network.row([ids]), **more).last_hidden_state[0])
+
+
+class Agreement:
+    """What the network gives texts alone, by its own attention, and how near each layout comes to it."""
+
+    def __init__(self, network: LibraryNetwork, info: ModelInfo) -> None:
+        """Computes the truth, with the network as the library loaded it."""
+        self._network = network
+        self._window = _window(network, info.max_tokens)
+        self.texts = _texts(network, info, self._window)
+        self.truth = self._states(_Plain(network))
+
+    def choose(self, *, unpadded: bool = True) -> tuple[Runner, str]:
+        """The best layout that gives the truth, and why it is taken; `unpadded`: whether that one is tried.
+
+        Raises: ModelError: the network gives other states at each attempt.
+        """
+        if not unpadded:
+            return self._with_own_attention("asked for")
+        runner, why_not = self._unpadded()
+        if runner is not None:
+            return runner, "every token has the state that it has alone"
+        return self._with_own_attention(why_not)
+
+    def _unpadded(self) -> tuple[Runner | None, str]:
+        if unknown := set(getattr(self._network.config, "layer_types", None) or ()) - LAYER_TYPES:
+            return None, f"its layers are of other types than attention: {', '.join(sorted(unknown))}"
+        runner = None
+        try:
+            runner = Unpadded(self._network)
+            distance = self._distance(runner)
+            if distance <= MAX_DISTANCE and (self._window is None or runner.windows - {None}):
+                return runner, ""
+            why_not = f"its texts see each other, or not all of themselves: {distance:.1e}"
+        except (torch.OutOfMemoryError, torch.AcceleratorError):
+            raise
+        except Exception as error:  # hundreds of architectures fail in their own ways; padded they run
+            why_not = f"it cannot be run: {str(error).splitlines()[0]}"
+        if runner is not None:
+            runner.restore()
+        return None, f"not unpadded, for {why_not}"
+
+    def _with_own_attention(self, why_not: str) -> tuple[Runner, str]:
+        for layout in (Padded, Alone):
+            runner: Runner = layout(self._network)
+            if (distance := self._distance(runner)) <= MAX_DISTANCE:
+                return runner, why_not
+            why_not += f"; not {runner.name}, for its states change by {distance:.1e}"
+        message = f"a network that gives a text other states each time it is run cannot be served: {why_not}"
+        raise ModelError(message)
+
+    def _distance(self, runner: Runner) -> float:
+        # A token whose state is all zeros must be so in both.
+        lengths = self.truth.norm(dim=1).clamp_min(1e-6)
+        distance = ((self._states(runner) - self.truth).norm(dim=1) / lengths).max().item()
+        return distance if np.isfinite(distance) else np.inf
+
+    def _states(self, runner: Runner) -> Tensor:
+        dtype = next(self._network.module.parameters()).dtype
+        # In bfloat16 rounding alone sends tokens to other experts, and a layout that is right would look wrong.
+        with nullcontext() if dtype == torch.float32 else widened(self._network.module, dtype):
+            return runner.states(self.texts).float()
+
+
+def _window(network: LibraryNetwork, max_tokens: int) -> int | None:
+    """The sliding window that config.json declares, if a text can be longer."""
+    config = network.config
+    layers = getattr(config, "layer_types", None)
+    slides = "sliding_attention" in layers if layers else getattr(config, "use_sliding_window", True)
+    window = getattr(config, "sliding_window", None)
+    return int(window) if slides and window and window < max_tokens else None
+
+
+def _texts(network: LibraryNetwork, info: ModelInfo, window: int | None) -> list[Ids]:
+    random = np.random.default_rng(0)
+    lengths = [min(length, info.max_tokens) for length in LENGTHS]
+    if window is not None and window <= MAX_WINDOW.get(network.device.type, 0):
+        lengths.insert(2, min(window + BEYOND_WINDOW, info.max_tokens))
+    ids = np.arange(info.table_rows, dtype=np.int32)
+    ids = ids[ids != getattr(network.config, "pad_token_id", None)]
+    texts = [random.choice(ids, length).astype(np.int32) for length in lengths]
+    if info.separator is not None:
+        for text in texts:
+            text[len(text) // 2] = info.separator
+    return texts

@@ -1,0 +1,172 @@
+"""Texts side by side, padded to one length, or one at a time: what every network of the library can do."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from models.backends.huggingface.network import LibraryNetwork
+from models.devices import to_device
+from models.interface import Ids, Layout
+from models.layers.sequence_attention import Packing, Rule
+
+# The longest of a group may have so many times the tokens of its shortest.
+MAX_STRETCH = 1.15
+
+
+class Padded:
+    """Groups of similar length, padded on the right and masked by length."""
+
+    name: Layout = "padded"
+
+    def __init__(self, network: LibraryNetwork) -> None:
+        self._network = network
+
+    def groups(self, lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+        """Text numbers that go together."""
+        return similar_lengths(lengths, max_tokens)
+
+    def states(self, texts: Sequence[Ids]) -> Tensor:
+        """Final states of all tokens, one text after another, [T, H]."""
+        network = self._network
+        # By length, never by id: the padding id of Qwen3 is its terminator.
+        lengths = np.array([len(each) for each in texts])
+        real = np.arange(lengths.max()) < lengths[:, None]
+        ids = to_device(_matrix(texts, real), network.device)
+        types = to_device(_matrix([network.types(each) for each in texts], real), network.device)
+        states = network(ids, types, attention_mask=to_device(real.astype(np.int64), network.device))
+        # Places, and not the mask: how many it selects would be asked of the device.
+        return states.flatten(0, 1)[to_device(np.flatnonzero(real), network.device)]
+
+
+class Alone:
+    """One text at a time: what the others are compared with."""
+
+    name: Layout = "alone"
+
+    def __init__(self, network: LibraryNetwork) -> None:
+        self._network = network
+
+    def groups(self, lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+        """Every text by itself."""
+        del max_tokens
+        return [[number] for number in range(len(lengths))]
+
+    def states(self, texts: Sequence[Ids]) -> Tensor:
+        """Final states of all tokens, one text after another, [T, H]."""
+        network = self._network
+        return torch.cat([network(network.row([ids]), network.row([network.types(ids)]))[0] for ids in texts])
+
+
+def similar_lengths(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Text numbers in groups that waste little on padding and stay under `max_tokens`, padding included."""
+    groups: list[list[int]] = []
+    for number in sorted(range(len(lengths)), key=lengths.__getitem__):
+        length = lengths[number]
+        fits = groups and length <= MAX_STRETCH * lengths[groups[-1][0]]
+        if fits and length * (len(groups[-1]) + 1) <= max_tokens:
+            groups[-1].append(number)
+        else:
+            groups.append([number])
+    return groups
+
+
+def _matrix(rows: Sequence[NDArray[Any]], real: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Rows one below the other, [B, L]; zeros where nothing is `real`."""
+    matrix = np.zeros(real.shape, dtype=np.int64)
+    matrix[real] = np.concatenate(rows)
+    return matrix
+
+
+# Registered for attention only: the library builds no mask for a name that has no function for masks.
+NAME = "hearth_packed"
+# What networks hand to their attention function and what changes no number here.
+HARMLESS = {
+    *("cache_position", "deterministic", "dropout", "output_attentions", "output_hidden_states", "past_key_values"),
+    *("position_embeddings", "position_ids", "return_dict", "use_cache"),
+}
+
+
+class NotUnpadded(Exception):
+    """The network needs something that the unpadded way does not have."""
+
+
+class Unpadded:
+    """Texts one after another, positions from the start in each, and attention inside each."""
+
+    name: Layout = "unpadded"
+
+    def __init__(self, network: LibraryNetwork) -> None:
+        """From now on the network runs in no other way, until restore().
+
+        Raises: NotUnpadded: its attention cannot be exchanged.
+        """
+        from transformers import AttentionInterface
+
+        AttentionInterface.register(NAME, attend)
+        self._network, self._own = network, network.attention
+        self.windows: set[int | None] = set()
+        network.attention = NAME
+        if network.attention != NAME:
+            what = f"{type(network.module).__name__} does not let its attention be exchanged"
+            raise NotUnpadded(what)
+
+    def restore(self) -> None:
+        """Give the network its own attention back."""
+        self._network.attention = self._own
+
+    def groups(self, lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+        """Text numbers in order, as many in a group as have `max_tokens` together."""
+        groups: list[list[int]] = []
+        room = 0
+        for number, length in enumerate(lengths):
+            if not groups or length > room:
+                groups.append([])
+                room = max_tokens
+            groups[-1].append(number)
+            room -= length
+        return groups
+
+    def states(self, texts: Sequence[Ids]) -> Tensor:
+        """Final states of all tokens, one text after another, [T, H]."""
+        network = self._network
+        packing = Packing([len(ids) for ids in texts], network.device)
+        states = network(
+            network.row(texts),
+            network.row([network.types(ids) for ids in texts]),
+            position_ids=network.row([network.positions(ids) for ids in texts]),
+            packing=packing,
+        )
+        self.windows |= packing.windows
+        return states[0]
+
+
+def attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    packing: Packing | None = None,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    sliding_window: int | None = None,
+    s_aux: Tensor | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """What the library calls for its attention: heads [1, N, T, D] -> [1, T, N, D].
+
+    Raises: NotUnpadded: the network asks for more than it is given here.
+    """
+    unknown = [name for name, given in options.items() if given is not None and name not in HARMLESS]
+    if packing is None or attention_mask is not None or unknown:
+        asks = ", ".join(unknown) or ("a mask of its own" if packing else "no packing: its layers do not pass it on")
+        what = f"the attention of {type(module).__name__} has {asks}"
+        raise NotUnpadded(what)
+    causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
+    rule = Rule(causal=bool(causal), window=sliding_window, scale=scaling, sinks=s_aux)
+    return packing.attend(query, key, value, rule)[None], None

@@ -1,0 +1,168 @@
+"""Way 3: sentence-transformers' own modules over our ids, for parts that the other ways do not know. Padded."""
+
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.backends.huggingface.config import check_entries
+from models.backends.huggingface.float32_rerun import widened
+from models.backends.huggingface.layouts import similar_lengths
+from models.backends.launched import Failed, Launched
+from models.backends.selfcheck import check_backend
+from models.checkpoint.folder import Checkpoint
+from models.devices import choose_device, choose_dtype, device_faults, to_device
+from models.interface import (
+    BackendInfo,
+    DeviceLost,
+    Ids,
+    Item,
+    LoadOptions,
+    ModelError,
+    ModelInfo,
+    OutOfMemory,
+    Pending,
+)
+
+GROUP_TOKENS = {"cpu": 512, "cuda": 16384}
+# What it raises for a folder that it cannot read, beside the errors of transformers.
+FAULTS = (OSError, ValueError, RuntimeError, ImportError, KeyError, TypeError, AttributeError)
+
+
+def load(path: str, info: ModelInfo, options: LoadOptions) -> "ModulesBackend":
+    """Load an embedder with sentence-transformers and check it; belongs to the thread that will launch batches.
+
+    Raises: ModelError: the library cannot read it, weights are missing, or a self-check failed.
+    """
+    if info.kind == "reranker":
+        raise ModelError(f"{path} is a reranker, and sentence_transformers is a backend for embedders alone")
+    checkpoint = Checkpoint(Path(path))
+    device = choose_device(options.device)
+    dtype = choose_dtype(options.dtype, device)
+    with device_faults():
+        modules = _load_modules(checkpoint, device, dtype)
+    about = BackendInfo(
+        backend="sentence_transformers",
+        reason="asked for" if options.backend != "auto" else info.library_modules or "",
+        device=str(device),
+        dtype=str(dtype).removeprefix("torch."),
+        parameters=sum(math.prod(shape) for shape in checkpoint.tensors.values()),
+        layout="padded",
+        layout_reason="sentence-transformers' own modules take texts in no other way",
+    )
+    backend = ModulesBackend(modules, about, dtype=dtype, device=device)
+    check_backend(backend, info)
+    return backend
+
+
+def _load_modules(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> list[nn.Module]:
+    import transformers
+    from sentence_transformers import SentenceTransformer
+
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    try:
+        model = SentenceTransformer(
+            str(checkpoint.path),
+            device=str(device),
+            trust_remote_code=False,
+            local_files_only=True,
+            model_kwargs={"dtype": dtype},
+        )
+    except FAULTS as error:
+        raise ModelError(
+            f"sentence-transformers cannot load {checkpoint.path}: {str(error).splitlines()[0]}"
+        ) from error
+    # Poolings and projections are computed in float32, as behind our own networks.
+    modules = [part.float() if number else part for number, part in enumerate(model.eval())]
+    network = _network(modules)
+    check_entries(checkpoint, type(network.config))
+    _check_weights(checkpoint, network)
+    # Whether vectors have length 1 is for the client to say.
+    while type(modules[-1]).__name__ == "Normalize":
+        modules.pop()
+    return modules
+
+
+def _network(modules: Sequence[nn.Module]) -> Any:
+    return cast("Any", modules[0]).model
+
+
+def _check_weights(checkpoint: Checkpoint, network: nn.Module) -> None:
+    # The library gives random numbers to what the files lack, with a line in its log.
+    stored = set(checkpoint.tensors)
+    tied = set(getattr(network, "all_tied_weights_keys", None) or {})
+    missing = [
+        name
+        for name, _ in network.named_parameters()
+        if "pooler." not in name and name not in tied and not any(_same(name, other) for other in stored)
+    ]
+    if missing:
+        name = type(network).__name__
+        raise ModelError(f"{checkpoint.path} lacks weights of {name}: {', '.join(sorted(missing)[:3])}")
+
+
+def _same(name: str, stored: str) -> bool:
+    return name == stored or name.endswith(f".{stored}") or stored.endswith(f".{name}")
+
+
+class ModulesBackend:
+    """One checkpoint run by the library's modules; launch() and rows() belong to one thread."""
+
+    def __init__(
+        self, modules: Sequence[nn.Module], info: BackendInfo, *, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self._modules, self._info = modules, info
+        self._dtype, self._device = dtype, device
+
+    @property
+    def info(self) -> BackendInfo:
+        """How this checkpoint is run."""
+        return self._info
+
+    def launch(self, items: Sequence[Item], *, more_follow: bool = False) -> Pending:
+        """Start one batch: computed at once on the CPU, enqueued on CUDA."""
+        if other := {item.readout.what for item in items} - {"vector"}:
+            raise ModelError(f"sentence_transformers reads vectors alone, and asked was: {', '.join(sorted(other))}")
+        again = None if self._dtype == torch.float32 else self._again
+        try:
+            with device_faults():
+                vectors = self._vectors([item.ids for item in items])
+                return Launched(items, [range(len(items))], [vectors], again=again)
+        except (OutOfMemory, DeviceLost) as error:
+            return Failed(error)
+
+    def _again(self, item: Item) -> Tensor:
+        return self._vectors([item.ids], widened(_network(self._modules), self._dtype))
+
+    @torch.inference_mode()
+    def _vectors(self, texts: Sequence[Ids], mode: AbstractContextManager[None] | None = None) -> Tensor:
+        """Vectors [n, W], float32."""
+        vectors: dict[int, Tensor] = {}
+        with mode or nullcontext():
+            for numbers in similar_lengths([len(ids) for ids in texts], GROUP_TOKENS.get(self._device.type, 512)):
+                vectors |= zip(numbers, self._run([texts[number] for number in numbers]), strict=True)
+        return torch.stack([vectors[number] for number in range(len(texts))])
+
+    def _run(self, texts: Sequence[Ids]) -> Tensor:
+        longest = max(len(ids) for ids in texts)
+        padded = np.zeros((len(texts), longest), dtype=np.int64)
+        for row, ids in zip(padded, texts, strict=True):
+            row[: len(ids)] = ids
+        # By length, never by id: the padding id may be a token of the text.
+        lengths = to_device(np.array([len(ids) for ids in texts]), self._device)
+        mask = torch.arange(longest, device=self._device) < lengths[:, None]
+        features = {"input_ids": to_device(padded, self._device), "attention_mask": mask.long()}
+        features = self._modules[0](features)
+        states = features["token_embeddings"] = features["token_embeddings"].float()
+        for module in self._modules[1:]:
+            features = module(features)
+        # A Tanh or Sigmoid makes a number that looks right out of Inf.
+        spoilt = (~torch.isfinite(states).all(2) & mask).any(1, keepdim=True)
+        vectors: Tensor = features["sentence_embedding"].float()
+        return vectors.masked_fill(spoilt, torch.nan)

@@ -1,0 +1,157 @@
+"""Way 2: the library's own network, unpadded where that is exact for it, else padded or one text at a time."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.backends.huggingface.classifier_head import Classifier
+from models.backends.huggingface.float32_rerun import widened
+from models.backends.huggingface.layout_check import Agreement, Runner
+from models.backends.huggingface.network import LibraryNetwork, load_network
+from models.backends.launched import Failed, Launched
+from models.backends.selfcheck import check_backend
+from models.checkpoint.folder import Checkpoint
+from models.checkpoint.quantization import count_parameters
+from models.devices import choose_device, choose_dtype, device_faults, to_device
+from models.interface import (
+    BackendInfo,
+    DeviceLost,
+    Ids,
+    Item,
+    LoadOptions,
+    ModelError,
+    ModelInfo,
+    OutOfMemory,
+    Pending,
+    Pooling,
+)
+from models.layers.onednn import prepack
+from models.layers.pooler import Groups, Head, ReadsLogits, Tail, by_readout, load_tail, pool_texts, read
+from models.networks.registry import why_not_packed
+from models.networks.weights import HEAD, Weights
+
+PADDED = "transformers-padded"
+# Larger batches are slower on a CPU, whose caches hold less: 64 padded texts took 3.3 times as long at 32 as at 4.
+GROUP_TOKENS = {"cpu": 512, "cuda": 16384}
+# What some networks do to logits after the head; we read the head ourselves.
+LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "output_multiplier_scale")
+
+
+def load(path: str, info: ModelInfo, options: LoadOptions) -> "TransformersBackend":
+    """Load a checkpoint with transformers and check it; belongs to the thread that will launch batches.
+
+    Raises: ModelError: an entry of config.json or a tensor that the library's class does not know, or a failed check.
+    """
+    checkpoint = Checkpoint(Path(path))
+    device = choose_device(options.device)
+    dtype = choose_dtype(options.dtype, device)
+    with device_faults(), torch.inference_mode():
+        module = load_network(checkpoint, dtype, classifier=info.classifier).to(device)
+        classifier = Classifier(module) if info.classifier else None
+        network = LibraryNetwork(classifier.body if classifier else module, separator=info.separator)
+        agreement = Agreement(network, info)
+        prepack(network.module, device, dtype)
+        runner, layout_reason = agreement.choose(unpadded=options.backend != PADDED)
+        pooling = classifier.pooling(agreement.truth, agreement.texts) if classifier else info.pooling
+    about = BackendInfo(
+        backend="transformers",
+        reason="asked for" if options.backend != "auto" else why_not_packed(checkpoint) or "",
+        device=str(device),
+        dtype=str(dtype).removeprefix("torch."),
+        parameters=count_parameters(checkpoint),
+        layout=runner.name,
+        layout_reason=layout_reason,
+    )
+    head = classifier or _head(checkpoint, network.module, info, device)
+    tail = load_tail(checkpoint, device)
+    backend = TransformersBackend(network, runner, head, tail, about, pooling=pooling, dtype=dtype)
+    check_backend(backend, info)
+    return backend
+
+
+def _head(checkpoint: Checkpoint, network: nn.Module, info: ModelInfo, device: torch.device) -> Head | None:
+    changed = [key for key in LOGIT_CHANGES if checkpoint.config.get(key)]
+    if "lm_head.bias" in checkpoint.tensors:
+        changed.append("lm_head.bias")
+    if changed and info.kind == "reranker":
+        raise ModelError(f"{checkpoint.path} changes its logits in a way that is not served: {', '.join(changed)}")
+    if changed or not info.head_rows:
+        return None
+    if checkpoint.tied:
+        table = cast("nn.Embedding", cast("Any", network).get_input_embeddings())
+        return Head(table.weight, device=device, no_yes=info.no_yes)
+    matrix = Weights(checkpoint, device=device, dtype=torch.float32).mapped(HEAD)
+    return Head(matrix, device=device, no_yes=info.no_yes)
+
+
+class TransformersBackend:
+    """One checkpoint run by the library's network; launch() and rows() belong to one thread."""
+
+    def __init__(
+        self,
+        network: LibraryNetwork,
+        runner: Runner,
+        head: ReadsLogits | None,
+        tail: Tail | None,
+        info: BackendInfo,
+        *,
+        pooling: Pooling,
+        dtype: torch.dtype,
+    ) -> None:
+        self._network, self._runner, self._info = network, runner, info
+        self._head, self._tail = head, tail
+        self._pooling, self._dtype = pooling, dtype
+
+    @property
+    def info(self) -> BackendInfo:
+        """How this checkpoint is run."""
+        return self._info
+
+    def launch(self, items: Sequence[Item], *, more_follow: bool = False) -> Pending:
+        """Start one batch: computed at once on the CPU, enqueued on CUDA."""
+        groups = by_readout(items)
+        # A NaN spreads over its block of queries: alone, the neighbours of a bad item are good.
+        again = None if self._dtype == torch.float32 and len(items) == 1 else self._again
+        try:
+            with device_faults():
+                return Launched(items, list(groups.values()), self._read(items, groups), again=again)
+        except (OutOfMemory, DeviceLost) as error:
+            return Failed(error)
+
+    def _again(self, item: Item) -> Tensor:
+        is_wide = self._dtype == torch.float32
+        mode = None if is_wide else widened(self._network.module, self._dtype)
+        return self._read([item], {item.readout: [0]}, mode)[0]
+
+    @torch.inference_mode()
+    def _read(
+        self, items: Sequence[Item], groups: Groups, mode: AbstractContextManager[None] | None = None
+    ) -> list[Tensor]:
+        with mode or nullcontext():
+            states = self._states([item.ids for item in items])
+        return [
+            read(states[to_device(np.array(numbers), states.device)], readout, self._head, self._tail)
+            for readout, numbers in groups.items()
+        ]
+
+    def _states(self, texts: Sequence[Ids]) -> Tensor:
+        """Pooled states [n, H], float32."""
+        states: dict[int, Tensor] = {}
+        for numbers in self._groups([len(ids) for ids in texts]):
+            group = [texts[number] for number in numbers]
+            pooled = pool_texts(self._runner.states(group), [len(ids) for ids in group], self._pooling)
+            states |= zip(numbers, pooled, strict=True)
+        return torch.stack([states[number] for number in range(len(texts))])
+
+    def _groups(self, lengths: Sequence[int]) -> list[list[int]]:
+        over = self._network.alone_over
+        together = [number for number, length in enumerate(lengths) if over is None or length <= over]
+        alone = [] if over is None else [[number] for number, length in enumerate(lengths) if length > over]
+        max_tokens = GROUP_TOKENS.get(self._network.device.type, 512)
+        groups = self._runner.groups([lengths[number] for number in together], max_tokens)
+        return [[together[place] for place in group] for group in groups] + alone

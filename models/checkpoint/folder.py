@@ -1,0 +1,221 @@
+"""The files of one checkpoint folder, read and checked. No torch: tensors are known by name and shape only."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from models.checkpoint.files import (
+    ADAPTER,
+    INDEX,
+    WEIGHTS,
+    check_weight_file,
+    is_model_file,
+    is_outside,
+    names_in,
+    read_json,
+    read_text,
+    what_it_is,
+    where_it_may_be,
+    whole_number,
+)
+from models.interface import ModelError
+
+JsonObject = dict[str, Any]
+
+# How the token table is called across the architectures that Hearth serves.
+TABLE_NAMES = (
+    *("embed_tokens.weight", "word_embeddings.weight", "wte.weight", "tok_embeddings.weight"),
+    "shared.weight",  # T5
+)
+# sentence-transformers, Transformer.load_config: the names of its file, in the order in which it looks.
+FIRST_PARTS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder in Hugging Face layout."""
+
+    path: Path
+
+    def check(self) -> None:
+        """Fail with one sentence on a folder that lacks what every model has.
+
+        Raises: ModelError: config.json or weights missing or damaged.
+        """
+        if self._optional("config.json") is None:
+            raise self._no_model(names_in(self.path), "missing: config.json")
+        if not self.config or not self.tensors:
+            raise self._no_model(names_in(self.path), "its config.json or weights are empty")
+        if (layers := self.number("num_hidden_layers")) > len(self.tensors):
+            held = f"{len(self.tensors)} tensors"
+            raise ModelError(f"{self.path} holds {held}, too few for num_hidden_layers of config.json: {layers}")
+
+    @cached_property
+    def config(self) -> JsonObject:
+        """config.json."""
+        return self._object("config.json")
+
+    @property
+    def model_type(self) -> str:
+        """The architecture's short name, as transformers spells it."""
+        return str(self.config.get("model_type") or "")
+
+    @property
+    def architecture(self) -> str:
+        """The first class that config.json names, or "unknown"."""
+        names = self.config.get("architectures")
+        return str(names[0]) if isinstance(names, list) and names else "unknown"
+
+    def number(self, key: str) -> int:
+        """A whole number of config.json; 0 when it has none."""
+        return whole_number(self.config.get(key), key, self.path / "config.json")
+
+    @property
+    def module_types(self) -> list[str]:
+        """The classes of modules.json (sentence-transformers) in full, in order; empty when there is no such file."""
+        return [str(module["type"]) for module in self._modules]
+
+    @property
+    def module_paths(self) -> list[tuple[str, str]]:
+        """The same as short name and folder, relative to this one."""
+        return [(str(module["type"]).rsplit(".", 1)[-1], str(module.get("path", ""))) for module in self._modules]
+
+    @property
+    def modules(self) -> list[str]:
+        """The short names alone."""
+        return [name for name, _ in self.module_paths]
+
+    @cached_property
+    def pooling(self) -> JsonObject:
+        """The Pooling module's own configuration; empty when there is none."""
+        for name, path in self.module_paths:
+            if name == "Pooling":
+                return self._object(f"{path}/config.json")
+        return {}
+
+    def config_of(self, path: str) -> JsonObject:
+        """The configuration of the module in a folder below this one; empty when it has none."""
+        return self._object_or_none(f"{path}/config.json") if path else {}
+
+    @cached_property
+    def sentence_transformers(self) -> JsonObject:
+        """config_sentence_transformers.json; empty when there is no such file."""
+        return self._object_or_none("config_sentence_transformers.json")
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """Named prompts of config_sentence_transformers.json, an empty one for null."""
+        found = self.sentence_transformers.get("prompts") or {}
+        if not isinstance(found, dict) or not all(isinstance(text, str | None) for text in found.values()):
+            raise ModelError(f"{self.path}/config_sentence_transformers.json does not give texts by name: prompts")
+        return {name: text or "" for name, text in found.items()}
+
+    @cached_property
+    def tokenizer_config(self) -> JsonObject:
+        """tokenizer_config.json; empty when there is no such file."""
+        return self._object_or_none("tokenizer_config.json")
+
+    @property
+    def chat_template(self) -> str:
+        """The chat template, in either of the places where transformers keeps one; "" when there is none."""
+        text = read_text(self.path / "chat_template.jinja")
+        return str(self.tokenizer_config.get("chat_template") or "") if text is None else text
+
+    @cached_property
+    def first_part(self) -> JsonObject:
+        """The configuration of the Transformer module, under any of its names; empty when there is none."""
+        return next(filter(None, (self._object_or_none(f"sentence_{name}_config.json") for name in FIRST_PARTS)), {})
+
+    @cached_property
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        """Every tensor's name and shape, from the headers of the safetensors files."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for file in self.weight_files:
+            shapes.update(_shapes(file))
+        return shapes
+
+    @cached_property
+    def weight_files(self) -> list[Path]:
+        """The safetensors files, all of them present."""
+        present = [name for name in names_in(self.path) if (self.path / name).is_file()]
+        return [self.path / name for name in self.weight_names(present)]
+
+    def weight_names(self, present: Collection[str]) -> list[str]:
+        """The safetensors files that the index asks for, all of them in `present`: what the folder or its source holds.
+
+        Raises: ModelError: some are missing, or the weights are of another format.
+        """
+        index = self._optional(INDEX)
+        names = self._indexed(index) if index is not None else [WEIGHTS]
+        missing = [name for name in names if name not in present]
+        if missing and index is None:
+            raise self._no_model(present, f"missing: {WEIGHTS}")
+        if missing:
+            raise ModelError(f"{self.path} has not all of its weights; missing: {', '.join(missing)}")
+        return names
+
+    @property
+    def table(self) -> tuple[int, ...]:
+        """Shape of the token table, (rows, width)."""
+        for name, shape in self.tensors.items():
+            if name.endswith(TABLE_NAMES):
+                return shape
+        raise ModelError(f"{self.path} holds no token table; looked for: {', '.join(TABLE_NAMES)}")
+
+    @property
+    def tied(self) -> bool:
+        """Whether the head is the token table."""
+        return bool(self.config.get("tie_word_embeddings", "lm_head.weight" not in self.tensors))
+
+    @cached_property
+    def _modules(self) -> list[JsonObject]:
+        found = self._optional("modules.json")
+        modules = [] if found is None else found
+        if not isinstance(modules, list) or not all(
+            isinstance(one, dict) and {"type", "path"} <= set(one) for one in modules
+        ):
+            raise ModelError(f"{self.path / 'modules.json'} is not a list of modules, each with: type, path")
+        # What lies elsewhere is in no manifest.
+        if outside := [one["path"] for one in modules if is_outside(str(one["path"]))]:
+            raise ModelError(f"{self.path / 'modules.json'} has a part outside of its folder: {outside[0]}")
+        return modules
+
+    def _indexed(self, index: object) -> list[str]:
+        names = index.get("weight_map") if isinstance(index, dict) else None
+        if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+            raise ModelError(f"{self.path / INDEX} does not say which file holds which tensor: weight_map")
+        return sorted(set(names.values()))
+
+    def _no_model(self, names: Collection[str], otherwise: str) -> ModelError:
+        adapter = self._optional(ADAPTER)
+        clause = what_it_is(names, adapter if isinstance(adapter, dict) else None)
+        if not clause and not any(map(is_model_file, names)):
+            clause = where_it_may_be(self.path) or (None if names else "it is empty")
+        return ModelError(f"{self.path} holds no model that can be served; {clause or otherwise}")
+
+    def _object(self, name: str) -> JsonObject:
+        if self._optional(name) is None:
+            raise ModelError(f"{self.path} holds no model that can be served; missing: {name}")
+        return self._object_or_none(name)
+
+    def _object_or_none(self, name: str) -> JsonObject:
+        found = self._optional(name)
+        if found is not None and not isinstance(found, dict):
+            raise ModelError(f"{self.path / name} holds no JSON object")
+        return found or {}
+
+    def _optional(self, name: str) -> object:
+        return read_json(self.path / name)
+
+
+def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    check_weight_file(file)
+    try:
+        with safe_open(file, framework="numpy") as tensors:
+            return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ModelError(f"{file} is damaged or not a safetensors file: {error}") from error

@@ -1,0 +1,1 @@
+"""The scripts that train the demo pair from scratch. Not in the wheel."""

@@ -1,0 +1,60 @@
+"""The token table, trained as a plain mean over the text: most of what a small embedder knows, in a minute."""
+
+import random
+from collections.abc import Callable, Sequence
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity, embedding_bag, normalize
+
+from models.demo.training.data.words import Word
+from models.demo.training.wiring import DEVIATION
+
+TEXTS = 1024
+RATE = 3e-3
+
+
+def first(
+    tokenizer: Tokenizer, words: Sequence[Word], encode: Callable[[Sequence[str]], Tensor], axes: Tensor
+) -> Tensor:
+    """The teacher's vector of each entry alone, rotated, and shorter for frequent words, [V, H]."""
+    count = tokenizer.get_vocab_size()
+    entries = [tokenizer.decode([index], skip_special_tokens=False).strip() or "." for index in range(count)]
+    frequency = {word.text: word.frequency for word in words}
+    known = torch.tensor([frequency.get(entry.lower(), 1e-3 if len(entry) < 3 else 1e-4) for entry in entries])
+    # Arora et al. 2017, "A Simple but Tough-to-Beat Baseline for Sentence Embeddings": a / (a + frequency).
+    return encode(entries) @ axes * (1e-3 / (1e-3 + known))[:, None]
+
+
+def train(
+    table: Tensor,
+    ids: Sequence[Sequence[int]],
+    wanted: Tensor,
+    rng: random.Random,
+    *,
+    passes: int,
+    step: Callable[[str], None],
+) -> Tensor:
+    """A table whose mean over `ids` of each text is nearest to `wanted`, [texts, H]; [V, H]."""
+    rows = nn.Parameter(table.clone())
+    optimizer = torch.optim.Adam([rows], lr=RATE, fused=True)
+    order = [row for _ in range(passes) for row in rng.sample(range(len(ids)), len(ids))]
+    for start in range(0, len(order), TEXTS):
+        optimizer.param_groups[0]["lr"] = RATE * (1 - start / len(order))
+        picked = order[start : start + TEXTS]
+        flat = torch.tensor([token for row in picked for token in ids[row]])
+        lengths = torch.tensor([0, *(len(ids[row]) for row in picked)])
+        made = embedding_bag(flat, rows, lengths.cumsum(0)[:-1], mode="mean")
+        loss = 1 - cosine_similarity(made, wanted[torch.tensor(picked)].float(), dim=-1).mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        step(f"{loss.item():.3f}")
+    return rows.detach()
+
+
+def split(table: Tensor) -> tuple[Tensor, Tensor]:
+    """Unit rows [V, H], and the logarithm of each row's length, in wiring's deviations from the mean [V]."""
+    lengths = table.norm(dim=-1).clamp(min=1e-4).log()
+    return normalize(table, dim=-1), (lengths - lengths.mean()) / DEVIATION

@@ -1,0 +1,1 @@
+"""Building blocks of a forward pass: linear layers, attention, pooling."""

@@ -1,0 +1,193 @@
+"""Attention over a forest on CPUs: blocks of queries against all the keys that they see, in float32 before the softmax.
+
+torch's own kernel multiplies at a third of the speed (benchmarks/attention.py), and hides what lies between.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.layers.onednn import float32_products
+from models.packing import Branch, Layout, Run, Span
+
+KeysValues = tuple[Tensor, Tensor]
+Stretch = tuple[int, Span]
+
+# Scores of a block must lie in the cache: longer runs are cut, shorter neighbours that see the same path are joined.
+MOST_QUERIES = 128
+JOINED_KEYS = 64
+# From so many keys on a block has fewer queries, so that its scores take no more memory.
+MOST_KEYS = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Queries, and the keys that they see: stretches of sources one after another.
+
+    `mask` [q, m], float32, is added to the scores of the last m keys: minus infinity hides a key from a query.
+    """
+
+    queries: Span
+    keys: tuple[Stretch, ...]
+    mask: Tensor | None
+
+
+class BlockAttention:
+    """One layout's attention."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._blocks = list(blocks_of(layout))
+
+    def __call__(self, query: Tensor, sources: Sequence[KeysValues]) -> Tensor:
+        """Attend."""
+        return attend(query, sources, self._blocks, query.shape[-1] ** -0.5)
+
+
+def attend(query: Tensor, sources: Sequence[KeysValues], blocks: Iterable[Block], scale: float) -> Tensor:
+    """Attention [Q, N, D] of queries to what their blocks see of each source's keys and values, [.., K, D]."""
+    out = torch.empty(query.shape, dtype=query.dtype)
+    with float32_products(exact=query.dtype == torch.float32):
+        for block in blocks:
+            key = _by_head([sources[source][0][slice(*at)] for source, at in block.keys], torch.float32)
+            value = _by_head([sources[source][1][slice(*at)] for source, at in block.keys], query.dtype)
+            _attend(query[slice(*block.queries)], key, value, block.mask, scale, out[slice(*block.queries)])
+    return out
+
+
+def _by_head(parts: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    """Stretches of keys [m, K, D] one after another, as [K, m, D]: keys of one head side by side, for half the time."""
+    (_, heads, width), keys = parts[0].shape, sum(map(len, parts))
+    found, first = torch.empty((heads, keys, width), dtype=dtype), 0
+    for part in parts:
+        found[:, first : first + len(part)].copy_(part.transpose(0, 1))
+        first += len(part)
+    return found
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, out: Tensor) -> None:
+    """softmax(query key^T scale + mask) value, into `out` [n, N, D]; `key` float32 and `value` are [K, m, D]."""
+    (n, heads, width), groups = query.shape, len(key)
+    shape = (n, groups, heads // groups, width)
+    # Rows are (query, head of the group), so that grouped heads share one product and no key is repeated.
+    rows = torch.empty((groups, n, heads // groups, width), dtype=torch.float32)
+    rows.copy_(query.view(shape).transpose(0, 1))
+    scores = torch.bmm(rows.view(groups, -1, width), key.mT).mul_(scale)
+    if mask is not None:
+        scores.view(groups, n, heads // groups, -1)[..., -mask.shape[1] :].add_(mask[:, None])
+    weights = torch.softmax(scores, -1).to(value.dtype)
+    seen = torch.bmm(weights, value)
+    out.view(shape).copy_(seen.view(groups, n, heads // groups, width).transpose(0, 1))
+
+
+def blocks_of(layout: Layout) -> Iterator[Block]:
+    """Every query in one block: long runs cut, short neighbours that see the same path joined."""
+    short: list[Run] = []
+    shared: tuple[Stretch, ...] = ()
+    for run, path in _paths(layout):
+        if short and not (path == shared and run.keys[1] - short[0].keys[0] <= JOINED_KEYS):
+            yield _join(short, shared)
+            short = []
+        if run.keys[1] - run.keys[0] <= JOINED_KEYS:
+            short, shared = [*short, run], path
+        elif _is_square(run):
+            yield from _cut(run, path)
+        else:
+            yield Block(run.queries, (*path, (0, run.keys)), None)
+    if short:
+        yield _join(short, shared)
+
+
+def _paths(layout: Layout) -> Iterator[tuple[Run, tuple[Stretch, ...]]]:
+    """Each run with the stretches that its branches let it see."""
+    branches, open_ones = list(reversed(layout.branches)), list[Branch]()
+    for run in layout.runs:
+        while open_ones and open_ones[-1].queries[1] <= run.queries[0]:
+            open_ones.pop()
+        while branches and branches[-1].queries[0] <= run.queries[0]:
+            open_ones.append(branches.pop())
+        yield run, tuple((branch.source, branch.keys) for branch in open_ones)
+
+
+def _join(runs: Sequence[Run], path: tuple[Stretch, ...]) -> Block:
+    first, keys = runs[0].queries[0], (runs[0].keys[0], max(run.keys[1] for run in runs))
+    sees = np.zeros((runs[-1].queries[1] - first, keys[1] - keys[0]), dtype=bool)
+    for run in runs:
+        (start, stop), (left, right) = run.queries, (key - keys[0] for key in run.keys)
+        sees[start - first : stop - first, left:right] = np.tri(stop - start, dtype=bool) if _is_square(run) else True
+    mask = None if sees.all() else mask_of(sees)
+    return Block((first, runs[-1].queries[1]), (*path, (0, keys)), mask)
+
+
+def _cut(run: Run, path: tuple[Stretch, ...]) -> Iterator[Block]:
+    first, last = run.queries
+    while first < last:
+        stop = min(first + _most_queries(first - run.queries[0]), last)
+        sees = np.tri(stop - first, dtype=bool)
+        yield Block((first, stop), (*path, (0, (run.queries[0], stop))), mask_of(sees))
+        first = stop
+
+
+def _most_queries(keys: int) -> int:
+    return max(MOST_QUERIES * MOST_KEYS // max(keys, MOST_KEYS), 16)
+
+
+def mask_of(sees: NDArray[np.bool_]) -> Tensor:
+    """A block's mask from who sees whom, [q, m]."""
+    return torch.from_numpy(np.where(sees, np.float32(0), np.float32(-np.inf)))
+
+
+def _is_square(run: Run) -> bool:
+    return run.queries[1] - run.queries[0] == run.keys[1] - run.keys[0]
+
+
+def sequence_blocks(spans: Sequence[Span], *, causal: bool, window: int | None) -> Iterator[Block]:
+    """Every query in one block, with all the keys that it sees; see Rule for `window`."""
+    joined: list[Span] = []
+    for span in spans:
+        if joined and span[1] - joined[0][0] > JOINED_KEYS:
+            yield _join_sequences(joined, causal=causal, window=window)
+            joined = []
+        if span[1] - span[0] <= JOINED_KEYS:
+            joined.append(span)
+        else:
+            yield from _cut_sequence(span, causal=causal, window=window)
+    if joined:
+        yield _join_sequences(joined, causal=causal, window=window)
+
+
+def _join_sequences(spans: Sequence[Span], *, causal: bool, window: int | None) -> Block:
+    first, last = spans[0][0], spans[-1][1]
+    sees = np.zeros((last - first, last - first), dtype=bool)
+    for start, stop in spans:
+        own = slice(start - first, stop - first)
+        sees[own, own] = _sees((start, stop), (start, stop), causal=causal, window=window)
+    return Block((first, last), ((0, (first, last)),), _mask(sees))
+
+
+def _cut_sequence(span: Span, *, causal: bool, window: int | None) -> Iterator[Block]:
+    reach = span[1] - span[0] if window is None else window - 1
+    masks: dict[Span, Tensor | None] = {}
+    for start in range(*span, MOST_QUERIES):
+        stop = min(start + MOST_QUERIES, span[1])
+        keys = max(span[0], start - reach), stop if causal else min(span[1], stop + reach)
+        # A mask for each key of a long text would be quadratic: those that all queries see have none, and blocks whose
+        # queries lie in the same way to their keys share one.
+        masked = (start, stop) if causal and window is None else keys
+        queries, shape = (start, stop), (masked[0] - start, masked[1] - stop)
+        if stop - start < MOST_QUERIES or shape not in masks:
+            masks[shape] = _mask(_sees(queries, masked, causal=causal, window=window))
+        yield Block(queries, ((0, keys),), masks[shape])
+
+
+def _sees(queries: Span, keys: Span, *, causal: bool, window: int | None) -> NDArray[np.bool_]:
+    behind = np.arange(*queries)[:, None] - np.arange(*keys)
+    near = np.ones_like(behind, dtype=bool) if window is None else abs(behind) < window
+    return near & (behind >= 0) if causal else near
+
+
+def _mask(sees: NDArray[np.bool_]) -> Tensor | None:
+    return None if sees.all() else mask_of(sees)

@@ -1,0 +1,1 @@
+"""Our own networks over packed batches, one per file."""

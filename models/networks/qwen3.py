@@ -1,0 +1,109 @@
+"""Qwen3 over a packed batch: each unique token once. It knows tensors and layouts, not items or requests."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from models.layers.attention import Attention
+from models.layers.cpu_attention import KeysValues
+from models.layers.decoder import Rotary, rms_norm
+from models.layers.onednn import layers_for
+from models.networks.qwen3_config import Qwen3Config
+from models.networks.weights import TABLE, Weights
+from models.packing import Span
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """The tokens that a layer computes: their places (None: every token), attention and positions."""
+
+    places: Tensor | None
+    attention: Attention
+    rotary: Rotary
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One packed batch on the device; `memory` receives each layer's keys and values of the `remember` span."""
+
+    tokens: Tensor
+    positions: Tensor
+    attention: Attention
+    ends: Tensor | None  # the tokens that are read; None reads every token
+    ends_attention: Attention
+    kept: Sequence[Sequence[KeysValues]] = ()  # by prefix, by layer
+    remember: Span | None = None
+    memory: list[KeysValues] = field(default_factory=list)
+
+
+class Qwen3:
+    """The network without its head; one thread runs it."""
+
+    def __init__(self, config: Qwen3Config, weights: Weights, rows: int) -> None:
+        self.config = config
+        self.embed_tokens = weights.take(TABLE, rows, config.hidden_size)
+        last = config.num_hidden_layers - 1
+        self.layers = [Layer(config, weights, number, is_last=number == last) for number in range(last + 1)]
+        self.norm = weights.take("norm.weight", config.hidden_size)
+
+    def __call__(self, batch: Batch, dtype: torch.dtype) -> Tensor:
+        """States after the final norm, [R, H] float32, computed with activations of `dtype`."""
+        hidden = self.embed_tokens[batch.tokens].to(dtype)
+        rotary = Rotary.of(batch.positions, self.config.head_dim, self.config.rope_theta)
+        every = Queries(None, batch.attention, rotary)
+        # No later layer needs the last layer's other tokens: it computes those that are read.
+        read = every if batch.ends is None else Queries(batch.ends, batch.ends_attention, rotary.at(batch.ends))
+        for layer in self.layers[:-1]:
+            hidden = layer(hidden, every, rotary, batch)
+        hidden = self.layers[-1](hidden, read, rotary, batch)
+        return rms_norm(hidden.float(), self.norm, self.config.rms_norm_eps)
+
+
+class Layer:
+    """One decoder layer, its q, k, v and its gate, up each merged into one product."""
+
+    def __init__(self, config: Qwen3Config, weights: Weights, number: int, *, is_last: bool) -> None:
+        hidden, inner, at = config.hidden_size, config.intermediate_size, f"layers.{number}."
+        linear, gated = layers_for(weights.device, weights.dtype)
+        queries, keys = (n * config.head_dim for n in (config.num_attention_heads, config.num_key_value_heads))
+        qkv = weights.merge([f"{at}self_attn.{n}_proj.weight" for n in "qkv"], (queries, keys, keys), hidden)
+        gate_up = weights.merge([f"{at}mlp.{n}_proj.weight" for n in ("gate", "up")], (inner, inner), hidden)
+        # The last layer asks queries of the tokens that are read, keys and values of all.
+        self.qkv_proj = [linear(qkv[:queries]), linear(qkv[queries:])] if is_last else [linear(qkv)]
+        self.o_proj = linear(weights.take(f"{at}self_attn.o_proj.weight", hidden, queries))
+        self.gate_up_proj = gated(gate_up)
+        self.down_proj = linear(weights.take(f"{at}mlp.down_proj.weight", hidden, inner))
+        self.q_norm = weights.take(f"{at}self_attn.q_norm.weight", config.head_dim)
+        self.k_norm = weights.take(f"{at}self_attn.k_norm.weight", config.head_dim)
+        self.input_layernorm = weights.take(f"{at}input_layernorm.weight", hidden)
+        self.post_attention_layernorm = weights.take(f"{at}post_attention_layernorm.weight", hidden)
+        self._number, self._eps, self._head_dim = number, config.rms_norm_eps, config.head_dim
+        self._widths = queries, keys
+
+    def __call__(self, hidden: Tensor, queries: Queries, rotary: Rotary, batch: Batch) -> Tensor:
+        """Hidden states of the asked tokens, [Q, H], from those of all tokens [T, H]."""
+        normed = rms_norm(hidden, self.input_layernorm, self._eps)
+        if queries.places is not None:
+            hidden = hidden[queries.places]
+        query, key, value = self._project(normed, queries.places)
+        query = queries.rotary(query, self.q_norm, self._eps)
+        key = rotary(key, self.k_norm, self._eps)
+        if batch.remember is not None:
+            kept = slice(*batch.remember)
+            batch.memory.append((key[kept].clone(), value[kept].clone()))
+        seen = queries.attention(query, [(key, value), *(prefix[self._number] for prefix in batch.kept)])
+        hidden = self.o_proj(seen.flatten(1)).add_(hidden)
+        normed = rms_norm(hidden, self.post_attention_layernorm, self._eps)
+        return self.down_proj(self.gate_up_proj(normed)).add_(hidden)
+
+    def _project(self, normed: Tensor, places: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        queries, keys = self._widths
+        if len(self.qkv_proj) == 1:
+            parts = self.qkv_proj[0](normed).split((queries, keys, keys), dim=1)
+        else:
+            query = self.qkv_proj[0](normed if places is None else normed[places])
+            parts = (query, *self.qkv_proj[1](normed).split((keys, keys), dim=1))
+        query, key, value = (part.unflatten(1, (-1, self._head_dim)) for part in parts)
+        return query, key, value

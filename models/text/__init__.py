@@ -1,0 +1,1 @@
+"""Text to token ids: the tokenizer, and every prompt that a model is shown. No torch."""

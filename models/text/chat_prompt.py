@@ -1,0 +1,143 @@
+"""A reranker's prompt out of its own chat template, taken apart at load, so that no text can reach into it."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NoReturn
+
+import numpy as np
+
+from models.checkpoint.folder import Checkpoint
+from models.interface import Ids, ModelError
+from models.text.tokenizer import Tokenizer
+
+SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
+
+
+def render(checkpoint: Checkpoint, instruction: str | None, query: str, document: str) -> str:
+    """The prompt of one pair, as sentence-transformers' CrossEncoder has it made: roles system, query and document.
+
+    Raises: ModelError: the template does not hold.
+    """
+    from jinja2 import TemplateError
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    # transformers, chat_template_utils: _cached_compile_jinja_template.
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    environment.globals["raise_exception"] = _refuse
+    system = [{"role": "system", "content": instruction}] if instruction else []
+    pair = [{"role": "query", "content": query}, {"role": "document", "content": document}]
+    try:
+        template = environment.from_string(checkpoint.chat_template)
+        return template.render(messages=[*system, *pair], **_given(checkpoint))
+    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+        line = str(error).split("\n", 1)[0]
+        raise ModelError(f"{checkpoint.path} has a chat template that makes no prompt of a pair: {line}") from error
+
+
+def _given(checkpoint: Checkpoint) -> dict[str, Any]:
+    tokens = {name: checkpoint.tokenizer_config.get(name) for name in SPECIAL_TOKENS}
+    spelt = {name: token["content"] if isinstance(token, dict) else token for name, token in tokens.items() if token}
+    asked = (checkpoint.first_part.get("processing_kwargs") or {}).get("chat_template") or {}
+    return {"add_generation_prompt": False, "tools": None, "documents": None} | spelt | asked
+
+
+def _refuse(message: str) -> NoReturn:
+    raise ValueError(message)
+
+
+# Where the texts stand in a rendered prompt: characters for private use, which no template spells.
+INSTRUCTION, QUERY, DOCUMENT = "\ue000", "\ue001", "\ue002"
+# On these a prompt out of pieces must be the template's own.
+SAMPLES = (
+    ("Find it", "What is the capital of France?", "Paris is the capital of France."),
+    ("Judge (twice).", "a", "naïve café 🙂"),
+    ("x", "日本語のテキスト", "مرحبا بالعالم"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Everything before the document: text with marks in it, and how the document's own text begins."""
+
+    text: str
+    lead: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPrompt:
+    """The prompt of one checkpoint: head + document + suffix. Any thread."""
+
+    tokenizer: Tokenizer
+    bare: Head
+    instructed: Head | None
+    suffix: Ids
+
+    @property
+    def takes_instruction(self) -> bool:
+        """Whether the template has a place for one."""
+        return self.instructed is not None
+
+    def head(self, instruction: str, query: str) -> Ids:
+        """Everything before the document: the same for all documents of a request."""
+        head = self.instructed if instruction and self.instructed else self.bare
+        texts = {INSTRUCTION: instruction, QUERY: query}
+        pieces = [self._ids(piece, texts) for piece in split_control(self.tokenizer, head.text)]
+        return np.concatenate(pieces)
+
+    def documents(self, texts: Sequence[str]) -> list[Ids]:
+        """Each document's ids after a head."""
+        return self.tokenizer.encode([self.bare.lead + text for text in texts])
+
+    def join(self, head: Ids, document: Ids) -> Ids:
+        """One complete prompt."""
+        return np.concatenate((head, document, self.suffix))
+
+    def _ids(self, piece: str, texts: dict[str, str]) -> Ids:
+        if piece in self.tokenizer.added:
+            return np.array([self.tokenizer.added[piece]], dtype=np.int32)
+        # In one pass: a query that holds a mark stays as it is.
+        filled = re.sub(f"[{INSTRUCTION}{QUERY}]", lambda mark: texts[mark[0]], piece)
+        return self.tokenizer.encode([filled])[0]
+
+
+def chat_prompt(checkpoint: Checkpoint, tokenizer: Tokenizer) -> ChatPrompt:
+    """Take the template apart, and show on samples that the pieces give its own ids.
+
+    Raises: ModelError: they do not, or a query or document does not come up once, in this order.
+    """
+    rendered = partial(render, checkpoint)
+    bare, tail = _cut(checkpoint, rendered(None, QUERY, DOCUMENT))
+    with_instruction = rendered(INSTRUCTION, QUERY, DOCUMENT)
+    instructed = None
+    if with_instruction.count(INSTRUCTION) == 1:
+        instructed, other_tail = _cut(checkpoint, with_instruction)
+        if (instructed.lead, other_tail) != (bare.lead, tail):
+            raise ModelError(f"{checkpoint.path} has a chat template whose end depends on the instruction")
+    prompt = ChatPrompt(tokenizer, bare, instructed, tokenizer.encode_control(tail))
+    for instruction, query, document in SAMPLES:
+        for asked in (instruction, "") if instructed else ("",):
+            joined = prompt.join(prompt.head(asked, query), prompt.documents([document])[0])
+            if not np.array_equal(joined, tokenizer.encode_control(rendered(asked or None, query, document))):
+                raise ModelError(f"{checkpoint.path} has a chat template that cannot be taken apart")
+    return prompt
+
+
+def split_control(tokenizer: Tokenizer, text: str) -> list[str]:
+    """A prompt's text in pieces: control tokens, and what stands between them."""
+    if not tokenizer.added:
+        return [text]
+    longest_first = sorted(tokenizer.added, key=len, reverse=True)
+    return [piece for piece in re.split(f"({'|'.join(map(re.escape, longest_first))})", text) if piece]
+
+
+def _cut(checkpoint: Checkpoint, text: str) -> tuple[Head, str]:
+    if (text.count(QUERY), text.count(DOCUMENT)) != (1, 1) or text.index(QUERY) > text.index(DOCUMENT):
+        raise ModelError(f"{checkpoint.path} has a chat template that does not hold a query and then a document, once")
+    before, after = text.split(DOCUMENT)
+    # A space before a word belongs to its first token.
+    lead = " " if before.endswith(" ") else ""
+    return Head(before.removesuffix(lead), lead), after

@@ -1,0 +1,73 @@
+"""A query and a document as a cross-encoder's tokenizer joins them, from ids, so that no text can end one early."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from models.interface import Ids, ModelError
+from models.text.tokenizer import Tokenizer
+
+# What the pieces are compared with the library's own pairs on, when a model loads.
+SAMPLES = (
+    ("What is the capital of France?", "Paris is the capital of France."),
+    ("a", ""),
+    ("", "naïve café"),
+    ("  spaces  at both ends ", " (and) brackets\n"),
+    ("日本語のテキスト", "مرحبا بالعالم 🙂"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PairPrompt:
+    """before + query + between + document + suffix, for one vocabulary. Any thread."""
+
+    tokenizer: Tokenizer
+    before: Ids
+    between: Ids
+    suffix: Ids
+    separator: int | None = None  # see ModelInfo
+    takes_instruction: bool = False
+
+    def head(self, instruction: str, query: str) -> Ids:
+        """Everything before the document. The network has never seen an instruction, so there is no place for one."""
+        return np.concatenate((self.before, self.tokenizer.encode([query])[0], self.between))
+
+    def documents(self, texts: Sequence[str]) -> list[Ids]:
+        """Each document's ids after a head."""
+        return self.tokenizer.encode(texts)
+
+    def join(self, head: Ids, document: Ids) -> Ids:
+        """One complete pair."""
+        return np.concatenate((head, document, self.suffix))
+
+
+def pair_prompt(tokenizer: Tokenizer, *, has_types: bool) -> PairPrompt:
+    """Take the post-processor's pair apart, and show on samples that the pieces give the same ids.
+
+    Args:
+        tokenizer: of the checkpoint.
+        has_types: whether the network knows more than one token type.
+
+    Raises: ModelError: they do not, or token types change elsewhere than behind the first text.
+    """
+    pair = tokenizer.encode_pair("a", "b")
+    ids, places = np.array(pair.ids, dtype=np.int32), pair.sequence_ids
+    first, second = places.index(0), places.index(1)
+    between = len(places) - places[::-1].index(0)
+    after = len(places) - places[::-1].index(1)
+    prompt = PairPrompt(tokenizer, ids[:first], ids[between:second], ids[after:])
+    for query, document in SAMPLES:
+        joined = prompt.join(prompt.head("", query), prompt.documents([document])[0])
+        if joined.tolist() != tokenizer.encode_pair(query, document).ids:
+            raise ModelError(f"the tokenizer joins a pair in a way that is not served; seen with: {query!r}")
+    separator = _separator(pair.type_ids, between, ids) if has_types else None
+    return replace(prompt, separator=separator)
+
+
+def _separator(types: list[int], between: int, ids: Ids) -> int | None:
+    if not any(types):
+        return None
+    if types != [0] * (between + 1) + [1] * (len(types) - between - 1):
+        raise ModelError(f"the tokenizer gives a pair token types that are not served: {types}")
+    return int(ids[between])

@@ -1,0 +1,113 @@
+"""Every string that a model is shown, built from ids so that no user text can reach into the frame."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.interface import Ids, ModelError
+from models.text.tokenizer import Tokenizer
+
+# Qwen3-Embedding README, "Transformers usage" of the rerankers. Single newlines: its vLLM snippet has two.
+PREFIX = (
+    "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
+    'provided. Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n'
+)
+SUFFIX = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
+CONTROL = "<|im_start|>"
+
+# The ids of SUFFIX in Qwen3's own vocabulary; one newline short it ends in 198, and scores are wrong but plausible.
+QWEN3_VOCABULARY = 151643
+QWEN3_SUFFIX = [151645, 198, 151644, 77091, 198, 151667, 271, 151668, 271]
+QWEN3_NO_YES = (2152, 9693)
+
+# The markers of a bare body, in order.
+_INSTRUCT, _QUERY, _DOCUMENT = "<Instruct>: ", "\n<Query>: ", "\n<Document>:"
+
+
+@dataclass(frozen=True, slots=True)
+class RerankPrompt:
+    """The Qwen3 reranker's prompt for one vocabulary: prefix + head + document + suffix. Any thread."""
+
+    tokenizer: Tokenizer
+    prefix: Ids
+    suffix: Ids
+    no: int
+    yes: int
+    takes_instruction: bool = True
+
+    def head(self, instruction: str, query: str) -> Ids:
+        """Everything before the document, frame included: the same for all documents of a request."""
+        text = f"<Instruct>: {instruction}\n<Query>: {query}\n<Document>:"
+        return np.concatenate((self.prefix, self.tokenizer.encode([text])[0]))
+
+    def documents(self, texts: Sequence[str]) -> list[Ids]:
+        """Each document's ids after a head. Splitting right after `<Document>:` gives the ids of the whole body."""
+        return self.tokenizer.encode([" " + text for text in texts])
+
+    def join(self, head: Ids, document: Ids) -> Ids:
+        """One complete prompt."""
+        return np.concatenate((head, document, self.suffix))
+
+    def needs_frame(self, text: str) -> bool:
+        """Whether a text sent to return_logits is the bare body of the official prompt."""
+        return _head_end(text) is not None
+
+    def split_bodies(self, texts: Sequence[str]) -> list[tuple[Ids, Ids]]:
+        """Bare bodies as (head with prefix, document), so that a cut takes from the document alone.
+
+        The document begins after the first `<Document>:` behind the query line; the ids are those of the whole body.
+        """
+        heads = self.tokenizer.encode([_head_of(text) for text in texts])
+        bodies = self.tokenizer.encode(texts)
+        return [
+            (np.concatenate((self.prefix, body[: len(head)])), body[len(head) :])
+            for head, body in zip(heads, bodies, strict=True)
+        ]
+
+
+def is_complete_prompt(text: str) -> bool:
+    """Whether a text sent to return_logits is a whole prompt, whose control tokens the client answers for."""
+    return text.startswith(CONTROL)
+
+
+def rerank_prompt(tokenizer: Tokenizer) -> RerankPrompt:
+    """Build the frame from ids and check it, once, when a model loads.
+
+    Raises: ModelError: the vocabulary gives another frame, or "yes"/"no" are not single tokens.
+    """
+    if CONTROL not in tokenizer.added:
+        raise ModelError(f"the tokenizer has no token for the rerank prompt's {CONTROL}")
+    prefix, suffix = tokenizer.encode_control(PREFIX), tokenizer.encode_control(SUFFIX)
+    no, yes = tokenizer.single("no"), tokenizer.single("yes")
+    for name, text, ids in (("prefix", PREFIX, prefix), ("suffix", SUFFIX, suffix)):
+        if tokenizer.decode(ids) != text:
+            raise ModelError(f"the tokenizer changes the rerank prompt's {name}: {tokenizer.decode(ids)!r}")
+    if suffix[-1] != tokenizer.single("\n\n"):
+        raise ModelError(f"the rerank prompt does not end in one token of two newlines: {suffix.tolist()}")
+    if tokenizer.added[CONTROL] > QWEN3_VOCABULARY:
+        _check_qwen3_ids(suffix, (no, yes))
+    return RerankPrompt(tokenizer, prefix, suffix, no, yes)
+
+
+def _head_of(text: str) -> str:
+    end = _head_end(text)
+    assert end is not None, "split_bodies() takes only texts for which needs_frame() holds"
+    return text[:end]
+
+
+def _head_end(text: str) -> int | None:
+    """Where the first `<Document>:` behind the first query ends; None in a text of another form."""
+    # By find(), not by a pattern: two lazy quantifiers take time that is quadratic in a text without the last marker.
+    query = text.find(_QUERY, len(_INSTRUCT)) if text.startswith(_INSTRUCT) else -1
+    document = text.find(_DOCUMENT, query + len(_QUERY)) if query >= 0 else -1
+    return document + len(_DOCUMENT) if document >= 0 else None
+
+
+def _check_qwen3_ids(suffix: Ids, no_yes: tuple[int, int]) -> None:
+    if suffix.tolist() != QWEN3_SUFFIX or no_yes != QWEN3_NO_YES:
+        raise ModelError(
+            f"the tokenizer is not Qwen3's; expected suffix {QWEN3_SUFFIX} and no, yes {QWEN3_NO_YES}, "
+            f"got: {suffix.tolist()}, {no_yes}"
+        )

@@ -1,0 +1,212 @@
+"""Text -> int32 ids. User text never becomes a control token; special tokens are added after any cut."""
+
+import json
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tokenizers
+from tokenizers import normalizers
+
+from models.checkpoint.files import read_text
+from models.interface import Ids, ModelError
+from models.text.tiktoken_converter import NAME as TIKTOKEN
+from models.text.tiktoken_converter import read_tiktoken
+
+JsonObject = dict[str, Any]
+
+SPACES = " \t\r\n\u2581"
+
+
+def is_text(token: str) -> bool:
+    """Whether an added token is ordinary text: GPT-NeoX's and Gemma's vocabularies hold runs of spaces in this way."""
+    return not token.strip(SPACES)
+
+
+def without_control_tokens(document: JsonObject) -> JsonObject:
+    """The tokenizer.json with its control tokens out of reach of any text."""
+    added = document.get("added_tokens") or []
+    control = {token["content"] for token in added if not is_text(token["content"])}
+    # The switch encode_special_tokens leaves <think> and its like as control tokens (tokenizers 0.23.3).
+    kept = [token for token in added if token["content"] not in control]
+    return document | {"added_tokens": kept, "model": _unreachable(document["model"], control)}
+
+
+def unknown_token(model: JsonObject) -> str | None:
+    """The token that stands for whatever a vocabulary lacks."""
+    if model.get("unk_id") is not None:
+        return str(model["vocab"][model["unk_id"]][0])
+    return model.get("unk_token")
+
+
+def _unreachable(model: JsonObject, control: set[str]) -> JsonObject:
+    if "unk_id" not in model:
+        return model
+    # A Unigram vocabulary lists </s> as a piece like any other. Behind Metaspace no text holds a space.
+    return model | {"vocab": [[f"{piece} " if piece in control else piece, score] for piece, score in model["vocab"]]}
+
+
+Side = Literal["left", "right"]
+
+# A chunk of a longer id list may start inside a character: so many ids at either edge need not come back.
+EDGE_IDS = 4
+# Each of them may stand for a part of a character, which decodes to up to three marks of a token or more.
+EDGE_IDS_AGAIN = 12
+EDGE_FROM_IDS = 64
+
+
+class Tokenizer:
+    """One tokenizer.json, twice: as it is, and with no added tokens for text that users sent. Any thread.
+
+    A folder without one may have a tiktoken.model in its place.
+    """
+
+    def __init__(self, file: Path, *, lower_case: bool = False) -> None:
+        """`lower_case`: whether texts are put into lower case first, though the file does not say so."""
+        text = _read(file)
+        self._control = _from_json(text, file)
+        document = json.loads(text)
+        self._plain = _from_json(json.dumps(without_control_tokens(document)), file)
+        if lower_case:
+            _lower_case(self._control)
+            _lower_case(self._plain)
+        tokens = self._control.get_added_tokens_decoder().items()
+        self.added = {token.content: index for index, token in tokens if not is_text(token.content)}
+        self._added_ids = np.array(sorted(self.added.values()), dtype=np.int32)
+        self._check_spelt_out(file, unknown_token(document["model"]))
+        self.before, self.after = self._special_tokens(file)
+
+    @property
+    def special_count(self) -> int:
+        """How many tokens with_special_tokens() adds."""
+        return len(self.before) + len(self.after)
+
+    def encode(self, texts: Sequence[str]) -> list[Ids]:
+        """User text as ids, without special tokens: spellings such as <|im_end|> are ordinary text."""
+        return [_ids(encoding.ids) for encoding in self._plain.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def encode_control(self, text: str) -> Ids:
+        """A prompt of our own, or a complete prompt that a client answers for: control tokens are parsed."""
+        return _ids(self._control.encode(text, add_special_tokens=False).ids)
+
+    def encode_pair(self, first: str, second: str) -> tokenizers.Encoding:
+        """Two texts as the post-processor joins them; control tokens are parsed, so never for what users sent."""
+        return self._control.encode(first, second)
+
+    def decode(self, ids: Ids, *, skip_special_tokens: bool = False) -> str:
+        """Ids as text, control tokens spelt out or left out."""
+        return str(self._control.decode(ids.tolist(), skip_special_tokens=skip_special_tokens))
+
+    def offsets(self, text: str) -> list[tuple[int, int, int]]:
+        """User text as (id, start, stop), in characters of the text, without special tokens."""
+        encoding = self._plain.encode(text, add_special_tokens=False)
+        return [(token, *span) for token, span in zip(encoding.ids, encoding.offsets, strict=True)]
+
+    def with_special_tokens(self, ids: Ids) -> Ids:
+        """Ids of a text between the model's own special tokens, as its post-processor would put them."""
+        return np.concatenate((self.before, ids, self.after))
+
+    def without_special_tokens(self, ids: Ids) -> Ids:
+        """Ids that a client sent, less the special tokens that with_special_tokens() would double."""
+        start = len(self.before) if np.array_equal(ids[: len(self.before)], self.before) else 0
+        end = len(ids) - len(self.after)
+        has_end = end >= start and np.array_equal(ids[end:], self.after)
+        return ids[start : end if has_end else len(ids)]
+
+    def are_native(self, lists: Sequence[Ids]) -> bool:
+        """Whether id lists are what this vocabulary gives for some text (CONTRACT: token ids, the check).
+
+        Weak on short lists: a list of another vocabulary may be canonical here by accident.
+        """
+        return all(self._is_native(ids) for ids in lists)
+
+    def single(self, token: str) -> int:
+        """The id of a token that must be exactly one id.
+
+        Raises: ModelError: the vocabulary splits it.
+        """
+        ids = self.encode([token])[0]
+        if len(ids) != 1:
+            raise ModelError(f"the tokenizer has no single token for {token!r}, it gives: {ids.tolist()}")
+        return int(ids[0])
+
+    def _is_native(self, ids: Ids) -> bool:
+        pieces = [piece for piece in _split(ids, self._added_ids) if len(piece)]
+        if len(ids) < EDGE_FROM_IDS or not pieces:
+            return all(self._comes_back(piece) for piece in pieces)
+        inner, edges = pieces[1:-1], ([pieces[0]] if len(pieces) == 1 else [pieces[0], pieces[-1]])
+        return all(self._comes_back(piece) for piece in inner) and all(self._comes_back_inside(p) for p in edges)
+
+    def _comes_back(self, piece: Ids) -> bool:
+        return bool(np.array_equal(self.encode([self.decode(piece)])[0], piece))
+
+    def _comes_back_inside(self, piece: Ids) -> bool:
+        return agree_inside(piece, self.encode([self.decode(piece)])[0])
+
+    def _check_spelt_out(self, file: Path, unknown: str | None) -> None:
+        for text, ids in zip(self.added, self.encode([f"a{text} {text}" for text in self.added]), strict=True):
+            if self.added[text] in ids and text != unknown:
+                raise ModelError(f"{file} would read a control token out of what users send: {text}")
+
+    def _special_tokens(self, file: Path) -> tuple[Ids, Ids]:
+        bare = self._control.encode("a", add_special_tokens=False).ids
+        full = self._control.encode("a", add_special_tokens=True).ids
+        for start in range(len(full) - len(bare) + 1):
+            if full[start : start + len(bare)] == bare:
+                return _ids(full[:start]), _ids(full[start + len(bare) :])
+        raise ModelError(f"{file} rewrites the text between its special tokens, which is not supported")
+
+
+def agree_inside(ids: Ids, again: Ids) -> bool:
+    """Whether ids came back, but for a few at either edge: a chunk of a longer list may start inside a character."""
+    for start, end in product(range(EDGE_IDS + 1), repeat=2):
+        inner = ids[start : len(ids) - end]
+        more = len(again) - len(inner)
+        places = range(max(more - EDGE_IDS_AGAIN, 0), min(more, EDGE_IDS_AGAIN) + 1)
+        if any(np.array_equal(again[place : place + len(inner)], inner) for place in places):
+            return True
+    return False
+
+
+def cut(ids: Ids, max_tokens: int, side: Side = "right") -> Ids:
+    """At most `max_tokens` ids; `side` is the end that is lost."""
+    if len(ids) <= max_tokens:
+        return ids
+    return ids[:max_tokens] if side == "right" else ids[len(ids) - max_tokens :]
+
+
+def _read(file: Path) -> str:
+    text = read_text(file)
+    if text is not None:
+        return text
+    if (file.parent / TIKTOKEN).is_file():
+        return read_tiktoken(file.parent)
+    advice = "make it: AutoTokenizer.from_pretrained(...).save_pretrained(...)"
+    raise ModelError(f"{file.parent} has no tokenizer that can be read; missing: {file.name} ({advice})")
+
+
+def _from_json(text: str, file: Path) -> tokenizers.Tokenizer:
+    try:
+        tokenizer = tokenizers.Tokenizer.from_str(text)
+    except Exception as error:  # tokenizers raises bare Exception for every fault
+        raise ModelError(f"{file} is not a tokenizer that can be read: {error}") from error
+    # A tokenizer.json carries its own: all-MiniLM-L6-v2's cuts at 128 and pads to 128.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _lower_case(tokenizer: tokenizers.Tokenizer) -> None:
+    before = tokenizer.normalizer
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([before] if before else [])])
+
+
+def _split(ids: Ids, at: Ids) -> list[Ids]:
+    places = np.flatnonzero(np.isin(ids, at))
+    return [part[1:] if number else part for number, part in enumerate(np.split(ids, places))]
+
+
+def _ids(values: Sequence[int]) -> Ids:
+    return np.array(values, dtype=np.int32)

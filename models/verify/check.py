@@ -1,0 +1,169 @@
+"""Whether a checkpoint is run right on this machine, how fast, and in how much memory."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.interface import BackendInfo, Item, LoadOptions, ModelInfo, Readout
+from models.memory import Footprint, gibibytes, rss_bytes
+from models.postprocess import finish_logits, finish_scores
+from models.text.qwen3_prompt import INSTRUCTION
+from models.verify.offline import Trial, cosines, fitting, fitting_documents
+from models.verify.samples import DOCUMENTS, QUERIES, TEXTS
+
+SPEED_SECONDS = 2.0
+SPEED_TEXTS = 8
+
+# CONTRACT section 16, float32 and narrower dtypes.
+COSINE_PACKED, COSINE_LIBRARY, COSINE_HALF = 0.999999, 0.99999, 0.999
+COSINE_BATCH, COSINE_BATCH_HALF = 0.999999, 0.9999
+SCORE, SCORE_HALF = 1e-5, 2e-2
+SCORE_BATCH, SCORE_BATCH_HALF = 1e-5, 5e-3
+LOGITS = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was measured: its value, how people read it, and what it must be, if it must be anything."""
+
+    name: str
+    what: str
+    value: float
+    found: str
+    wanted: str = ""
+    passed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was found of one model."""
+
+    info: ModelInfo
+    backend: BackendInfo
+    findings: tuple[Finding, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every comparison held."""
+        return all(finding.passed for finding in self.findings)
+
+
+def check_model(path: Path, options: LoadOptions, say: Callable[[str], None]) -> Report:
+    """Load, self-check, measure, compare with the reference. `say` is told what is being done.
+
+    Raises: ModelError: the model does not load, or a self-check at load failed.
+    """
+    say("loading")
+    started = time.perf_counter()
+    with Footprint() as footprint:
+        trial = Trial.load(path, options)
+    seconds = time.perf_counter() - started
+    findings = [Finding("load_seconds", "load and self-checks", seconds, f"{seconds:.1f} s")]
+    findings += _load_memory(footprint, trial)
+    say("measuring speed")
+    findings += [_speed(trial), _memory()]
+    say("comparing with the reference")
+    compared = _scores(trial) if trial.text.info.kind == "reranker" else _vectors(trial)
+    return Report(trial.text.info, trial.backend.info, (*compared, *findings))
+
+
+def _vectors(trial: Trial) -> list[Finding]:
+    from models.verify.reference import NoReference, vector_reference
+
+    info, half = trial.backend.info, trial.backend.info.dtype != "float32"
+    texts = fitting(trial.text, TEXTS)
+    ours = trial.vectors(texts)
+    to_itself = cosines(ours, trial.vectors(texts, batch=1))
+    alone = _least("worst_cosine_alone", "worst cosine, alone", to_itself, COSINE_BATCH_HALF if half else COSINE_BATCH)
+    try:
+        reference = vector_reference(trial.text.info)
+    except NoReference as error:
+        return [_missing("worst_cosine", error), alone]
+    to_reference = cosines(ours, [reference.vector(text) for text in texts])
+    full = COSINE_PACKED if info.backend == "packed" else COSINE_LIBRARY
+    return [
+        _least("worst_cosine", "worst cosine with the reference", to_reference, COSINE_HALF if half else full),
+        alone,
+    ]
+
+
+def _scores(trial: Trial) -> list[Finding]:
+    from models.verify.reference import NoReference, score_reference
+
+    half = trial.backend.info.dtype != "float32"
+    documents = fitting_documents(trial.text, QUERIES, DOCUMENTS)
+    ours = np.concatenate([trial.scores(query, documents) for query in QUERIES])
+    alone = np.concatenate([trial.scores(query, documents, batch=1) for query in QUERIES])
+    findings = [
+        _most("worst_score_alone", "worst score, alone", ours - alone, SCORE_BATCH_HALF if half else SCORE_BATCH)
+    ]
+    if trial.text.info.no_yes is not None:
+        findings.append(_logits(trial, documents))
+    try:
+        reference = score_reference(trial.text.info)
+    except NoReference as error:
+        return [_missing("worst_score", error), *findings]
+    theirs = np.array([reference.score(INSTRUCTION, query, text) for query in QUERIES for text in documents])
+    found = f"{theirs.min():.4f} to {theirs.max():.4f}"
+    return [
+        _most("worst_score", "worst score, to the reference's", ours - theirs, SCORE_HALF if half else SCORE),
+        Finding("score_spread", "the reference's scores", float(np.std(theirs)), found),
+        *findings,
+    ]
+
+
+def _logits(trial: Trial, documents: list[str]) -> Finding:
+    """What return_logits with `normalize` gives for yes, against the score of the very same batch of prompts."""
+    ids, no_yes = trial.pairs(QUERIES[0], documents), trial.text.info.no_yes
+    assert no_yes is not None, "asked only of a reranker that reads them"
+    logits = trial.rows([Item(one, Readout("logits", no_yes)) for one in ids], len(ids))
+    scores = finish_scores(trial.rows([Item(one, Readout("score")) for one in ids], len(ids)))
+    return _most(
+        "logits", "return_logits against the score", finish_logits(logits, normalize=True)[:, 1] - scores, LOGITS
+    )
+
+
+def _missing(name: str, error: Exception) -> Finding:
+    return Finding(name, "comparison with the reference", float("nan"), str(error), "a reference", passed=False)
+
+
+def _least(name: str, what: str, values: list[float], wanted: float) -> Finding:
+    worst = float(np.min(values))
+    return Finding(name, f"{what}, {len(values)} texts", worst, f"{worst:.7f}", f"≥ {wanted}", worst >= wanted)
+
+
+def _most(name: str, what: str, differences: NDArray[np.floating], wanted: float) -> Finding:
+    worst = float(np.abs(differences).max())
+    what = f"{what}, {len(differences)} pairs"
+    return Finding(name, what, worst, f"{worst:.1e} apart", f"≤ {wanted:g}", worst <= wanted)
+
+
+def _speed(trial: Trial) -> Finding:
+    readout = Readout("score" if trial.text.info.kind == "reranker" else "vector")
+    limit = trial.text.info.max_tokens
+    items = [Item(ids[:limit], readout) for ids in trial.text.tokenizer.encode(TEXTS) if len(ids)]
+    tokens, started = 0, time.perf_counter()
+    while (seconds := time.perf_counter() - started) < SPEED_SECONDS:
+        trial.rows(items, SPEED_TEXTS)
+        tokens += sum(len(item.ids) for item in items)
+    speed = tokens / seconds
+    return Finding("tokens_per_second", f"speed, {SPEED_TEXTS} mixed texts a batch", speed, f"{speed:,.0f} tokens/s")
+
+
+def _load_memory(footprint: Footprint, trial: Trial) -> list[Finding]:
+    info = trial.backend.info
+    weights = info.parameters * (4 if info.dtype == "float32" else 2)
+    sizes = Finding("weights_bytes", f"weights in {info.dtype}", weights, gibibytes(weights))
+    if footprint.peak_bytes is None:
+        return [sizes]
+    what = "most memory of its own while it loaded, libraries included"
+    return [sizes, Finding("load_peak_bytes", what, footprint.peak_bytes, gibibytes(footprint.peak_bytes))]
+
+
+def _memory() -> Finding:
+    resident = rss_bytes()
+    return Finding("resident_bytes", "memory of this process, files in memory included", resident, gibibytes(resident))

@@ -1,0 +1,85 @@
+"""One loaded model asked directly, without a server: texts to vectors, a query and documents to scores."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from models.interface import Backend, Ids, Item, LoadOptions, Readout, Row
+from models.loading import TextModel, load_backend, load_text
+from models.postprocess import finish_scores
+from models.text.qwen3_prompt import INSTRUCTION
+from models.text.tokenizer import Tokenizer
+
+BATCH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A model's text side and what runs it. Belongs to one thread."""
+
+    text: TextModel
+    backend: Backend
+
+    @classmethod
+    def load(cls, path: Path, options: LoadOptions) -> "Trial":
+        """Load both sides, with every check that loading makes.
+
+        Raises: ModelError.
+        """
+        text = load_text(path, options)
+        return cls(text, load_backend(path, text.info, options))
+
+    def vectors(self, texts: Sequence[str], batch: int = BATCH) -> list[Row]:
+        """Pooled vectors as the network gives them, so many texts in a batch; each text must fit."""
+        tokenizer = self.text.tokenizer
+        ids = [tokenizer.with_special_tokens(one) for one in tokenizer.encode(texts)]
+        return self.rows([Item(one, Readout("vector")) for one in ids], batch)
+
+    def pairs(self, query: str, documents: Sequence[str]) -> list[Ids]:
+        """The complete prompts of a query and documents that fit."""
+        prompt = self.text.rerank
+        assert prompt is not None, "a reranker without its prompt"
+        head = prompt.head(INSTRUCTION, query)
+        return [prompt.join(head, document) for document in prompt.documents(documents)]
+
+    def scores(self, query: str, documents: Sequence[str], batch: int = BATCH) -> Row:
+        """Relevance of each document, as probabilities, [n]."""
+        items = [Item(ids, Readout("score")) for ids in self.pairs(query, documents)]
+        return finish_scores(self.rows(items, batch))
+
+    def rows(self, items: Sequence[Item], batch: int = BATCH) -> list[Row]:
+        """Rows of items, so many at a time."""
+        parts = [items[start : start + batch] for start in range(0, len(items), batch)]
+        return [row for part in parts for row in self.backend.launch(part).rows()]
+
+
+def fitting(model: TextModel, texts: Sequence[str]) -> list[str]:
+    """The texts, each cut to what the model takes."""
+    limit = model.info.max_tokens - model.tokenizer.special_count
+    return [_cut(model.tokenizer, text, limit) for text in texts]
+
+
+def fitting_documents(model: TextModel, queries: Sequence[str], documents: Sequence[str]) -> list[str]:
+    """The documents, each cut so that it fits beside the longest of the queries."""
+    prompt = model.rerank
+    assert prompt is not None, "a reranker without its prompt"
+    nothing = prompt.documents([""])[0]
+    longest = max(len(prompt.join(prompt.head(INSTRUCTION, query), nothing)) for query in queries)
+    return [_cut(model.tokenizer, document, model.info.max_tokens - longest) for document in documents]
+
+
+def _cut(tokenizer: Tokenizer, text: str, max_tokens: int) -> str:
+    # Between characters: a character that is cut in two is no text, and libraries read it in other ways.
+    while len(spans := tokenizer.offsets(text)) > max_tokens:
+        text = text[: min(spans[max_tokens][1], len(text) - 1)]
+    return text
+
+
+def cosines(ours: Sequence[Row], theirs: Sequence[Row]) -> list[float]:
+    """Cosine of each vector with its partner; of a zero vector NaN."""
+    one, other = (np.asarray(rows, dtype=np.float64) for rows in (ours, theirs))
+    with np.errstate(invalid="ignore"):
+        lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+        return [float(cosine) for cosine in (one * other).sum(axis=1) / lengths]

@@ -1,0 +1,150 @@
+"""The reference: the model cards' own procedures with the libraries that they name, float32, one text at a time.
+
+Slow and plain on purpose; it shares no code with the backends or with our tokenizer. `hearth check` and the parity
+tests compare with it. Texts must not spell control tokens: the libraries would parse them.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils import logging
+
+from models.checkpoint.folder import Checkpoint
+from models.interface import ModelInfo, Pooling, Row
+from models.text.qwen3_prompt import PREFIX, SUFFIX
+
+# transformers 5 would otherwise take the checkpoint's own dtype.
+FLOAT32 = {"dtype": torch.float32}
+LOCAL = {"trust_remote_code": False, "local_files_only": True}
+
+
+class NoReference(Exception):
+    """The library that would be the reference cannot load this checkpoint; the message is its reason."""
+
+
+class VectorReference(Protocol):
+    """A checkpoint as its authors embed with it."""
+
+    def vector(self, text: str) -> Row:
+        """The text's vector, of any length, [H]."""
+        ...
+
+
+class ScoreReference(Protocol):
+    """A checkpoint as its authors rerank with it."""
+
+    def score(self, instruction: str, query: str, document: str) -> float:
+        """How relevant the document is, a probability."""
+        ...
+
+
+def vector_reference(info: ModelInfo) -> VectorReference:
+    """sentence-transformers where the checkpoint is of its form, else transformers and the model's pooling.
+
+    Raises: NoReference.
+    """
+    with _loading():
+        if Checkpoint(Path(info.path)).modules:
+            return _SentenceTransformer(info.path)
+        return _Network(info.path, info.pooling)
+
+
+def score_reference(info: ModelInfo) -> ScoreReference:
+    """Qwen3's procedure for Qwen3, folded head or not; sentence-transformers' for pairs and for prompts of its own.
+
+    Raises: NoReference.
+    """
+    with _loading():
+        if info.classifier and info.model_type != "qwen3":
+            return _CrossEncoder(info.path, asks=False)
+        checkpoint = Checkpoint(Path(info.path))
+        if "LogitScore" in checkpoint.modules and "document" in checkpoint.chat_template:
+            return _CrossEncoder(info.path, asks=True)
+        return _Framed(info.path, classifier=info.classifier)
+
+
+@contextmanager
+def _loading() -> Iterator[None]:
+    logging.disable_progress_bar()
+    try:
+        yield
+    except Exception as error:  # the libraries raise what they like for what they cannot load
+        line = next(iter(str(error).strip().splitlines()), "no reason given")
+        raise NoReference(f"it cannot load this checkpoint: {type(error).__name__}: {line[:200]}") from error
+
+
+class _SentenceTransformer:
+    def __init__(self, path: str) -> None:
+        from sentence_transformers import SentenceTransformer  # 4.9 s to import
+
+        self._model: Any = SentenceTransformer(path, device="cpu", model_kwargs=FLOAT32, **LOCAL)
+
+    def vector(self, text: str) -> Row:
+        # An empty prompt: none is added unasked, and the library has a default for some checkpoints.
+        rows = self._model.encode([text], prompt="", show_progress_bar=False)
+        return np.asarray(rows[0], dtype=np.float32)
+
+
+class _Network:
+    def __init__(self, path: str, pooling: Pooling) -> None:
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(path, **LOCAL)
+        self._model: Any = AutoModel.from_pretrained(path, **FLOAT32, **LOCAL).eval()
+        self._pooling = pooling
+
+    def vector(self, text: str) -> Row:
+        ids = _ids(self._tokenizer, text, special=True)
+        with torch.inference_mode():
+            states = self._model(input_ids=ids).last_hidden_state[0]
+        match self._pooling:
+            case "lasttoken":
+                pooled = states[-1]
+            case "cls":
+                pooled = states[0]
+            case "mean":
+                pooled = states.mean(dim=0)
+            case "max":
+                pooled = states.max(dim=0).values
+        return np.asarray(pooled.numpy(), dtype=np.float32)
+
+
+class _Framed:
+    """Qwen3-Reranker README: softmax over the logits of "no" and "yes" at the last position, for "yes"."""
+
+    def __init__(self, path: str, *, classifier: bool) -> None:
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(path, **LOCAL)
+        loader = AutoModelForSequenceClassification if classifier else AutoModelForCausalLM
+        self._model: Any = loader.from_pretrained(path, **FLOAT32, **LOCAL).eval()
+        self._classifier = classifier
+
+    def score(self, instruction: str, query: str, document: str) -> float:
+        body = f"<Instruct>: {instruction}\n<Query>: {query}\n<Document>: {document}"
+        ids = torch.cat([_ids(self._tokenizer, text, special=False) for text in (PREFIX, body, SUFFIX)], dim=1)
+        with torch.inference_mode():
+            logits = self._model(input_ids=ids).logits
+        if self._classifier:
+            return float(torch.sigmoid(logits[0, 0].float()))
+        no, yes = (self._tokenizer.convert_tokens_to_ids(token) for token in ("no", "yes"))
+        return float(torch.softmax(logits[0, -1, [no, yes]].float(), dim=0)[1])
+
+
+class _CrossEncoder:
+    def __init__(self, path: str, *, asks: bool) -> None:
+        """`asks`: whether its chat template may have a place for an instruction; a pair has none."""
+        from sentence_transformers import CrossEncoder
+
+        self._asks = asks
+        self._model: Any = CrossEncoder(path, device="cpu", model_kwargs=FLOAT32, **LOCAL)
+
+    def score(self, instruction: str, query: str, document: str) -> float:
+        how = {"activation_fn": torch.nn.Sigmoid(), "prompt": instruction if self._asks else None}
+        scores = self._model.predict([(query, document)], show_progress_bar=False, **how)
+        return float(scores[0])
+
+
+def _ids(tokenizer: Any, text: str, *, special: bool) -> torch.Tensor:
+    return torch.tensor([tokenizer(text, add_special_tokens=special)["input_ids"]], dtype=torch.long)

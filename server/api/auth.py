@@ -1,0 +1,98 @@
+"""API keys: every route needs one but the few that are listed here. Checked before the body is read."""
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+from pathlib import Path
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from server.api.system_routes import ASSETS_PATH, PAGES
+from server.config import Auth, ConfigError
+from server.errors import InvalidApiKey
+from server.observability.trace import path_of
+
+OPEN = {"/health", "/live", "/ready"}
+
+
+class Keys:
+    """Accepted keys, held as SHA-256."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._digests: list[bytes] = []
+        self.replace(keys)
+
+    def replace(self, keys: Iterable[str]) -> None:
+        """Accept these and no others from now on."""
+        self._digests = [_digest(key) for key in keys]
+
+    def __len__(self) -> int:
+        return len(self._digests)
+
+    def accept(self, sent: Iterable[str]) -> bool:
+        """Whether any of the sent keys is a known one; takes as long for a wrong key as for a right one."""
+        digests = [_digest(key) for key in sent]
+        found = [hmac.compare_digest(known, digest) for known in self._digests for digest in digests]
+        return any(found)
+
+
+class AuthMiddleware:
+    """Refuse a request without a known key, unless its path is open or there are no keys at all."""
+
+    def __init__(self, app: ASGIApp, keys: Keys, open_paths: frozenset[str]) -> None:
+        self._app = app
+        self._keys = keys
+        self._open = open_paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on.
+
+        Raises: InvalidApiKey.
+        """
+        if scope["type"] == "http" and len(self._keys) and not self._is_open(path_of(scope)):
+            sent = _sent_keys(Headers(scope=scope))
+            if not self._keys.accept(sent):
+                raise InvalidApiKey(sent=bool(sent))
+        await self._app(scope, receive, send)
+
+    def _is_open(self, path: str) -> bool:
+        return path in self._open or (ASSETS_PATH in self._open and path.startswith(ASSETS_PATH + "/"))
+
+
+def read_keys(auth: Auth) -> list[str]:
+    """The keys of the configuration and of its file.
+
+    Raises: ConfigError: the file cannot be read, or holds no key.
+    """
+    return [*(key.strip() for key in auth.keys), *(_from_file(auth.keys_file) if auth.keys_file else ())]
+
+
+def open_paths(auth: Auth) -> frozenset[str]:
+    """Paths that answer without a key."""
+    pages = {*PAGES, ASSETS_PATH} if auth.pages_open else set()
+    return frozenset(OPEN | pages | ({"/metrics"} if auth.metrics_open else set()))
+
+
+def _from_file(file: Path) -> list[str]:
+    try:
+        lines = [line.strip() for line in file.read_text("utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"auth.keys_file cannot be read: {file}") from error
+    keys = [line for line in lines if line and not line.startswith("#")]
+    if not keys:
+        # An empty file would open the server to everybody.
+        raise ConfigError(f"auth.keys_file holds no key: {file}")
+    return keys
+
+
+def _sent_keys(headers: Headers) -> list[str]:
+    scheme, _, bearer = headers.get("authorization", "").partition(" ")
+    keys = [bearer.strip()] if scheme.lower() == "bearer" else []
+    sent = [key for key in [*keys, headers.get("x-api-key", ""), headers.get("api-key", "")] if key]
+    # Header values are bytes that Starlette reads as latin-1; keys are written in UTF-8.
+    return [key.encode("latin-1").decode("utf-8", "replace") for key in sent]
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()

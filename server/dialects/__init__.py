@@ -1,1 +1,0 @@
-"""One way to speak per file: parse a body into a call, write a result or an error as bytes."""

@@ -1,0 +1,105 @@
+"""An engine in a thread of this process: for tests, and where one process is all there may be."""
+
+import asyncio
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Self
+
+from models import DeviceLost
+from server.engine.admission import Admission
+from server.engine.client import NearSide
+from server.engine.loop import Client, Driver, FromClient, ToClient
+from server.engine.messages import Cancel, Report, Work
+from server.engine.scheduler import Worker
+
+log = logging.getLogger("hearth.engine")
+
+HERE: Client = b""
+
+
+class LocalEngine(NearSide):
+    """`async with LocalEngine(...) as engine`: the thread loads the models, serves, and ends with the block.
+
+    `make_worker` runs in the thread, which owns what it loads.
+    """
+
+    def __init__(self, make_worker: Callable[[], Worker], admission: Admission) -> None:
+        super().__init__(admission)
+        self._make_worker = make_worker
+        self._inbox = _Inbox()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._main, name="hearth-engine", daemon=True)
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        self._inbox.close()
+        await asyncio.to_thread(self._thread.join)
+        self._outstanding.fail_all()
+
+    def _send(self, message: Work | Cancel) -> None:
+        self._inbox.put(message)
+
+    def _main(self) -> None:
+        try:
+            worker = self._make_worker()
+            self._call(self._hear, Report(worker.state(), worker.info))
+            Driver(worker, _Port(self._inbox, self._deliver), lambda _: None).run()
+        except DeviceLost as error:
+            self._call(self.fail, f"the device was lost: {error}")
+        except Exception as error:  # the thread's edge: everybody is told
+            log.exception("the engine stopped")
+            self._call(self.fail, str(error))
+
+    def _deliver(self, client: Client, message: ToClient) -> bool:
+        self._call(self._hear, message)
+        return True
+
+    def _call(self, step: Callable[..., None], *arguments: object) -> None:
+        assert self._loop is not None, "an engine's thread without its loop"
+        self._loop.call_soon_threadsafe(step, *arguments)
+
+
+class _Inbox:
+    """Messages for the thread; None closes it."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[FromClient | None] = queue.SimpleQueue()
+        self.closed = False
+
+    def put(self, message: FromClient) -> None:
+        self._queue.put(message)
+
+    def close(self) -> None:
+        self._queue.put(None)
+
+    def take(self, wait_s: float | None) -> Iterable[FromClient]:
+        try:
+            message = self._queue.get(block=wait_s != 0, timeout=wait_s)
+            while message is not None:
+                yield message
+                message = self._queue.get_nowait()
+        except queue.Empty:
+            return
+        self.closed = True
+
+
+class _Port:
+    """The inbox as a driver sees it, with a single client."""
+
+    def __init__(self, inbox: _Inbox, send: Callable[[Client, ToClient], bool]) -> None:
+        self._inbox = inbox
+        self.send = send
+
+    def receive(self, wait_s: float | None) -> Iterable[tuple[Client, FromClient]]:
+        return ((HERE, message) for message in self._inbox.take(wait_s))
+
+    @property
+    def closed(self) -> bool:
+        return self._inbox.closed
