@@ -22,9 +22,9 @@ from benchmarks.pages import machine, markdown, show, write
 from benchmarks.workloads import Workload, spaced
 from models import Item, LoadOptions, TextModel, load_backend, load_text
 from models.interface import Dtype
-from tests.zoo.build import build
-from tests.zoo.recipe import Modules, Recipe, published
-from tests.zoo.vocabularies import BERT_WORDS
+from tests.support.zoo.build import build
+from tests.support.zoo.recipe import Modules, Recipe, published
+from tests.support.zoo.tokenizers.vocabularies import BERT_WORDS
 
 BASE = Recipe(
     name="random/bert-base",

@@ -26,7 +26,7 @@ from benchmarks.workloads import Workload
 from models.devices import choose_device
 from models.layers.onednn import layers_for
 from models.packing import pack
-from tests.checkpoints import build
+from tests.support.checkpoints.qwen3 import build
 
 SHAPE: dict[str, Any] = {
     "hidden_size": 1024,

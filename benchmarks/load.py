@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.client import Address, Answer, ask_for, measured, milliseconds, post
 from benchmarks.pages import RESULTS, machine, markdown, show, write
-from tests.contract.process import Hearth
+from tests.support.server.process import Hearth
 
 WORDS = ("the", "of", "search", "a", "model", "text", "query", "with", "what", "how", "river", "light", "stone", "red")
 # About twenty tokens, as a question has.

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.pages import Lines, markdown
-from tests.zoo.measuring import Measured
-from tests.zoo.recipe import Recipe
+from tests.support.zoo.measure import Measured
+from tests.support.zoo.recipe import Recipe
 
 HEAD = "Model", "Class", "Parameters", "Runs", "Against the reference", "In a batch and alone", "Small twin loads in"
 OFFERS = (

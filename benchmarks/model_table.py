@@ -22,12 +22,12 @@ from rich.progress import track
 from benchmarks.model_page import Line, offer_rows, page, run_rows
 from benchmarks.pages import machine, show
 from models import ModelError
-from tests.zoo.build import build, build_quantised
-from tests.zoo.catalogue import ZOO
-from tests.zoo.measuring import Measured, measure
-from tests.zoo.networks import parameters
-from tests.zoo.recipe import Recipe
-from tests.zoo.verdict import faults
+from tests.support.zoo.build import build, build_quantised
+from tests.support.zoo.catalogue import ZOO
+from tests.support.zoo.families.random_weights import parameters
+from tests.support.zoo.measure import Measured, measure
+from tests.support.zoo.recipe import Recipe
+from tests.support.zoo.verdict import faults
 
 GUIDE = Path(__file__).with_name("model_guide.md")
 PAGE = Path(__file__).parents[1] / "docs" / "models.md"

@@ -23,8 +23,8 @@ from benchmarks.load import Figures, bodies, medians
 from benchmarks.pages import RESULTS, machine, markdown, show, write
 from models import demo_models
 from server.engine.batching import Job, Limits, take_batch
-from tests.contract.process import Hearth
-from tests.faults.stand import FakeModel, children, pid_of
+from tests.support.server.fake_models import FakeModel, children, pid_of
+from tests.support.server.process import Hearth
 
 STAGES = ("tokenize", "queue", "forward", "write")
 FLOOD_CLIENTS = 16

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 Ids = NDArray[np.int32]
 
-# With the byte-level vocabulary of tests.checkpoints each of these letters is one token: lengths are exact.
+# In the byte-level vocabulary of the benchmarks each of these letters is one token: lengths are exact.
 LETTERS = "abcdefghijklmpqrstuvwxz"
 # Qwen3-Reranker's frame, the instruction and a short query.
 HEAD_TOKENS = 90

@@ -32,7 +32,7 @@ async def answer_or_gone(future: asyncio.Future[T], receive: Receive, timeout_s:
 
     Raises: ClientGone, TimeoutError; the future is left as it is, the caller cancels its work.
     """
-    # uvicorn does not cancel a handler when the client hangs up (tests/server/test_hangup.py).
+    # uvicorn does not cancel a handler when the client hangs up (tests/unit/server/processing/test_submit.py).
     gone = asyncio.ensure_future(_until_disconnect(receive))
     try:
         waiting: set[asyncio.Future[T] | asyncio.Future[None]] = {future, gone}

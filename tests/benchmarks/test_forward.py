@@ -19,7 +19,7 @@ from benchmarks.contenders import (
 from benchmarks.forward import KEY_VALUE_PARAMETERS, LAYER_PARAMETERS, machine_of, work_gflop, worst_cosine
 from benchmarks.workloads import HEAD_TOKENS, mixed, query, rerank, uniform
 from models import LoadOptions, load_backend, load_text
-from tests.checkpoints import build
+from tests.support.checkpoints.qwen3 import build
 
 CPU = torch.device("cpu")
 

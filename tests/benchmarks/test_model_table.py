@@ -9,9 +9,9 @@ import torch
 
 from benchmarks import model_table
 from models import ModelError
-from tests.zoo.catalogue import SEEDS
-from tests.zoo.measuring import Measured
-from tests.zoo.recipe import Recipe
+from tests.support.zoo.catalogue import SEEDS
+from tests.support.zoo.measure import Measured
+from tests.support.zoo.recipe import Recipe
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ NUMBERED = re.compile(r"::test_(\d\d)_")
 
 DEVICE = "tests/faults/test_device.py"
 QUEUE = "tests/faults/test_queue.py"
-CLIENT = "tests/contract/test_openai_client.py"
+CLIENT = "tests/contract/applications/test_openai_client.py"
 ELSEWHERE = {
     27: (f"{DEVICE}::test_a_row_with_nan_fails_its_request_alone",),
     67: (
@@ -26,7 +26,7 @@ ELSEWHERE = {
     ),
     75: (f"{QUEUE}::test_a_full_queue_refuses_before_it_tokenises",),
     76: ("tests/faults/test_ending.py::test_sigterm_lets_100_requests_in_flight_be_answered",),
-    68: ("tests/models/test_packed.py::test_a_score_is_the_same_alone_and_behind_a_shared_prefix",),
+    68: ("tests/unit/models/backends/test_packed.py::test_a_score_is_the_same_alone_and_behind_a_shared_prefix",),
     77: (f"{QUEUE}::test_for_clients_that_hang_up_while_they_wait_nothing_is_computed",),
     78: (
         f"{QUEUE}::test_a_request_that_waited_too_long_is_answered_and_dropped",
@@ -35,7 +35,7 @@ ELSEWHERE = {
     ),
 }
 LISTED = {name for names in ELSEWHERE.values() for name in names}
-FOLDERS = ("tests/contract", "tests/faults", "tests/server", "tests/models")
+FOLDERS = ("tests/contract", "tests/faults", "tests/unit")
 NOTES = {
     9: "openai-js: make clients",
     12: "nomic-embed-text-v1.5: the tests of that model",

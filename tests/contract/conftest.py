@@ -10,10 +10,10 @@ import httpx
 import pytest
 
 from models import TextModel, demo_models, load_text
-from tests.contract.process import Hearth
+from tests.support.server.process import Hearth
 
 # Not imported here: what is imported already cannot be rewritten.
-pytest.register_assert_rewrite("tests.contract.asking", "tests.contract.reference")
+pytest.register_assert_rewrite("tests.support.http.requests", "tests.support.http.reference")
 
 EMBEDDER, RERANKER = demo_models()
 

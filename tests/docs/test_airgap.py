@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from models.checkpoint.manifest import read_manifest
-from tests.checkpoints import build
-from tests.contract.process import Hearth
-from tests.docs.pages import DOCS, run_shell, sections
-from tests.hub import serve_hub
+from tests.support.checkpoints.qwen3 import build
+from tests.support.docs import DOCS, run_shell, sections
+from tests.support.server.hub import serve_hub
+from tests.support.server.process import Hearth
 
 ROOT = DOCS.parent
 SECTIONS = {section.title: section for section in sections("airgap.md")}

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from models import ModelError
-from tests.checkpoints import build
-from tests.contract.process import Hearth
-from tests.docs.pages import DOCS, run_shell, sections
-from tests.models.test_damaged import DAMAGES, load
+from tests.support.checkpoints.qwen3 import build
+from tests.support.docs import DOCS, run_shell, sections
+from tests.support.server.process import Hearth
+from tests.unit.models.checkpoint.test_folder_damaged import DAMAGES, load
 
 PAGE = (DOCS / "bring-your-own.md").read_text("utf-8")
 REFUSALS = [row.split(" | ")[0].removeprefix("| ") for row in PAGE.split("|---|---|---|\n")[-1].strip().splitlines()]

@@ -2,7 +2,7 @@
 
 import re
 
-from tests.docs.pages import DOCS
+from tests.support.docs import DOCS
 
 
 def test_numbers_count_up() -> None:

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from models import demo_models
-from tests.contract.asking import openai_error
-from tests.contract.process import Hearth
-from tests.docs.pages import KEY, configuration, run_python, run_shell, sections
+from tests.support.docs import KEY, configuration, run_python, run_shell, sections
+from tests.support.http.requests import openai_error
+from tests.support.server.process import Hearth
 
 SECTIONS = {section.title: section for section in sections("migrating.md")}
 COMMON, OPENAI, FIREWORKS = "What every move has in common", "From OpenAI", "From Fireworks"

@@ -14,7 +14,7 @@ from prometheus_client import Metric
 from models import demo_models
 from server.config_sources import load_config
 from server.observability.metrics import Metrics
-from tests.docs.pages import DOCS, run_python, sections
+from tests.support.docs import DOCS, run_python, sections
 
 SECTIONS = {section.title: section for section in sections("operating.md")}
 

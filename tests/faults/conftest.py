@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.contract.process import Hearth
-from tests.faults.stand import FakeModel, engines_of, wait_for_workers
+from tests.support.server.fake_models import FakeModel, engines_of, wait_for_workers
+from tests.support.server.process import Hearth
 
 
 @pytest.fixture

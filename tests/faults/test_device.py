@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.contract.asking import openai_error
-from tests.contract.process import Hearth
-from tests.faults.stand import Clients, FakeModel, batches, hold, queued, started_again, token_id
+from tests.support.http.requests import openai_error
+from tests.support.server.fake_models import Clients, FakeModel, batches, hold, queued, started_again, token_id
+from tests.support.server.process import Hearth
 
 
 async def test_a_batch_that_does_not_fit_is_halved(start: Callable[..., Hearth], tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.contract.asking import V1
-from tests.contract.process import Hearth
-from tests.faults.stand import Clients, FakeModel, ask, children, in_flight, pid_of, send, stopped, until
+from tests.support.http.requests import V1
+from tests.support.server.fake_models import Clients, FakeModel, ask, children, in_flight, pid_of, send, stopped, until
+from tests.support.server.process import Hearth
 
 
 @pytest.mark.parametrize("workers", [1, 2])

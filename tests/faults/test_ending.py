@@ -8,9 +8,8 @@ from time import monotonic
 
 import pytest
 
-from tests.contract.asking import openai_error
-from tests.contract.process import Hearth
-from tests.faults.stand import (
+from tests.support.http.requests import openai_error
+from tests.support.server.fake_models import (
     Clients,
     FakeModel,
     alive,
@@ -24,6 +23,7 @@ from tests.faults.stand import (
     started_again,
     until,
 )
+from tests.support.server.process import Hearth
 
 
 def _only(hearth: Hearth) -> list[int]:

@@ -10,7 +10,7 @@ from models import Readout
 from server.engine.admission import Admission
 from server.engine.messages import Cancel, Done, Hello, Report, State, Timings, Work, decode, encode
 from server.engine.zmq_transport import RemoteEngine
-from tests.server.world import until
+from tests.support.server.in_process import until
 
 READY = Report(State("ready"), {})
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from tests.contract.asking import openai_error
-from tests.contract.process import Hearth
-from tests.faults.stand import Clients, FakeModel, batches, hold, in_flight, queued, total, until
+from tests.support.http.requests import openai_error
+from tests.support.server.fake_models import Clients, FakeModel, batches, hold, in_flight, queued, total, until
+from tests.support.server.process import Hearth
 
 SMALL = {"limits": {"inputs": 8, "documents": 8}, "batching": {"queue_items": 8}}
 

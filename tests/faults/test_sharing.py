@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.contract.process import Hearth
-from tests.faults.stand import Clients, FakeModel, batches, hold, in_flight, p99, queued, stages, until
+from tests.support.server.fake_models import Clients, FakeModel, batches, hold, in_flight, p99, queued, stages, until
+from tests.support.server.process import Hearth
 
 # Twenty tokens or so.
 TEXT = "a question of twenty tokens, more or less, as people ask a search engine every day"

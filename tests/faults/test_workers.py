@@ -4,8 +4,7 @@ import asyncio
 import signal
 from collections.abc import Callable
 
-from tests.contract.process import Hearth
-from tests.faults.stand import (
+from tests.support.server.fake_models import (
     Clients,
     FakeModel,
     batches,
@@ -19,6 +18,7 @@ from tests.faults.stand import (
     until,
     wait_for_workers,
 )
+from tests.support.server.process import Hearth
 
 ROUTE = 'hearth_requests_total{route="/v1/embeddings",status="200"}'
 

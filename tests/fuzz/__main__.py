@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from models import demo_models
-from tests.contract.process import Hearth
+from tests.support.server.process import Hearth
 
 KEY = "key-of-the-fuzzer"
 LEAST_REQUESTS = 2000

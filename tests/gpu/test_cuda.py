@@ -10,9 +10,9 @@ import torch
 from models import Backend, Item, LoadOptions, NonFinite, OutOfMemory, Readout, load_backend, load_text
 from models.backends.packed import PackedBackend
 from models.interface import Dtype, Ids, Pooling
-from tests.calibration import DOCUMENTS, INSTRUCTION, QUERIES
-from tests.checkpoints import build
-from tests.models.reference import Matrix, cosines, sigmoid
+from tests.support.checkpoints.calibration import DOCUMENTS, INSTRUCTION, QUERIES
+from tests.support.checkpoints.qwen3 import build
+from tests.support.networks.one_at_a_time import Matrix, cosines, sigmoid
 
 VECTOR, SCORE = Readout("vector"), Readout("score")
 

@@ -11,8 +11,8 @@ from models import Item, LoadOptions, Readout, load_backend
 from models.interface import Dtype
 from models.layers import sequence_attention as sequences
 from models.layers.sequence_attention import Packing, Rule
-from tests.models.networks import CONFIGS, alone, save, texts
-from tests.models.reference import cosines
+from tests.support.networks.one_at_a_time import cosines
+from tests.support.networks.tiny_networks import CONFIGS, alone, save, texts
 
 LENGTHS = (7, 1, 40, 13, 300)
 WIDTH = 64

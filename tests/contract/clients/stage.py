@@ -13,7 +13,7 @@ from pathlib import Path
 from models import demo_models
 from tests.contract.clients.families import HERE, ROOT, Family, find_vocabulary
 from tests.contract.clients.fronts import busy_url, slow_url
-from tests.contract.process import Hearth
+from tests.support.server.process import Hearth
 
 KEY = "key-of-the-clients"
 LONGEST_RUN_S = 300

@@ -1,0 +1,88 @@
+"""The document of the API and its page (CONTRACT case 83)."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from models import demo_models
+from server.api.openapi import GROUPS
+from tests.support.http.openapi_schema import DOCUMENT_FILE
+from tests.support.http.requests import embed
+from tests.support.server.process import Hearth
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+ASSET = re.compile(r"""(?:src|href)=["']([^"']+)["']""")
+
+
+def test_83_the_document_equals_its_committed_copy(plain: httpx.Client) -> None:
+    served, committed = plain.get("/openapi.json").json(), json.loads(DOCUMENT_FILE.read_text("utf-8"))
+    # That one changes with every release.
+    served["info"].pop("version"), committed["info"].pop("version")
+
+    assert served == committed, "to take the change over: python -m tests.contract.write_openapi"
+
+
+def test_83_every_operation_belongs_to_a_group_and_documents_its_errors(plain: httpx.Client) -> None:
+    paths = plain.get("/openapi.json").json()["paths"]
+    operations = [operation for path in paths.values() for operation in path.values()]
+
+    assert {group for operation in operations for group in operation["tags"]} == set(GROUPS)
+    assert all({"200", "405"} <= set(operation["responses"]) for operation in operations)
+    assert not [operation for operation in operations if "422" in operation["responses"]]
+
+
+def test_the_root_leads_to_the_page(plain: httpx.Client) -> None:
+    answer = plain.get("/", follow_redirects=False)
+
+    assert answer.status_code == 307
+    assert answer.headers["location"] == "docs"
+
+
+def test_83_the_page_and_what_it_loads_refer_to_no_other_host(plain: httpx.Client) -> None:
+    page = plain.get("/docs")
+
+    assets = ASSET.findall(page.text)
+    assert len(assets) >= 3
+    assert all(asset.startswith("/docs/assets/") for asset in assets)
+    assert [plain.get(asset).status_code for asset in assets] == [200] * len(assets)
+    assert not re.findall(r"url\(\s*[\"']?(?:https?:)?//", plain.get("/docs/assets/swagger-ui.css").text)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+def test_83_the_page_renders_in_a_browser_that_reaches_no_other_host(plain_server: Hearth, tmp_path: Path) -> None:
+    rules = "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+    command = [
+        *(str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"),
+        *("--disable-background-networking", "--disable-component-update", f"--host-resolver-rules={rules}"),
+        *("--no-first-run", "--virtual-time-budget=20000", "--dump-dom"),
+        f"{plain_server.url}/docs",
+    ]
+
+    page = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True).stdout
+
+    assert all(f'data-tag="{group}"' in page for group in GROUPS)
+    assert 'data-path="/v1/embeddings"' in page
+
+
+def test_83_health_answers_at_once_while_a_long_batch_runs(start: Callable[..., Hearth]) -> None:
+    hearth = start({"models": [{"path": demo_models()[0]}]})
+    texts = [f"{number} one two three four " * 16 for number in range(250)]
+
+    with ThreadPoolExecutor(1) as pool, httpx.Client(base_url=hearth.url, trust_env=False) as client:
+        in_flight = pool.submit(embed, hearth.client, texts, dimensions=1)
+        hearth.until(lambda: re.search(r"hearth_queue_tokens{[^}]*} [1-9]", client.get("/metrics").text))
+        answers = [client.get("/health") for _ in range(5)]
+        was_running = not in_flight.done()
+        answer = in_flight.result()
+
+    assert was_running
+    assert answer.status_code == 200
+    # The machine of the tests may be busy with others: one slow answer is its own.
+    assert sorted(each.elapsed.total_seconds() for each in answers)[2] < 0.1

@@ -1,0 +1,150 @@
+"""How `hearth serve` starts and ends, as a shell or a supervisor sees it."""
+
+import json
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from models import demo_models
+from tests.support.checkpoints.qwen3 import build
+from tests.support.http.requests import FOX, QUERY, V1, embed, openai_error, rerank
+from tests.support.server.process import Hearth
+
+# Each begins in its own way, so that nothing of one is computed for another.
+BULK = [f"{number} one two three four " * 16 for number in range(250)]
+FAKE = [{"path": path, "backend": "fake"} for path in demo_models()]
+
+
+def test_with_nothing_configured_the_demo_pair_is_served(newcomer_server: Hearth) -> None:
+    listed = newcomer_server.client.get("/v1/models").json()["data"]
+
+    assert [model["id"] for model in listed] == ["demo-embedding", "demo-reranker"]
+    assert embed(newcomer_server.client, FOX).status_code == 200
+    assert rerank(newcomer_server.client).status_code == 200
+
+
+def test_the_demo_pair_needs_neither_transformers_nor_sentence_transformers(newcomer_server: Hearth) -> None:
+    newcomer_server.client.post(V1, json={"input": FOX}, headers={"x-request-id": "after-loading"})
+
+    newcomer_server.wait_for("request_id=after-loading")
+    watched = {line.split()[-1] for line in newcomer_server.log if "watched import:" in line}
+    assert watched == {"torch"}
+
+
+def test_the_log_says_which_kind_each_model_is_and_why(newcomer_server: Hearth) -> None:
+    assert "embedder, because modules.json has a Pooling module" in newcomer_server.wait_for("demo-embedding: embedder")
+    assert "because" in newcomer_server.wait_for("demo-reranker: reranker")
+
+
+def test_probes_say_that_it_is_ready(newcomer_server: Hearth) -> None:
+    client = newcomer_server.client
+
+    assert [client.get(path).status_code for path in ("/live", "/health", "/ready")] == [200, 200, 200]
+    assert client.get("/ready").json() == {"status": "ready"}
+
+
+def test_metrics_count_requests_by_route(plain_server: Hearth) -> None:
+    embed(plain_server.client, FOX)
+
+    text = plain_server.client.get("/metrics").text
+    assert 'hearth_requests_total{route="/v1/embeddings",status="200"}' in text
+    assert "hearth_ready 1.0" in text
+
+
+def test_76_a_request_in_flight_is_answered_before_the_server_ends(start: Callable[..., Hearth]) -> None:
+    hearth = start({"models": [{"path": demo_models()[0]}]})
+
+    with ThreadPoolExecutor(1) as pool:
+        in_flight = pool.submit(embed, hearth.client, BULK, dimensions=1)
+        with httpx.Client(base_url=hearth.url, trust_env=False) as client:
+            hearth.until(lambda: re.search(r"hearth_queue_tokens{[^}]*} [1-9]", client.get("/metrics").text))
+            hearth.terminate()
+            hearth.until(lambda: client.get("/ready").status_code == 503)
+            late = embed(client, "a")
+            alive = client.get("/live")
+        answer = in_flight.result()
+
+    assert answer.status_code == 200
+    assert openai_error(late, 503)["code"] == "draining"
+    assert int(late.headers["retry-after"]) >= 1
+    assert alive.status_code == 200
+    assert hearth.end() == 0
+
+
+def test_76_after_sigterm_nobody_is_let_in(start: Callable[..., Hearth]) -> None:
+    hearth = start({"models": FAKE})
+
+    assert hearth.stop() == 0
+    with pytest.raises(httpx.ConnectError):
+        hearth.client.get("/live")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"models": [{"path": "/nowhere/at/all"}]}, "no such model folder: /nowhere/at/all"),
+        ({"prot": 9000}, "prot: no such key"),
+        ({"limits": {"inptus": 5}}, "limits.inptus: no such key"),
+        ({"models": [{"path": "x", "dtpe": "float32"}]}, "models.0.dtpe: no such key"),
+        ({"models": FAKE + FAKE}, "two models are served under one name"),
+        ({"models": [FAKE[0] | {"token_ids": "guess"}]}, "token_ids"),
+        ({"models": [FAKE[0] | {"max_tokens": 9000}]}, "max_tokens is over what"),
+        ({"auth": {"keys_file": "/nowhere/keys"}, "models": FAKE}, "auth.keys_file cannot be read"),
+    ],
+)
+def test_what_cannot_be_served_ends_the_command_with_one_clear_line(
+    tmp_path: Path, config: dict[str, Any], message: str
+) -> None:
+    hearth = Hearth(tmp_path, config)
+
+    assert hearth.end() == 2
+    assert message in hearth.text()
+    assert "Traceback" not in hearth.text()
+
+
+def test_64_a_tokenizer_without_a_single_yes_is_not_served(tmp_path: Path) -> None:
+    folder = build(tmp_path / "broken-reranker", "reranker")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text("utf-8"))
+    tokenizer["model"]["merges"].remove(["ye", "s"])
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer), "utf-8")
+
+    hearth = Hearth(tmp_path / "server", {"models": [{"path": str(folder), "backend": "fake"}]})
+
+    assert hearth.end() == 2
+    assert "no single token for 'yes'" in hearth.text()
+
+
+def test_64_a_model_whose_weights_do_not_load_ends_the_command(tmp_path: Path) -> None:
+    folder = build(tmp_path / "broken-embedder")
+    (folder / "model.safetensors").write_bytes(b"not weights")
+
+    hearth = Hearth(tmp_path / "server", {"models": [{"path": str(folder)}]})
+
+    assert hearth.end() == 2
+    assert "damaged or not a safetensors file" in hearth.text()
+
+
+def test_a_taken_port_ends_the_command(start: Callable[..., Hearth], tmp_path: Path) -> None:
+    hearth = start({"models": FAKE})
+
+    other = Hearth(tmp_path / "other", {"models": FAKE}, "--port", str(hearth.address[1]))
+
+    assert other.end() != 0
+    assert "address already in use" in other.text().lower()
+
+
+def test_a_flag_wins_over_the_environment_which_wins_over_the_file(start: Callable[..., Hearth]) -> None:
+    hearth = start(
+        {"models": FAKE, "port": 1, "limits": {"documents": 5, "inputs": 5}},
+        environment={"HEARTH_PORT": "2", "HEARTH_LIMITS__INPUTS": "3"},
+    )
+
+    assert hearth.address[1] not in (1, 2)
+    assert embed(hearth.client, ["a"] * 4).json()["message"].endswith("at most 3 items, but got 4.")
+    documents = hearth.client.post("/v1/rerank", json={"query": QUERY, "documents": ["a"] * 6})
+    assert documents.json()["message"].endswith("at most 5 items, but got 6.")

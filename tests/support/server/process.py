@@ -1,0 +1,135 @@
+"""One `hearth serve` in a process of its own, as a user would start it, and what its log says."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from tests.support.http.openapi_schema import Document
+
+HEARTH = Path(sys.executable).with_name("hearth")
+ADDRESS = re.compile(r"listens on (http://\S+)")
+
+# No hub, no cores of other servers, and no vocabulary of OpenAI's that happens to be on this machine.
+ALONE = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TIKTOKEN_CACHE_DIR": ""}
+
+
+class Hearth:
+    """A running server. A thread reads its log, so that the process never waits on a full pipe."""
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Mapping[str, Any] | None = None,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start one in `folder`, on a free port, with `config` as its config.yaml; None is no file."""
+        folder.mkdir(parents=True, exist_ok=True)
+        if config is not None:
+            (folder / "config.yaml").write_text(json.dumps(config), "utf-8")
+        self.log: list[str] = []
+        self._ended = False
+        self._changed = threading.Condition()
+        self._process = subprocess.Popen(
+            [HEARTH, "serve", "--port", "0", *arguments],
+            cwd=folder,
+            env=clean_environment() | ALONE | dict(environment or {}),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> Self:
+        """Wait until it answers requests."""
+        try:
+            self.url = ADDRESS.search(self.wait_for("listens on"))[1]
+            # Whatever is asked through it, the answer must be as /openapi.json says.
+            hooks = {"response": [Document().check]}
+            self.client = httpx.Client(base_url=self.url, timeout=60, trust_env=False, event_hooks=hooks)
+            self.wait_for("ready on")
+            # Whoever listens hears of it a moment after the log does.
+            self.until(lambda: self.client.get("/ready").status_code == 200)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        self.client.close()
+        self.stop()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port, for a plain socket."""
+        url = httpx.URL(self.url)
+        return url.host, url.port
+
+    def wait_for(self, text: str, timeout_s: float = 60) -> str:
+        """The first line of the log that holds `text`, when it comes."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or self._find(text), timeout_s)
+            found = self._find(text)
+        assert found, f"the log never said {text!r}:\n{self.text()}"
+        return found
+
+    def until(self, happened: Callable[[], object], timeout_s: float = 60) -> None:
+        """Ask again and again: for what a server tells only to those who ask."""
+        end = monotonic() + timeout_s
+        while not happened():
+            assert monotonic() < end, f"it never happened:\n{self.text()}"
+
+    def text(self) -> str:
+        """The whole log so far."""
+        return "".join(self.log)
+
+    def terminate(self) -> None:
+        """Ask it to stop, as a supervisor does."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def reload(self) -> None:
+        """Ask it to read its keys again."""
+        self._process.send_signal(signal.SIGHUP)
+
+    def end(self, timeout_s: float = 30) -> int:
+        """Wait for its end and return its exit status."""
+        try:
+            status = self._process.wait(timeout_s)
+        finally:
+            self._process.kill()
+        self._reader.join(timeout_s)
+        self._process.stderr.close()
+        return status
+
+    def stop(self) -> int:
+        """Stop it and wait."""
+        self.terminate()
+        return self.end()
+
+    def _find(self, text: str) -> str | None:
+        return next((line for line in self.log if text in line), None)
+
+    def _read(self) -> None:
+        for line in self._process.stderr:
+            with self._changed:
+                self.log.append(line)
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's own, without the settings of a server that somebody runs here."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("HEARTH_")}

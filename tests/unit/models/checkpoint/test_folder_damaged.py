@@ -1,0 +1,359 @@
+"""Whatever a folder lacks or holds instead of a model: one sentence, of one class, that says what it is."""
+
+import json
+import os
+import shutil
+import struct
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from models import Item, LoadOptions, ModelError, Readout, Row, find_checkpoint, load_backend, load_text
+from models.checkpoint import files as reading
+from models.verify.reference import vector_reference
+from tests.support.checkpoints.qwen3 import CONFIG, build
+
+POINTER = (
+    "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32\nsize 12345\n"
+)
+TEXT = "The quick brown fox jumped over the lazy dog"
+Damage = Callable[[Path], object]
+
+
+def load(source: Path | str, **options: Any) -> None:
+    path = find_checkpoint(str(source))
+    chosen = LoadOptions(dtype="float32", device="cpu", **options)
+    load_backend(path, load_text(path, chosen).info, chosen)
+
+
+def without(*names: str) -> Damage:
+    return lambda folder: [(folder / name).unlink() for name in names]
+
+
+def holding(name: str, content: str | bytes) -> Damage:
+    return lambda folder: (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def instead(*names: str, **contents: object) -> Damage:
+    """These files and nothing else."""
+
+    def damage(folder: Path) -> None:
+        shutil.rmtree(folder)
+        folder.mkdir()
+        for name in names:
+            (folder / name).write_bytes(b"x")
+        for name, content in contents.items():
+            (folder / f"{name}.json").write_text(json.dumps(content), "utf-8")
+
+    return damage
+
+
+def entry(**changes: object) -> Damage:
+    def damage(folder: Path) -> None:
+        file = folder / "config.json"
+        file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | changes), "utf-8")
+
+    return damage
+
+
+def tensors(change: Callable[[dict[str, torch.Tensor]], object]) -> Damage:
+    def damage(folder: Path) -> None:
+        held = load_file(folder / "model.safetensors")
+        change(held)
+        save_file(held, folder / "model.safetensors", metadata={"format": "pt"})
+
+    return damage
+
+
+def all_of(*damages: Damage) -> Damage:
+    return lambda folder: [damage(folder) for damage in damages]
+
+
+def truncated(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def link_to_nowhere(name: str) -> Damage:
+    return lambda folder: ((folder / name).unlink(), (folder / name).symlink_to("/nowhere/blob"))
+
+
+NORM = "layers.1.input_layernorm.weight"
+NO_MODEL = "holds no model that can be served; "
+INDEX = "model.safetensors.index.json"
+
+DAMAGES: dict[str, tuple[Damage, str]] = {
+    "empty": (instead(), NO_MODEL + "it is empty"),
+    "only a card": (instead("README.md"), NO_MODEL + r"missing: config\.json"),
+    "no config": (without("config.json"), NO_MODEL + r"missing: config\.json"),
+    "no weights": (without("model.safetensors"), NO_MODEL + r"missing: model\.safetensors"),
+    "no tokenizer": (without("tokenizer.json"), r"missing: tokenizer\.json \(make it: AutoTokenizer"),
+    "adapter": (
+        instead("adapter_model.safetensors", adapter_config={"base_model_name_or_path": "Qwen/Qwen3-0.6B"}),
+        r"it is a PEFT adapter without the model that it adapts, Qwen/Qwen3-0\.6B; merge .*merge_and_unload\(\)",
+    ),
+    "adapter beside a config": (
+        all_of(without("model.safetensors"), holding("adapter_config.json", "{}")),
+        "it is a PEFT adapter without the model that it adapts, its base model; merge",
+    ),
+    "gguf": (
+        instead("m-Q8_0.gguf", "README.md"),
+        r"its weights are GGUF, .* \(m-Q8_0\.gguf\); take the model's safetens",
+    ),
+    "pickles": (
+        all_of(without("model.safetensors"), holding("pytorch_model.bin", "x"), holding("optimizer.pt", "x")),
+        r"its weights are pickles, which can run code when they are read \(pytorch_model\.bin\)",
+    ),
+    "onnx": (all_of(without("model.safetensors"), holding("m.onnx", "x")), r"in another format \(m\.onnx\)"),
+    "shard": (
+        all_of(without("model.safetensors"), holding(INDEX, '{"weight_map": {"a": "model-1.safetensors"}}')),
+        r"has not all of its weights; missing: model-1\.safetensors",
+    ),
+    "shard elsewhere": (holding(INDEX, '{"weight_map": {"a": "../m/model.safetensors"}}'), r"missing: \.\./m/model"),
+    "index of nothing": (holding(INDEX, "{}"), "does not say which file holds which tensor: weight_map"),
+    "index of numbers": (holding(INDEX, '{"weight_map": {"a": 1}}'), "does not say which file holds which tensor"),
+    "no tensors": (holding(INDEX, '{"weight_map": {}}'), "its config.json or weights are empty"),
+    "truncated": (truncated, "is damaged or not a safetensors file"),
+    "weights of nothing": (holding("model.safetensors", ""), "is damaged or not a safetensors file"),
+    "weights of zeros": (holding("model.safetensors", b"\0" * 1000), "is damaged or not a safetensors file"),
+    "weights of all memory": (
+        holding("model.safetensors", struct.pack("<Q", 2**60)),
+        "is damaged or not a safetensors",
+    ),
+    "pointer": (holding("model.safetensors", POINTER), r"model\.safetensors is a pointer of git-lfs, .*`git lfs pull`"),
+    "pointer tokenizer": (holding("tokenizer.json", POINTER), r"tokenizer\.json is a pointer of git-lfs"),
+    "shape": (tensors(lambda held: held.update({NORM: torch.ones(5)})), rf"config\.json wants \(96,\) for {NORM}"),
+    "tensor": (tensors(lambda held: held.pop(NORM)), f"lacks this tensor: {NORM}"),
+    "tensor more": (
+        tensors(lambda held: held.update(odd=torch.ones(2))),
+        "holds tensors that its network has not: odd",
+    ),
+    "nan": (tensors(lambda held: held["norm.weight"].fill_(torch.nan)), "gives NaN or Inf for a short text"),
+    "table": (tensors(lambda held: held.pop("embed_tokens.weight")), "holds no token table"),
+    "unknown network": (entry(model_type="mystery", architectures=["MysteryModel"]), "knows no such network: mystery"),
+    "remote code": (entry(model_type="mystery", auto_map={"AutoModel": "m.M"}), "needs code of its own"),
+    "remote code, no type": (entry(model_type=None, auto_map={"AutoModel": "m.M"}), "needs code of its own"),
+    "unknown entry": (entry(attention_sinks=4), "has entries unknown to Qwen3Config: attention_sinks"),
+    "byte order mark": (
+        holding("config.json", b"\xef\xbb\xbf{}"),
+        r"config\.json is not valid JSON: Unexpected UTF-8 BOM",
+    ),
+    "garbage": (holding("config.json", b"\x80\x02}q\x00."), r"config\.json is not UTF-8 text: .* at byte 0"),
+    "half of a config": (holding("config.json", '{"a": 1,'), r"config\.json is not valid JSON"),
+    "list": (holding("config.json", "[]"), r"config\.json holds no JSON object"),
+    "depth": (holding("config.json", "[" * 100_000), r"config\.json is not valid JSON"),
+    "empty config": (holding("config.json", "{}"), "its config.json or weights are empty"),
+    "tokenizer of nothing": (holding("tokenizer.json", ""), "not a tokenizer that can be read"),
+    "tokenizer of another form": (holding("tokenizer.json", "{}"), "not a tokenizer that can be read"),
+    "modules of another form": (
+        holding("modules.json", '{"0": {}}'),
+        "is not a list of modules, each with: type, path",
+    ),
+    "modules without path": (holding("modules.json", '[{"type": "a.Pooling"}]'), "is not a list of modules"),
+    "modules elsewhere": (
+        holding("modules.json", '[{"type": "sentence_transformers.models.Pooling", "path": "../1_Pooling"}]'),
+        r"modules\.json has a part outside of its folder: \.\./1_Pooling",
+    ),
+    "length": (
+        entry(max_position_embeddings="long"),
+        "must give a whole number for max_position_embeddings, .* 'long'",
+    ),
+    "part's length": (
+        holding("sentence_bert_config.json", '{"max_seq_length": [1]}'),
+        "a whole number for max_seq_len",
+    ),
+    "part of another form": (holding("sentence_bert_config.json", "[1]"), "holds no JSON object"),
+    "part's modalities": (
+        holding("sentence_bert_config.json", '{"modality_config": [1]}'),
+        "reads its network in a way that is not served",
+    ),
+    "part's settings": (
+        holding("sentence_bert_config.json", '{"processing_kwargs": {"chat_template": 3}}'),
+        "entries not served: processing_kwargs",
+    ),
+    "prompts": (
+        holding("config_sentence_transformers.json", '{"prompts": ["a"]}'),
+        "does not give texts by name: prompts",
+    ),
+    "prompt": (
+        holding("config_sentence_transformers.json", '{"prompts": {"query": 3}}'),
+        "does not give texts by name",
+    ),
+    "pooling": (
+        holding("1_Pooling/config.json", '{"pooling_mode": [[1]]}'),
+        r"pools in a way that is not served: \[1\]",
+    ),
+    "pooling of numbers": (holding("1_Pooling/config.json", '{"pooling_mode": 5}'), "pools in a way .*: 5"),
+    "labels": (
+        all_of(entry(architectures=["Qwen3ForSequenceClassification"], id2label=5), without("modules.json")),
+        "a reranker has one label, and it has: 2",
+    ),
+    "count of labels": (
+        all_of(entry(architectures=["Qwen3ForSequenceClassification"], num_labels="x"), without("modules.json")),
+        "must give a whole number for num_labels, it gives: 'x'",
+    ),
+    "link": (link_to_nowhere("config.json"), r"config\.json is a link to a file that is not there: /nowhere/blob"),
+    "link of weights": (link_to_nowhere("model.safetensors"), r"model\.safetensors"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_folder_is_one_sentence(tmp_path: Path, name: str) -> None:
+    damage, message = DAMAGES[name]
+    folder = build(tmp_path / "m")
+    damage(folder)
+
+    with pytest.raises(ModelError, match=message) as caught:
+        load(folder)
+    assert str(folder) in str(caught.value) or name == "nan"
+    assert "\n" not in str(caught.value)
+
+
+def test_a_text_file_of_any_size_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = build(tmp_path / "m")
+    monkeypatch.setattr(reading, "MAX_BYTES", 40_000)
+    os.truncate(folder / "config.json", 50_000)
+
+    with pytest.raises(ModelError, match=r"config\.json is no text file of a model; such a file has at most"):
+        load(folder)
+
+
+def test_a_file_in_place_of_a_folder_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+
+    with pytest.raises(ModelError, match=r"model\.gguf is a file; a model is a folder of config\.json"):
+        load(tmp_path / "model.gguf")
+
+
+def test_a_link_to_nowhere_in_place_of_a_folder_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "m").symlink_to("/nowhere/m")
+
+    with pytest.raises(ModelError, match="m is a link to a folder that is not there: /nowhere/m"):
+        load(tmp_path / "m")
+
+
+def test_a_folder_of_models_names_them(tmp_path: Path) -> None:
+    build(tmp_path / "one")
+    build(tmp_path / "two")
+
+    with pytest.raises(ModelError, match=f"models may be in: {tmp_path}/one, {tmp_path}/two"):
+        load(tmp_path)
+
+
+def test_a_repository_of_the_hubs_cache_names_its_snapshots(tmp_path: Path) -> None:
+    snapshot = build(tmp_path / "models--a--b" / "snapshots" / "c0ffee")
+
+    with pytest.raises(ModelError, match=f"models may be in: {snapshot}"):
+        load(tmp_path / "models--a--b")
+
+
+@pytest.fixture
+def as_nobody() -> Iterator[Path]:
+    """A folder with a model, and no right to read it."""
+    # Not pytest's own: that one no other user may enter.
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        model = build(Path(folder) / "m")
+        for file in model.glob("*.*"):
+            file.chmod(0o644)
+        yield model
+
+
+@pytest.mark.parametrize("name", ["", "config.json", "tokenizer.json", "model.safetensors"])
+def test_what_may_not_be_read_is_one_sentence(as_nobody: Path, name: str) -> None:
+    (as_nobody / name).chmod(0)
+    user = os.geteuid()
+    # Root may read everything.
+    os.seteuid(65534 if user == 0 else user)
+    try:
+        with pytest.raises(ModelError, match=rf"{as_nobody / name}\S* cannot be read: Permission denied"):
+            load(as_nobody)
+    finally:
+        os.seteuid(user)
+        (as_nobody / name).chmod(0o755)
+
+
+JUNK = [None, "x", "", -1, 0, 1.5, 10**9, True, [], [1], {}, {"a": 1}]
+
+
+@pytest.mark.parametrize("backend", ["auto", "transformers"])
+@pytest.mark.parametrize("key", sorted({*CONFIG, "layer_types", "rope_parameters", "quantization_config", "auto_map"}))
+def test_whatever_an_entry_holds_it_loads_or_is_one_sentence(tmp_path: Path, key: str, backend: str) -> None:
+    folder = build(tmp_path / "m", "llm", vocab_size=290, hidden_size=32, intermediate_size=32)
+    outcomes = []
+    for junk in JUNK:
+        entry(**{key: junk})(folder)
+        try:
+            load(folder, backend=backend)
+        except ModelError as error:
+            outcomes.append(str(error))
+    assert all(outcome.splitlines() == [outcome] for outcome in outcomes)
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("config_sentence_transformers.json", "prompts"),
+        ("config_sentence_transformers.json", "default_prompt_name"),
+        ("config_sentence_transformers.json", "model_type"),
+        ("1_Pooling/config.json", "pooling_mode_lasttoken"),
+        ("1_Pooling/config.json", "pooling_mode"),
+        ("1_Pooling/config.json", "include_prompt"),
+        ("tokenizer_config.json", "model_max_length"),
+        ("tokenizer_config.json", "chat_template"),
+        ("sentence_bert_config.json", "max_seq_length"),
+    ],
+)
+def test_so_does_any_other_file(tmp_path: Path, name: str, key: str) -> None:
+    file = build(tmp_path / "m") / name
+    held = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    outcomes = []
+    for junk in JUNK:
+        file.write_text(json.dumps(held | {key: junk}), "utf-8")
+        try:
+            load_text(tmp_path / "m")
+        except ModelError as error:
+            outcomes.append(str(error))
+    assert all(outcome.splitlines() == [outcome] for outcome in outcomes)
+
+
+@pytest.mark.parametrize("prompts", ["a", ["a"], {"query": 1}, {"query": {}}])
+def test_prompts_are_texts(tmp_path: Path, prompts: object) -> None:
+    file = build(tmp_path / "m") / "config_sentence_transformers.json"
+    file.write_text(json.dumps({"prompts": prompts}), "utf-8")
+
+    with pytest.raises(ModelError, match=r"config_sentence_transformers\.json does not give texts by name: prompts"):
+        load_text(tmp_path / "m")
+
+
+def test_a_merged_adapter_is_a_model_like_any_other(tmp_path: Path) -> None:
+    folder = build(tmp_path / "m")
+    base = vector_reference(load_text(folder).info).vector(TEXT)
+    tensors(merge)(folder)
+    text = load_text(folder)
+    backend = load_backend(folder, text.info, LoadOptions(dtype="float32", device="cpu"))
+
+    ids = text.tokenizer.with_special_tokens(text.tokenizer.encode([TEXT])[0])
+    vector = backend.launch([Item(ids, Readout("vector"))]).rows()[0]
+
+    assert cosine(vector, vector_reference(text.info).vector(TEXT)) >= 0.999999
+    assert cosine(vector, base) < 0.99
+
+
+def cosine(one: Row, other: Row) -> float:
+    return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+
+
+def merge(held: dict[str, torch.Tensor]) -> None:
+    """What merge_and_unload() does: W + B A, of rank 4."""
+    generator = torch.Generator().manual_seed(7)
+    for name in [name for name in held if name.endswith(("q_proj.weight", "v_proj.weight"))]:
+        rows, columns = held[name].shape
+        one, two = torch.randn(rows, 4, generator=generator), torch.randn(4, columns, generator=generator)
+        held[name] += 0.1 * one @ two

@@ -1,0 +1,78 @@
+"""Keys: where they come from and which requests need one."""
+
+from pathlib import Path
+
+import pytest
+
+from server.api.auth import Keys, open_paths, read_keys
+from server.config import Auth, ConfigError
+from server.registry import ServedModel
+from tests.support.server.in_process import world
+
+
+def test_a_known_key_is_accepted() -> None:
+    keys = Keys(["one", "other"])
+
+    assert keys.accept(["other"])
+    assert keys.accept(["wrong", "one"])
+
+
+@pytest.mark.parametrize("sent", [[], ["wrong"], ["on"], ["one "], [""]])
+def test_any_other_is_not(sent: list[str]) -> None:
+    assert not Keys(["one"]).accept(sent)
+
+
+def test_keys_are_not_kept_as_text() -> None:
+    assert "secret" not in str(vars(Keys(["secret"])))
+
+
+def test_keys_of_the_file_are_added_to_those_of_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("# a comment\n\n  from-file  \n", "utf-8")
+
+    keys = Keys(read_keys(Auth(keys=("from-config",), keys_file=tmp_path / "keys")))
+
+    assert len(keys) == 2
+    assert keys.accept(["from-file"])
+    assert keys.accept(["from-config"])
+    assert not keys.accept(["# a comment"])
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# nothing but a comment\n"])
+def test_a_file_without_keys_does_not_open_the_server(tmp_path: Path, text: str) -> None:
+    (tmp_path / "keys").write_text(text, "utf-8")
+
+    with pytest.raises(ConfigError, match="holds no key"):
+        read_keys(Auth(keys_file=tmp_path / "keys"))
+
+
+def test_a_file_that_is_missing_does_not_either(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_keys(Auth(keys_file=tmp_path / "keys"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "path", "is_open"),
+    [
+        ({}, "/health", True),
+        ({}, "/metrics", False),
+        ({"metrics_open": True}, "/metrics", True),
+        ({}, "/openapi.json", True),
+        ({"pages_open": False}, "/openapi.json", False),
+        ({"pages_open": False}, "/ready", True),
+        ({}, "/v1/models", False),
+    ],
+)
+def test_81_few_paths_are_open(settings: dict[str, bool], path: str, is_open: bool) -> None:
+    assert (path in open_paths(Auth(**settings))) is is_open
+
+
+@pytest.mark.parametrize(("metrics_open", "status"), [(False, 401), (True, 200)])
+async def test_81_metrics_are_open_only_when_said(embedder: ServedModel, metrics_open: bool, status: int) -> None:
+    async with world(embedder, auth=Auth(keys=("k",), metrics_open=metrics_open)) as here:
+        assert (await here.client.get("/metrics")).status_code == status
+
+
+@pytest.mark.parametrize("path", ["/health/../v1/models", "/health/x", "/HEALTH", "/live%2f..%2fmetrics"])
+async def test_81_no_spelling_of_an_open_path_opens_another(embedder: ServedModel, path: str) -> None:
+    async with world(embedder, auth=Auth(keys=("k",))) as here:
+        assert (await here.client.get(path)).status_code == 401

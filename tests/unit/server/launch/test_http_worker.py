@@ -1,0 +1,51 @@
+"""When an HTTP process may end, and what it holds meanwhile."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+from anyio import to_thread
+
+from server.config import Config
+from server.launch.http_worker import THREADS, DrainingServer, make_server
+from server.registry import Catalogue, ServedModel
+from tests.support.server.in_process import world
+
+
+@dataclass(eq=False)
+class _Connection:
+    """One as uvicorn keeps it, which is its own transport here."""
+
+    unsent: int
+
+    @property
+    def transport(self) -> "_Connection":
+        return self
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
+
+
+@pytest.fixture
+async def server(embedder: ServedModel) -> AsyncIterator[DrainingServer]:
+    """A server that was not asked anything yet."""
+    async with world(embedder) as here:
+        yield make_server(Config(), Catalogue([embedder]), here.engine)
+
+
+async def test_an_answer_that_is_still_being_read_keeps_the_process(server: DrainingServer) -> None:
+    slow = _Connection(unsent=1)
+    server.server_state.connections.add(slow)  # type: ignore[arg-type]
+
+    draining = asyncio.create_task(server._drain())
+    await asyncio.sleep(0.1)
+    ended_early = server.should_exit
+    slow.unsent = 0
+    await asyncio.wait_for(draining, 10)
+
+    assert (ended_early, server.should_exit) == (False, True)
+
+
+async def test_few_threads_hold_bodies_at_once(server: DrainingServer) -> None:
+    assert to_thread.current_default_thread_limiter().total_tokens == THREADS
