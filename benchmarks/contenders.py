@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.workloads import Ids, Workload, mixed, query, rerank, uniform
-from models import Backend, Item, LoadOptions, Readout, load_backend, load_text
+from models import Backend, Item, LoadOptions, Readout, load_backend, load_preprocessor
 
 Matrix = NDArray[np.float32]
 Contender = Callable[[Workload], Matrix]
@@ -48,7 +48,7 @@ def packed(backend: Backend, batch_tokens: int = BATCH_TOKENS) -> Contender:
         rows = []
         *before, last = batches(workload.ids, batch_tokens)
         for batch in before:
-            rows += backend.launch([Item(ids, VECTOR) for ids in batch], more_follow=True).rows()
+            rows += backend.launch([Item(ids, VECTOR) for ids in batch], keep_prefix=True).rows()
         rows += backend.launch([Item(ids, VECTOR) for ids in last]).rows()
         return np.stack(rows)
 
@@ -114,7 +114,7 @@ def sentence_transformers(folder: Path, device: torch.device) -> Callable[[int],
 def plan(folder: Path, device: torch.device, seeds: int, clock: Clock) -> list[tuple[Workload, dict[str, Contender]]]:
     """Every workload and those that run it, ours first."""
     scale, options = scale_of(device), LoadOptions(dtype="bfloat16", device=str(device), backend="packed")
-    ours = packed(load_backend(folder, load_text(folder).info, options), scale.batch_tokens)
+    ours = packed(load_backend(folder, load_preprocessor(folder).info, options), scale.batch_tokens)
     library = transformers_padded(folder, 32, device)
     st = sentence_transformers(folder, device)
     if device.type == "cuda":

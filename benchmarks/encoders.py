@@ -20,7 +20,7 @@ from benchmarks.contenders import BATCH_TOKENS, VECTOR, Matrix
 from benchmarks.forward import interleaved, worst_cosine
 from benchmarks.pages import machine, markdown, show, write
 from benchmarks.workloads import Workload, spaced
-from models import Item, LoadOptions, TextModel, load_backend, load_text
+from models import Item, LoadOptions, Preprocessor, load_backend, load_preprocessor
 from models.interface import Dtype
 from tests.support.zoo.build import build
 from tests.support.zoo.recipe import Modules, Recipe, published
@@ -39,14 +39,14 @@ SEEDS = range(5)
 Contender = Callable[[Workload], Matrix]
 
 
-def draw(seed: int, text: TextModel) -> Workload:
+def draw(seed: int, text: Preprocessor) -> Workload:
     """One call's texts."""
     texts = spaced(seed)
     ids = [text.tokenizer.with_special_tokens(each) for each in text.tokenizer.encode(texts)]
     return Workload(str(seed), texts, ids)
 
 
-def unpadded(text: TextModel, folder: Path, dtype: Dtype) -> Contender:
+def unpadded(text: Preprocessor, folder: Path, dtype: Dtype) -> Contender:
     """The transformers backend, cut into batches as a server cuts them; tokenising is a part of it."""
     backend = load_backend(folder, text.info, LoadOptions(dtype=dtype))
     assert backend.info.layout == "unpadded", backend.info.layout_reason
@@ -90,7 +90,7 @@ def _cut(items: Sequence[Item]) -> list[list[Item]]:
 
 def measure(folder: Path, dtype: Dtype, rounds: int) -> list[list[str]]:
     """One row a draw, and the medians."""
-    text = load_text(folder)
+    text = load_preprocessor(folder)
     ours, st = unpadded(text, folder, dtype), sentence_transformers(folder, dtype)
     first = draw(0, text)
     for way in (ours, st(4)):

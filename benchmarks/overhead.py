@@ -22,7 +22,7 @@ from benchmarks.client import Address, Answer, ask_for, get, measured, milliseco
 from benchmarks.load import Figures, bodies, medians
 from benchmarks.pages import RESULTS, machine, markdown, show, write
 from models import demo_models
-from server.engine.batching import Job, Limits, take_batch
+from server.engine.batching import BatchLimits, Job, take_batch
 from tests.support.server.fake_models import FakeModel, children, pid_of
 from tests.support.server.process import Hearth
 
@@ -188,7 +188,7 @@ def choosing(rounds: int = 21) -> list[list[str]]:
 def _take_us(count: int, tokens: int) -> float:
     jobs = [Job((b"", number), "model", (tokens,), (0,), number * 1e-4) for number in range(count)]
     started = time.perf_counter()
-    take_batch(jobs, Limits(1024, 2048), 1.0, {"model": 1e-4})
+    take_batch(jobs, BatchLimits(1024, 2048), 1.0, {"model": 1e-4})
     return (time.perf_counter() - started) * 1e6
 
 

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from server.engine.batching import Entry, Job, Limits, take_batch
+from server.engine.batching import BatchItem, BatchLimits, Job, take_batch
 
 # When the next batch is bound while one runs: at that one's start, shortly before its end, or at its end.
 Binding = Literal["start", "late", "end"]
-Take = Callable[[Sequence[Job], Limits, float, float], list[Entry]]
+Take = Callable[[Sequence[Job], BatchLimits, float, float], list[BatchItem]]
 
 # vllm 0.2x: max_num_seqs of a server on large GPUs is 1,024, elsewhere 256 (vllm/engine/arg_utils.py).
 VLLM_MAX_SEQS = 256
@@ -23,38 +23,38 @@ class Policy:
     binding: Binding
 
 
-def by_ratio(jobs: Sequence[Job], limits: Limits, now: float, seconds_per_token: float) -> list[Entry]:
+def by_ratio(jobs: Sequence[Job], limits: BatchLimits, now: float, seconds_per_token: float) -> list[BatchItem]:
     """The server's own rule."""
     return take_batch(jobs, limits, now, {job.model: seconds_per_token for job in jobs})
 
 
-def by_ratio_of_rest(jobs: Sequence[Job], limits: Limits, now: float, seconds_per_token: float) -> list[Entry]:
+def by_ratio_of_rest(jobs: Sequence[Job], limits: BatchLimits, now: float, seconds_per_token: float) -> list[BatchItem]:
     """The same with the ratio taken to what is left of a job: its last batches pass everybody."""
     for job in jobs:
         job.tokens = job.waiting_tokens
     return by_ratio(jobs, limits, now, seconds_per_token)
 
 
-def fifo(jobs: Sequence[Job], limits: Limits, now: float, seconds_per_token: float) -> list[Entry]:
+def fifo(jobs: Sequence[Job], limits: BatchLimits, now: float, seconds_per_token: float) -> list[BatchItem]:
     """Texts in the order in which they came, until one does not fit."""
     return _in_order(jobs, limits, counts_shared=False)
 
 
-def tei(jobs: Sequence[Job], limits: Limits, now: float, seconds_per_token: float) -> list[Entry]:
+def tei(jobs: Sequence[Job], limits: BatchLimits, now: float, seconds_per_token: float) -> list[BatchItem]:
     """text-embeddings-inference: texts in the order in which they came, each with all of its tokens, until one does
     not fit (core/src/queue.rs); bound when the batch before starts, for the channel between queue and model holds one.
     """
     return _in_order(jobs, limits, counts_shared=True)
 
 
-def vllm(jobs: Sequence[Job], limits: Limits, now: float, seconds_per_token: float) -> list[Entry]:
+def vllm(jobs: Sequence[Job], limits: BatchLimits, now: float, seconds_per_token: float) -> list[BatchItem]:
     """vLLM: first come, first served under a token budget and a cap of sequences; every text is a sequence."""
-    capped = Limits(limits.max_tokens, min(limits.max_items, VLLM_MAX_SEQS))
+    capped = BatchLimits(limits.max_tokens, min(limits.max_items, VLLM_MAX_SEQS))
     return _in_order(jobs, capped, counts_shared=True)
 
 
-def _in_order(jobs: Iterable[Job], limits: Limits, *, counts_shared: bool) -> list[Entry]:
-    entries: list[Entry] = []
+def _in_order(jobs: Iterable[Job], limits: BatchLimits, *, counts_shared: bool) -> list[BatchItem]:
+    entries: list[BatchItem] = []
     tokens = 0
     for job in sorted(jobs, key=lambda job: job.arrived):
         joins = False
@@ -63,7 +63,7 @@ def _in_order(jobs: Iterable[Job], limits: Limits, *, counts_shared: bool) -> li
             if entries and (tokens + cost > limits.max_tokens or len(entries) >= limits.max_items):
                 return entries
             tokens += cost
-            entries.append(Entry(job.key, job.take()))
+            entries.append(BatchItem(job.key, job.take()))
             joins = True
     return entries
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 
 from benchmarks.arrivals import Arrival
 from benchmarks.policies import Policy
-from server.engine.batching import Entry, Job, Key, Limits
-from server.engine.cost_model import Speed
+from server.engine.batching import BatchItem, BatchLimits, Job, Key
+from server.engine.cost_model import CostModel
 from server.engine.scheduler import BIND_AT_HOST_TIMES
 
 
@@ -25,7 +25,7 @@ class Device:
     batch_s: float
     token_s: float
     host_s: float
-    limits: Limits
+    limits: BatchLimits
     # Whether a batch can be prepared while another one runs.
     overlaps: bool = True
 
@@ -35,8 +35,8 @@ class Device:
 
 
 # About Qwen3-Embedding-0.6B in bfloat16: two cores with AMX-less AVX-512, and one large GPU.
-CPU = Device("CPU-like", 14e-3, 0.6e-3, 1e-3, Limits(1024, 2048), overlaps=False)
-GPU = Device("GPU-like", 5e-3, 2.9e-6, 3e-3, Limits(16384, 2048))
+CPU = Device("CPU-like", 14e-3, 0.6e-3, 1e-3, BatchLimits(1024, 2048), overlaps=False)
+GPU = Device("GPU-like", 5e-3, 2.9e-6, 3e-3, BatchLimits(16384, 2048))
 
 
 @dataclass(slots=True)
@@ -61,7 +61,7 @@ class Served:
 class Flight:
     """A batch on the device."""
 
-    entries: Sequence[Entry]
+    entries: Sequence[BatchItem]
     tokens: int
     start: float
     end: float
@@ -101,7 +101,7 @@ class Simulation:
         heapq.heapify(self._coming)
         self._waiting: dict[Key, Served] = {}
         self._flights: deque[Flight] = deque()
-        self._speed = Speed()
+        self._speed = CostModel()
         self._now = self._free = self._busy_from = 0.0
         self._run = Run(device)
 
@@ -171,11 +171,11 @@ class Simulation:
         self._free = start + self._device.seconds(tokens)
         self._flights.append(Flight(entries, tokens, start, self._free))
 
-    def _computed(self, entries: Sequence[Entry]) -> int:
-        tokens, before = 0, Entry((b"", -1), -1)
+    def _computed(self, entries: Sequence[BatchItem]) -> int:
+        tokens, before = 0, BatchItem((b"", -1), -1)
         for entry in entries:
             job = self._waiting[entry.key].job
-            joins = before == Entry(entry.key, entry.index - 1)
+            joins = before == BatchItem(entry.key, entry.index - 1)
             tokens += job.lengths[entry.index] - (job.shared[entry.index] if joins else 0)
             before = entry
         return tokens

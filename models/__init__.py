@@ -20,28 +20,29 @@ from models.interface import (
     Readout,
     Row,
 )
-from models.loading import TextModel, device_name, load_backend, load_text
-from models.packing import Sorted, sort_by_prefix
+from models.loading import Preprocessor, device_name, load_backend, load_preprocessor
+from models.packing import PrefixOrder, sort_by_prefix
 from models.postprocess import Matrix, finish_logits, finish_scores, finish_vectors
 from models.text.chat_prompt import ChatPrompt
 from models.text.named_prompts import NamedPrompts
 from models.text.pair_prompt import PairPrompt
-from models.text.qwen3_prompt import INSTRUCTION, RerankPrompt, is_complete_prompt
+from models.text.qwen3_prompt import DEFAULT_INSTRUCTION, Qwen3RerankPrompt, is_complete_prompt
 from models.text.tokenizer import EDGE_FROM_IDS, agree_inside, cut
-from models.verify.check import Report, check_model
+from models.verify.check import CheckReport, check_model
 from models.verify.compare import Scores, Vectors, compare_scores, compare_vectors
-from models.verify.offline import Trial, fitting, fitting_documents
+from models.verify.offline import OfflineModel, fitting, fitting_documents
 from models.verify.samples import DOCUMENTS, QUERIES, TEXTS
 
 __all__ = [
+    "DEFAULT_INSTRUCTION",
     "DOCUMENTS",
     "EDGE_FROM_IDS",
-    "INSTRUCTION",
     "QUERIES",
     "TEXTS",
     "Backend",
     "BackendInfo",
     "ChatPrompt",
+    "CheckReport",
     "DeviceLost",
     "Dtype",
     "Ids",
@@ -54,18 +55,17 @@ __all__ = [
     "ModelInfo",
     "NamedPrompts",
     "NonFinite",
+    "OfflineModel",
     "OutOfMemory",
     "PairPrompt",
     "Pending",
+    "PrefixOrder",
+    "Preprocessor",
     "Pulled",
+    "Qwen3RerankPrompt",
     "Readout",
-    "Report",
-    "RerankPrompt",
     "Row",
     "Scores",
-    "Sorted",
-    "TextModel",
-    "Trial",
     "Vectors",
     "agree_inside",
     "check_model",
@@ -82,7 +82,7 @@ __all__ = [
     "fitting_documents",
     "is_complete_prompt",
     "load_backend",
-    "load_text",
+    "load_preprocessor",
     "model_id",
     "pull",
     "sort_by_prefix",

@@ -13,7 +13,7 @@ Kind = Literal["embedder", "reranker", "llm"]
 Pooling = Literal["lasttoken", "mean", "cls", "max"]
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 # How the texts of a batch lie before the network: shared prefixes once; one after another; padded to one length; apart.
-Layout = Literal["packed", "unpadded", "padded", "alone"]
+BatchLayout = Literal["packed", "unpadded", "padded", "alone"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class BackendInfo:
     dtype: str
     parameters: int
     shares_prefixes: bool = False  # whether a prefix that items of a batch have in common is computed once
-    layout: Layout = "packed"
+    layout: BatchLayout = "packed"
     layout_reason: str = ""
 
 
@@ -117,10 +117,10 @@ class Backend(Protocol):
         """How this checkpoint is run."""
         ...
 
-    def launch(self, items: Sequence[Item], *, more_follow: bool = False) -> Pending:
+    def launch(self, items: Sequence[Item], *, keep_prefix: bool = False) -> Pending:
         """Start one batch; items must be at least one and fit the model (ModelInfo.max_tokens, table_rows).
 
-        `more_follow`: some of the requests in it have further items, which will come with one of the next batches: what
+        `keep_prefix`: some of the requests in it have further items, which will come with one of the next batches: what
         their items share is worth keeping until then, and no longer.
         """
         ...

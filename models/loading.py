@@ -16,7 +16,7 @@ from models.networks.registry import why_not_packed
 from models.text.chat_prompt import ChatPrompt
 from models.text.named_prompts import NamedPrompts
 from models.text.pair_prompt import PairPrompt
-from models.text.qwen3_prompt import INSTRUCTION, RerankPrompt
+from models.text.qwen3_prompt import DEFAULT_INSTRUCTION, Qwen3RerankPrompt
 from models.text.rerank_prompt import _rerank_prompt, no_yes_of
 from models.text.tokenizer import Tokenizer, cut
 
@@ -37,21 +37,21 @@ TERMINATOR = "<|endoftext|>"
 
 
 @dataclass(frozen=True, slots=True)
-class TextModel:
+class Preprocessor:
     """Everything about a model that needs no device: any thread, no torch."""
 
     info: ModelInfo
     tokenizer: Tokenizer
-    rerank: RerankPrompt | PairPrompt | ChatPrompt | None
+    rerank: Qwen3RerankPrompt | PairPrompt | ChatPrompt | None
     prompts: NamedPrompts = field(default_factory=NamedPrompts)
 
     @property
     def instruction(self) -> str:
         """The task of a reranker when a request sends none."""
         # A checkpoint's own template has one of its own where none is given.
-        return self.prompts.default or ("" if isinstance(self.rerank, ChatPrompt) else INSTRUCTION)
+        return self.prompts.default or ("" if isinstance(self.rerank, ChatPrompt) else DEFAULT_INSTRUCTION)
 
-    def instructed(self, instruction: str) -> "TextModel":
+    def instructed(self, instruction: str) -> "Preprocessor":
         """The same model with another instruction for queries than its own.
 
         Raises: ModelError: it has no place for one.
@@ -75,7 +75,7 @@ class _BackendModule(Protocol):
     def load(self, path: str, info: ModelInfo, options: LoadOptions) -> Backend: ...
 
 
-def load_text(path: Path, options: LoadOptions | None = None) -> TextModel:
+def load_preprocessor(path: Path, options: LoadOptions | None = None) -> Preprocessor:
     """Read a checkpoint's text side and check it against what its kind needs.
 
     Raises: ModelError: something is missing, damaged or of a sort that would give wrong numbers.
@@ -100,7 +100,7 @@ def load_text(path: Path, options: LoadOptions | None = None) -> TextModel:
             raise ModelError(f"{path} puts a prompt before each query, which is not served: {prompts.default}")
     elif rerank is not None and not info.classifier:
         info = replace(info, no_yes=no_yes_of(checkpoint, rerank))
-    return TextModel(info, tokenizer, rerank, prompts)
+    return Preprocessor(info, tokenizer, rerank, prompts)
 
 
 def load_backend(path: Path, info: ModelInfo, options: LoadOptions | None = None) -> Backend:

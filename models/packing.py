@@ -14,7 +14,7 @@ Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Segment:
     """Queries that see their own keys: causally if both stretches have one length, else one query that sees all."""
 
     queries: Span
@@ -31,27 +31,27 @@ class Branch:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class AttentionLayout:
     """Which keys each query sees. Branches are in order: an outer one, whose keys come first, before an inner one."""
 
-    runs: tuple[Run, ...]
+    runs: tuple[Segment, ...]
     branches: tuple[Branch, ...]
 
-    def at(self, places: Indexes) -> "Layout":
+    def at(self, places: Indexes) -> "AttentionLayout":
         """The layout for the queries at `places` (ascending) alone; the keys are those of all tokens."""
         starts = np.array([run.queries[0] for run in self.runs])
         own = starts[np.searchsorted(starts, places, side="right") - 1]
-        runs = [Run((n, n + 1), (int(own[n]), int(place) + 1)) for n, place in enumerate(places)]
+        runs = [Segment((n, n + 1), (int(own[n]), int(place) + 1)) for n, place in enumerate(places)]
         branches = []
         for branch in self.branches:
             first, last = np.searchsorted(places, branch.queries).tolist()
             if first < last:
                 branches.append(Branch((first, last), branch.keys, branch.source))
-        return Layout(tuple(runs), tuple(branches))
+        return AttentionLayout(tuple(runs), tuple(branches))
 
 
 @dataclass(frozen=True, slots=True)
-class Forest:
+class PrefixForest:
     """One packed batch of T unique tokens.
 
     tokens, positions: [T]. ends: where some item ends, [R], ascending. rows: for each item its index in `ends`.
@@ -61,7 +61,7 @@ class Forest:
 
     tokens: Ids
     positions: Indexes
-    layout: Layout
+    layout: AttentionLayout
     ends: Indexes
     rows: Indexes
     used: tuple[int, ...]
@@ -78,7 +78,7 @@ class Forest:
 KEEP_FROM_TOKENS = 16
 
 
-def pack(items: Sequence[Ids], kept: Sequence[Ids] = ()) -> Forest:
+def pack(items: Sequence[Ids], kept: Sequence[Ids] = ()) -> PrefixForest:
     """Lay a batch out as a forest.
 
     Args:
@@ -159,7 +159,7 @@ class _Builder:
         self.ends: dict[bytes, int] = {}
         self._pieces: list[Ids] = []
         self._starts: list[int] = []
-        self._runs: list[Run] = []
+        self._runs: list[Segment] = []
         self._branches: list[Branch] = []
         self._length = 0
         self._shared: tuple[int, Span | None] = (0, None)
@@ -172,13 +172,13 @@ class _Builder:
         if source:
             self._branches.insert(place, Branch((first, self._length), (0, start), source))
 
-    def forest(self, ends: list[int]) -> Forest:
+    def forest(self, ends: list[int]) -> PrefixForest:
         positions = [np.arange(start, start + len(p)) for start, p in zip(self._starts, self._pieces, strict=True)]
         places, rows = np.unique(np.array(ends, dtype=np.int64), return_inverse=True)
-        layout = Layout(tuple(self._runs), tuple(self._branches))
+        layout = AttentionLayout(tuple(self._runs), tuple(self._branches))
         tokens = np.concatenate(self._pieces)
         used = tuple(branch.source - 1 for branch in self._branches if branch.source)
-        return Forest(tokens, np.concatenate(positions), layout, places, rows, used, self._shared[1])
+        return PrefixForest(tokens, np.concatenate(positions), layout, places, rows, used, self._shared[1])
 
     def _add_run(self, top: _Node, depth: int) -> None:
         # The heaviest child goes on in the run, so no token lies under more than log2(T) branches.
@@ -211,12 +211,12 @@ class _Builder:
         span = (self._length, self._length + len(tokens))
         self._pieces.append(tokens)
         self._starts.append(depth)
-        self._runs.append(Run(span, span))
+        self._runs.append(Segment(span, span))
         self._length = span[1]
 
 
 @dataclass(frozen=True, slots=True)
-class Sorted:
+class PrefixOrder:
     """Inputs in running order. `order[i]` is the place in the request of the i-th to run; `shared` as in link.Work."""
 
     ids: tuple[Ids, ...]
@@ -224,14 +224,14 @@ class Sorted:
     shared: NDArray[np.int32]
 
 
-def sort_by_prefix(ids: Sequence[Ids]) -> Sorted:
+def sort_by_prefix(ids: Sequence[Ids]) -> PrefixOrder:
     """Sort inputs by their ids and count what each shares with the one before it."""
     # Big-endian bytes sort as the ids do.
     keys = [one.astype(">i4").tobytes() for one in ids]
     order = sorted(range(len(ids)), key=keys.__getitem__)
     in_order = tuple(ids[place] for place in order)
     shared = [0, *(_common_prefix(before, after) for before, after in pairwise(in_order))]
-    return Sorted(in_order, np.array(order, dtype=np.intp), np.array(shared, dtype=np.int32))
+    return PrefixOrder(in_order, np.array(order, dtype=np.intp), np.array(shared, dtype=np.int32))
 
 
 def _common_prefix(one: Ids, other: Ids) -> int:

@@ -15,13 +15,13 @@ class ConfigError(Exception):
     """The configuration cannot be used; the message names the file, the key and the fix."""
 
 
-class Part(BaseModel):
+class Section(BaseModel):
     """A part of the configuration: frozen, and a key that nobody knows is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class ModelConfig(Part):
+class ModelConfig(Section):
     """One served model."""
 
     path: str
@@ -76,7 +76,7 @@ class ModelConfig(Part):
         )
 
 
-class Limits(Part):
+class RequestLimits(Section):
     """What one request may ask for."""
 
     inputs: Positive = 2048
@@ -95,7 +95,7 @@ class Limits(Part):
     """How long a request body may take to arrive."""
 
 
-class Batching(Part):
+class Batching(Section):
     """How the engine fills forward passes, and how much may wait for it."""
 
     max_tokens: Positive | None = None
@@ -108,7 +108,7 @@ class Batching(Part):
     """Inputs that may wait, likewise."""
 
 
-class Auth(Part):
+class Auth(Section):
     """Who may call. With no keys the server is open."""
 
     keys: tuple[str, ...] = Field(default=(), repr=False)
@@ -121,7 +121,7 @@ class Auth(Part):
     """Whether /docs and /openapi.json answer without a key."""
 
 
-class Config(Part):
+class Config(Section):
     """Everything Hearth can be told."""
 
     host: str = "127.0.0.1"
@@ -132,7 +132,7 @@ class Config(Part):
         ModelConfig(path=path) for path in demo_models()
     )
     """The served models; the first of a kind is the default of its kind. With none given: the built-in demo pair."""
-    limits: Limits = Limits()
+    limits: RequestLimits = RequestLimits()
     batching: Batching = Batching()
     auth: Auth = Auth()
     request_timeout_s: Seconds = 590

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from models import Kind, TextModel, find_checkpoint, load_text, model_id
+from models import Kind, Preprocessor, find_checkpoint, load_preprocessor, model_id
 from server.config import ConfigError, ModelConfig
 from server.errors import InvalidValue, ModelNotFound
 
@@ -19,13 +19,13 @@ class ServedModel:
     """One model with its text side and how it is configured."""
 
     id: str
-    text: TextModel
+    preprocessor: Preprocessor
     config: ModelConfig
 
     @property
     def kind(self) -> Kind:
         """embedder, reranker or llm."""
-        return self.text.info.kind
+        return self.preprocessor.info.kind
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -33,7 +33,7 @@ class ServedModel:
         return (self.id, *self.config.aliases)
 
 
-class Catalogue:
+class ModelRegistry:
     """All served models. Fixed for the life of the process."""
 
     def __init__(self, models: Sequence[ServedModel]) -> None:
@@ -68,12 +68,12 @@ class Catalogue:
         raise ModelNotFound(f"(default {kind})", [model.id for model in self.models])
 
 
-def load_catalogue(configs: Sequence[ModelConfig]) -> Catalogue:
+def load_registry(configs: Sequence[ModelConfig]) -> ModelRegistry:
     """Find and read every configured model's text side.
 
     Raises: ModelError, ConfigError.
     """
-    return Catalogue([_load(config) for config in configs])
+    return ModelRegistry([_load(config) for config in configs])
 
 
 def normalise(name: str) -> str:
@@ -85,7 +85,7 @@ def normalise(name: str) -> str:
 
 def _load(config: ModelConfig) -> ServedModel:
     folder = find_checkpoint(config.path, config.revision)
-    text = load_text(folder, config.load_options())
+    text = load_preprocessor(folder, config.load_options())
     if config.instruction:
         text = text.instructed(config.instruction)
     if config.prompt_name:
@@ -93,7 +93,7 @@ def _load(config: ModelConfig) -> ServedModel:
     return ServedModel(config.id or model_id(config.path), text, config)
 
 
-def _check_prompt(config: ModelConfig, text: TextModel) -> None:
+def _check_prompt(config: ModelConfig, text: Preprocessor) -> None:
     if text.info.kind == "reranker":
         raise ConfigError(f"{config.path} is a reranker, which puts no named prompt before texts: remove prompt_name")
     if text.prompts.find(config.prompt_name or "") is None:

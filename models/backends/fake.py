@@ -55,7 +55,7 @@ class FakeBackend:
         """It says that it is none."""
         return BackendInfo("fake", "asked for by name", "cpu", "float32", 0)
 
-    def launch(self, items: Sequence[Item], *, more_follow: bool = False) -> FakePending:
+    def launch(self, items: Sequence[Item], *, keep_prefix: bool = False) -> FakePending:
         """Note the batch; its rows are made when they are read."""
         self.batches.append(tuple(len(item.ids) for item in items))
         return FakePending(lambda: self._rows(items), self.gate)

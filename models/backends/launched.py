@@ -100,7 +100,7 @@ class Launched:
         return not bad_rows([rows[number]])
 
 
-class Failed:
+class FailedBatch:
     """Pending, for a batch that the device refused."""
 
     def __init__(self, error: OutOfMemory | DeviceLost) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.backends.launched import Failed, Launched
+from models.backends.launched import FailedBatch, Launched
 from models.backends.selfcheck import check_backend
 from models.checkpoint.folder import Checkpoint
 from models.devices import choose_device, choose_dtype, device_faults, to_device
@@ -25,12 +25,12 @@ from models.interface import (
     Pooling,
 )
 from models.layers.attention import prepare
-from models.layers.pooler import Groups, Head, Tail, by_readout, load_tail, pool, read
-from models.networks.prefix_cache import KeptPrefix, KeptPrefixes
+from models.layers.pooler import Groups, Head, PostPooling, by_readout, load_tail, pool, read
+from models.networks.prefix_cache import CachedPrefix, PrefixCache
 from models.networks.qwen3 import Batch, Qwen3
-from models.networks.qwen3_config import read_config
+from models.networks.qwen3_config import read_qwen3_config
 from models.networks.weights import CLASSIFIER, HEAD, TABLE, Weights
-from models.packing import Forest, Span, pack
+from models.packing import PrefixForest, Span, pack
 
 
 def load(path: str, info: ModelInfo, options: LoadOptions) -> "PackedBackend":
@@ -39,7 +39,7 @@ def load(path: str, info: ModelInfo, options: LoadOptions) -> "PackedBackend":
     Raises: ModelError: not Qwen3 as this network knows it, tensors missing or left over, or a self-check failed.
     """
     checkpoint = Checkpoint(Path(path))
-    config = read_config(checkpoint.config)
+    config = read_qwen3_config(checkpoint.config)
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device)
     with device_faults(), closing(Weights(checkpoint, device=device, dtype=dtype)) as weights:
@@ -81,7 +81,7 @@ class PackedBackend:
         self,
         network: Qwen3,
         head: Head | None,
-        tail: Tail | None,
+        tail: PostPooling | None,
         info: BackendInfo,
         *,
         pooling: Pooling,
@@ -91,39 +91,39 @@ class PackedBackend:
         self._network, self._head, self._tail, self._info = network, head, tail, info
         self._pooling, self._device, self._dtype = pooling, device, dtype
         self._head_dim = network.config.head_dim
-        self._kept = KeptPrefixes(max_tokens=0) if pooling != "lasttoken" else KeptPrefixes()
+        self._kept = PrefixCache(max_tokens=0) if pooling != "lasttoken" else PrefixCache()
 
     @property
     def info(self) -> BackendInfo:
         """How this checkpoint is run."""
         return self._info
 
-    def launch(self, items: Sequence[Item], *, more_follow: bool = False) -> Pending:
+    def launch(self, items: Sequence[Item], *, keep_prefix: bool = False) -> Pending:
         """Start one batch: computed at once on the CPU, enqueued on CUDA."""
         try:
             with device_faults():
-                return self._launch(items, more_follow=more_follow)
+                return self._launch(items, keep_prefix=keep_prefix)
         except (OutOfMemory, DeviceLost) as error:
             self._kept.clear()
-            return Failed(error)
+            return FailedBatch(error)
 
-    def _launch(self, items: Sequence[Item], *, more_follow: bool) -> Pending:
+    def _launch(self, items: Sequence[Item], *, keep_prefix: bool) -> Pending:
         kept = self._kept.offer()
         forest = pack([item.ids for item in items], [prefix.ids for prefix in kept])
-        remember = self._worth_keeping(forest.shared, more_follow=more_follow)
+        remember = self._worth_keeping(forest.shared, keep_prefix=keep_prefix)
         batch = self._batch(forest, kept, self._dtype, remember)
         groups = by_readout(items)
         read_outs = self._read(batch, forest, groups, self._dtype)
 
         def keep() -> None:
-            if not more_follow:
+            if not keep_prefix:
                 # A request that fits one batch is then computed in the same way each time, to the last bit.
                 self._kept.clear()
                 return
             # Not before the rows are known to be finite: a NaN would be served to later batches.
             self._kept.note_used([kept[number] for number in forest.used])
             if batch.memory and forest.shared is not None:
-                self._kept.add(KeptPrefix(forest.tokens[slice(*forest.shared)], batch.memory))
+                self._kept.add(CachedPrefix(forest.tokens[slice(*forest.shared)], batch.memory))
 
         # A NaN spreads over its block of queries: alone, the neighbours of a bad item are good.
         again = None if self._dtype == torch.float32 and len(items) == 1 else self._again
@@ -135,7 +135,7 @@ class PackedBackend:
         return self._read(batch, forest, {item.readout: [0]}, torch.float32)[0]
 
     @torch.inference_mode()
-    def _read(self, batch: Batch, forest: Forest, groups: Groups, dtype: torch.dtype) -> list[Tensor]:
+    def _read(self, batch: Batch, forest: PrefixForest, groups: Groups, dtype: torch.dtype) -> list[Tensor]:
         states = self._network(batch, dtype)
         if self._pooling != "lasttoken":
             states = pool(states, forest, self._pooling)
@@ -144,14 +144,14 @@ class PackedBackend:
             for readout, numbers in groups.items()
         ]
 
-    def _worth_keeping(self, shared: Span | None, *, more_follow: bool) -> Span | None:
-        if shared is None or not more_follow or self._pooling != "lasttoken":
+    def _worth_keeping(self, shared: Span | None, *, keep_prefix: bool) -> Span | None:
+        if shared is None or not keep_prefix or self._pooling != "lasttoken":
             return None
         return shared if self._kept.has_room_for(shared[1] - shared[0]) else None
 
     @torch.inference_mode()
     def _batch(
-        self, forest: Forest, kept: Sequence[KeptPrefix], dtype: torch.dtype, remember: Span | None = None
+        self, forest: PrefixForest, kept: Sequence[CachedPrefix], dtype: torch.dtype, remember: Span | None = None
     ) -> Batch:
         reads_all = self._pooling != "lasttoken"
         device, head_dim = self._device, self._head_dim

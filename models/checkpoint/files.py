@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from models.interface import ModelError
 
 # The largest tokenizer.json that is known has 35 MB.
-MAX_BYTES = 512 * 1024 * 1024
+MAX_JSON_BYTES = 512 * 1024 * 1024
 # First bytes of the text that git leaves in place of a large file: git-lfs specification, "The Pointer".
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
@@ -20,15 +20,15 @@ def read_text(file: Path) -> str | None:
     """
     try:
         with file.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
+            content = stream.read(MAX_JSON_BYTES + 1)
     except FileNotFoundError:
         if file.is_symlink():
             raise ModelError(f"{file} is a link to a file that is not there: {file.readlink()}") from None
         return None
     except OSError as error:
         raise ModelError(f"{file} cannot be read: {error.strerror}") from error
-    if len(content) > MAX_BYTES:
-        raise ModelError(f"{file} is no text file of a model; such a file has at most {MAX_BYTES} bytes")
+    if len(content) > MAX_JSON_BYTES:
+        raise ModelError(f"{file} is no text file of a model; such a file has at most {MAX_JSON_BYTES} bytes")
     _refuse_pointer(file, content)
     try:
         return content.decode("utf-8")

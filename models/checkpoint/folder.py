@@ -126,7 +126,7 @@ class Checkpoint:
         return str(self.tokenizer_config.get("chat_template") or "") if text is None else text
 
     @cached_property
-    def first_part(self) -> JsonObject:
+    def transformer_module_config(self) -> JsonObject:
         """The configuration of the Transformer module, under any of its names; empty when there is none."""
         return next(filter(None, (self._object_or_none(f"sentence_{name}_config.json") for name in FIRST_PARTS)), {})
 

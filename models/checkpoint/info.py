@@ -4,7 +4,7 @@ from models.checkpoint.files import whole_number
 from models.checkpoint.folder import Checkpoint
 from models.checkpoint.hub import model_id
 from models.checkpoint.kind import ENCODERS, is_classifier
-from models.checkpoint.published_models import Known, known_of
+from models.checkpoint.published_models import PublishedModel, known_of
 from models.checkpoint.sentence_transformers_files import POOLINGS, pooling_names, why_library_modules, width_of
 from models.interface import Kind, LoadOptions, ModelError, ModelInfo, Pooling
 
@@ -36,7 +36,10 @@ def max_tokens(checkpoint: Checkpoint, kind: Kind, asked: int | None) -> int:
 def _of_texts(checkpoint: Checkpoint) -> int:
     """The limit of an embedder's or cross-encoder's files, often below the network's own; 0 when they say none."""
     # Published folders have the first, sentence-transformers 6.2 writes the second.
-    asked, tokenizer = checkpoint.first_part.get("max_seq_length"), checkpoint.tokenizer_config.get("model_max_length")
+    asked, tokenizer = (
+        checkpoint.transformer_module_config.get("max_seq_length"),
+        checkpoint.tokenizer_config.get("model_max_length"),
+    )
     return whole_number(asked or tokenizer, "max_seq_length", checkpoint.path / "sentence_bert_config.json")
 
 
@@ -67,7 +70,7 @@ def read_info(checkpoint: Checkpoint, options: LoadOptions, kind: Kind, reason: 
     )
 
 
-def known_facts(checkpoint: Checkpoint, names: Names) -> Known:
+def known_facts(checkpoint: Checkpoint, names: Names) -> PublishedModel:
     """What is known of a model under any of its names, those that its files give it included."""
     return known_of((*names, model_id(str(checkpoint.path)), str(checkpoint.config.get("_name_or_path", ""))))
 

@@ -2,13 +2,13 @@
 
 from models.checkpoint.folder import Checkpoint
 from models.checkpoint.quantization import check_quantised
-from models.checkpoint.sentence_transformers_files import ONLY_IN_LIBRARY, TAIL, check_first_part, check_modules
+from models.checkpoint.sentence_transformers_files import ONLY_IN_LIBRARY, POST_POOLING, check_first_part, check_modules
 from models.interface import Kind, ModelError
 from models.text.tokenizer import Tokenizer
 
 # sentence-transformers, CrossEncoder.get_default_activation_fn: what it does to the logit. Either keeps the order, and
 # what we send is the sigmoid (docs/decisions.md).
-ACTIVATIONS = ("Sigmoid", "Identity")
+SCORE_ACTIVATIONS = ("Sigmoid", "Identity")
 # The library's default when config.json says nothing (transformers: PreTrainedConfig.num_labels).
 DEFAULT_LABELS = 2
 
@@ -20,7 +20,7 @@ def check_classifier(checkpoint: Checkpoint) -> None:
     """
     if (labels := _labels(checkpoint)) != 1:
         raise ModelError(f"{checkpoint.path} cannot rerank: a reranker has one label, and it has: {labels}")
-    if (activation := _activation(checkpoint)) not in (None, *ACTIVATIONS):
+    if (activation := _activation(checkpoint)) not in (None, *SCORE_ACTIVATIONS):
         raise ModelError(f"{checkpoint.path} scores with an activation that is not served: {activation}")
 
 
@@ -45,7 +45,7 @@ CLASSIFIER = "ForSequenceClassification"
 # sentence-transformers' kinds of model beside SentenceTransformer and CrossEncoder.
 OTHER_VECTORS = ("SparseEncoder", "MultiVectorEncoder")
 CROSS_ENCODER_MODULES = {"LogitScore", "CrossEncoder"}
-EMBEDDER_MODULES = ("Transformer", "Pooling", *TAIL, *ONLY_IN_LIBRARY)
+EMBEDDER_MODULES = ("Transformer", "Pooling", *POST_POOLING, *ONLY_IN_LIBRARY)
 RERANKER_MODULES = ("Transformer", "Dropout", *CROSS_ENCODER_MODULES)
 ENCODERS = {
     *("bert", "roberta", "xlm-roberta", "camembert", "mpnet", "nomic_bert", "modernbert", "distilbert", "electra"),

@@ -20,7 +20,7 @@ NOMIC = {
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class PublishedModel:
     """Whether `dimensions` may be asked for, whether a layer norm comes before the cut, and prompts by name."""
 
     matryoshka: bool = True
@@ -28,30 +28,30 @@ class Known:
     prompts: Mapping[str, str] = field(default_factory=dict)
 
 
-NOT_MATRYOSHKA = Known(matryoshka=False)
+NOT_MATRYOSHKA = PublishedModel(matryoshka=False)
 
 # By the last part of the repository's name, in lower case.
-KNOWN: Mapping[str, Known] = {
+PUBLISHED: Mapping[str, PublishedModel] = {
     # Model card of nomic-embed-text-v1.5, "Usage": layer_norm over the full width, then the slice.
-    "nomic-embed-text-v1.5": Known(layer_norm_before_dimensions=True, prompts=NOMIC),
-    "nomic-embed-text-v1": Known(matryoshka=False, prompts=NOMIC),
-    "uae-large-v1": Known(matryoshka=False, prompts=REPRESENT),
-    "mxbai-embed-large-v1": Known(prompts=REPRESENT),
-    "qwen3-embedding-0.6b": Known(prompts=QWEN3),
-    "qwen3-embedding-4b": Known(prompts=QWEN3),
-    "qwen3-embedding-8b": Known(prompts=QWEN3),
+    "nomic-embed-text-v1.5": PublishedModel(layer_norm_before_dimensions=True, prompts=NOMIC),
+    "nomic-embed-text-v1": PublishedModel(matryoshka=False, prompts=NOMIC),
+    "uae-large-v1": PublishedModel(matryoshka=False, prompts=REPRESENT),
+    "mxbai-embed-large-v1": PublishedModel(prompts=REPRESENT),
+    "qwen3-embedding-0.6b": PublishedModel(prompts=QWEN3),
+    "qwen3-embedding-4b": PublishedModel(prompts=QWEN3),
+    "qwen3-embedding-8b": PublishedModel(prompts=QWEN3),
     "gte-large": NOT_MATRYOSHKA,
     "gte-base": NOT_MATRYOSHKA,
-    "bge-base-en-v1.5": Known(matryoshka=False, prompts=REPRESENT),
-    "bge-small-en-v1.5": Known(matryoshka=False, prompts=REPRESENT),
+    "bge-base-en-v1.5": PublishedModel(matryoshka=False, prompts=REPRESENT),
+    "bge-small-en-v1.5": PublishedModel(matryoshka=False, prompts=REPRESENT),
     "all-minilm-l6-v2": NOT_MATRYOSHKA,
     "paraphrase-multilingual-minilm-l12-v2": NOT_MATRYOSHKA,
 }
 
 
-def known_of(names: tuple[str, ...]) -> Known:
+def known_of(names: tuple[str, ...]) -> PublishedModel:
     """What is known of a model under any of its names; nothing known means nothing against it."""
     for name in names:
-        if found := KNOWN.get(name.rstrip("/").rsplit("/", 1)[-1].lower()):
+        if found := PUBLISHED.get(name.rstrip("/").rsplit("/", 1)[-1].lower()):
             return found
-    return Known()
+    return PublishedModel()

@@ -9,7 +9,7 @@ from models.interface import ModelError, Pooling
 
 LIBRARY = "sentence_transformers."
 # Parts behind the pooling that models.tail computes, and the first and last ones that need no computing.
-TAIL = ("Dense", "LayerNorm", "Normalize", "Dropout")
+POST_POOLING = ("Dense", "LayerNorm", "Normalize", "Dropout")
 # What else the library's own modules do with the ids that we give them.
 ONLY_IN_LIBRARY = ("WeightedLayerPooling", "WordWeights")
 ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "SiLU", "Sigmoid")
@@ -35,7 +35,7 @@ LEGACY_KEYS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Module:
     """One module behind the pooling: its name, its folder and its config.json."""
 
     name: str
@@ -43,23 +43,23 @@ class Part:
     config: dict[str, Any] = field(default_factory=dict)
 
 
-def tail_parts(checkpoint: Checkpoint) -> list[Part]:
+def post_pooling_modules(checkpoint: Checkpoint) -> list[Module]:
     """What is computed of a vector after the pooling. The last Normalize is left to whoever asks for unit vectors."""
-    parts = [part for part in parts_of(checkpoint) if part.name in TAIL and part.name != "Dropout"]
+    parts = [part for part in modules_of(checkpoint) if part.name in POST_POOLING and part.name != "Dropout"]
     while parts and parts[-1].name == "Normalize":
         parts.pop()
     return parts
 
 
-def parts_of(checkpoint: Checkpoint) -> list[Part]:
+def modules_of(checkpoint: Checkpoint) -> list[Module]:
     """Every part with its own configuration, in order."""
-    return [Part(name, path, checkpoint.config_of(path)) for name, path in checkpoint.module_paths]
+    return [Module(name, path, checkpoint.config_of(path)) for name, path in checkpoint.module_paths]
 
 
 def width_of(checkpoint: Checkpoint, hidden: int) -> int:
     """The length of the vectors, where the network's states are `hidden` wide."""
     width = hidden
-    for part in parts_of(checkpoint):
+    for part in modules_of(checkpoint):
         if part.name == "Pooling":
             width *= len(pooling_names(checkpoint))
         elif part.name == "Dense":
@@ -67,7 +67,7 @@ def width_of(checkpoint: Checkpoint, hidden: int) -> int:
     return width
 
 
-def size_of(part: Part, key: str) -> int:
+def size_of(part: Module, key: str) -> int:
     """A size out of a part's own configuration.
 
     Raises: ModelError: it is not there.
@@ -99,13 +99,13 @@ def why_library_modules(checkpoint: Checkpoint) -> str | None:
     names = pooling_names(checkpoint)
     if len(names) > 1 or any(POOLINGS[name] is None for name in names):
         return f"there is no pooling of ours for: {', '.join(names)}"
-    if other := [part.name for part in parts_of(checkpoint) if part.name in ONLY_IN_LIBRARY]:
+    if other := [part.name for part in modules_of(checkpoint) if part.name in ONLY_IN_LIBRARY]:
         return f"there is no module of ours for: {', '.join(other)}"
-    odd = [part.name for part in parts_of(checkpoint) if part.name in TAIL and not is_plain(part)]
+    odd = [part.name for part in modules_of(checkpoint) if part.name in POST_POOLING and not is_plain(part)]
     return f"there is nothing of ours for a part with such settings: {', '.join(odd)}" if odd else None
 
 
-def is_plain(part: Part) -> bool:
+def is_plain(part: Module) -> bool:
     """Whether a part goes from vector to vector; a Dense by a linear layer and an activation of the list."""
     keys = (part.config.get("module_input_name"), part.config.get("module_output_name"))
     if not all(key in (None, "sentence_embedding") for key in keys):
@@ -113,7 +113,7 @@ def is_plain(part: Part) -> bool:
     return part.name != "Dense" or (not part.config.get("use_residual") and activation_of(part) in ACTIVATIONS)
 
 
-def activation_of(part: Part) -> str:
+def activation_of(part: Module) -> str:
     """The name of a Dense's activation in torch.nn; the whole path where it comes from elsewhere."""
     path = str(part.config.get("activation_function", "torch.nn.modules.activation.Tanh"))
     return path.rsplit(".", 1)[-1] if path.startswith("torch.nn.") else path
@@ -129,7 +129,7 @@ def check_modules(checkpoint: Checkpoint, served: Sequence[str]) -> None:
     if unknown := [name for name, _ in checkpoint.module_paths if name not in served]:
         raise ModelError(f"{checkpoint.path}/modules.json has a part that is not served: {', '.join(unknown)}")
     # The library takes Tanh in place of an activation that it does not trust, with a line in its log.
-    activations = [activation_of(part) for part in parts_of(checkpoint) if part.name == "Dense"]
+    activations = [activation_of(part) for part in modules_of(checkpoint) if part.name == "Dense"]
     if untrusted := [name for name in activations if "." in name]:
         raise ModelError(f"{checkpoint.path} needs code of its own, and no remote code is run: {', '.join(untrusted)}")
 
@@ -154,7 +154,7 @@ HARMLESS = (
 
 def asks_lower_case(checkpoint: Checkpoint) -> bool:
     """Whether texts are put into lower case before they are split into tokens."""
-    return bool(checkpoint.first_part.get("do_lower_case"))
+    return bool(checkpoint.transformer_module_config.get("do_lower_case"))
 
 
 def check_first_part(checkpoint: Checkpoint) -> None:
@@ -162,7 +162,7 @@ def check_first_part(checkpoint: Checkpoint) -> None:
 
     Raises: ModelError: names them.
     """
-    config = checkpoint.first_part
+    config = checkpoint.transformer_module_config
     unknown = [key for key, value in config.items() if key not in HARMLESS and value and not _is_harmless(key, value)]
     if unknown:
         raise ModelError(f"{checkpoint.path}/sentence_bert_config.json has entries not served: {', '.join(unknown)}")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models.devices import has_varlen
 from models.layers.cpu_attention import BlockAttention, KeysValues
-from models.packing import Layout, Run
+from models.packing import AttentionLayout, Segment
 
 
 class Attention(Protocol):
@@ -24,7 +24,7 @@ class Attention(Protocol):
         ...
 
 
-def prepare(layout: Layout, device: torch.device, dtype: torch.dtype, head_dim: int) -> Attention:
+def prepare(layout: AttentionLayout, device: torch.device, dtype: torch.dtype, head_dim: int) -> Attention:
     """The fastest exact way on this device."""
     if device.type == "cpu":
         return BlockAttention(layout)
@@ -38,14 +38,14 @@ def prepare(layout: Layout, device: torch.device, dtype: torch.dtype, head_dim: 
 class PlainAttention:
     """Any device, any float dtype: gathers each run's path and masks it. Slow, and right at a glance."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: AttentionLayout) -> None:
         self._layout = layout
 
     def __call__(self, query: Tensor, sources: Sequence[KeysValues]) -> Tensor:
         """Attend."""
         return torch.cat([self._run(query, sources, run) for run in self._layout.runs])
 
-    def _run(self, query: Tensor, sources: Sequence[KeysValues], run: Run) -> Tensor:
+    def _run(self, query: Tensor, sources: Sequence[KeysValues], run: Segment) -> Tensor:
         seen = [
             (branch.source, branch.keys)
             for branch in self._layout.branches

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.layers.onednn import float32_products
-from models.packing import Branch, Layout, Run, Span
+from models.packing import AttentionLayout, Branch, Segment, Span
 
 KeysValues = tuple[Tensor, Tensor]
 Stretch = tuple[int, Span]
@@ -39,7 +39,7 @@ class Block:
 class BlockAttention:
     """One layout's attention."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: AttentionLayout) -> None:
         self._blocks = list(blocks_of(layout))
 
     def __call__(self, query: Tensor, sources: Sequence[KeysValues]) -> Tensor:
@@ -83,9 +83,9 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scal
     out.view(shape).copy_(seen.view(groups, n, heads // groups, width).transpose(0, 1))
 
 
-def blocks_of(layout: Layout) -> Iterator[Block]:
+def blocks_of(layout: AttentionLayout) -> Iterator[Block]:
     """Every query in one block: long runs cut, short neighbours that see the same path joined."""
-    short: list[Run] = []
+    short: list[Segment] = []
     shared: tuple[Stretch, ...] = ()
     for run, path in _paths(layout):
         if short and not (path == shared and run.keys[1] - short[0].keys[0] <= JOINED_KEYS):
@@ -101,7 +101,7 @@ def blocks_of(layout: Layout) -> Iterator[Block]:
         yield _join(short, shared)
 
 
-def _paths(layout: Layout) -> Iterator[tuple[Run, tuple[Stretch, ...]]]:
+def _paths(layout: AttentionLayout) -> Iterator[tuple[Segment, tuple[Stretch, ...]]]:
     """Each run with the stretches that its branches let it see."""
     branches, open_ones = list(reversed(layout.branches)), list[Branch]()
     for run in layout.runs:
@@ -112,7 +112,7 @@ def _paths(layout: Layout) -> Iterator[tuple[Run, tuple[Stretch, ...]]]:
         yield run, tuple((branch.source, branch.keys) for branch in open_ones)
 
 
-def _join(runs: Sequence[Run], path: tuple[Stretch, ...]) -> Block:
+def _join(runs: Sequence[Segment], path: tuple[Stretch, ...]) -> Block:
     first, keys = runs[0].queries[0], (runs[0].keys[0], max(run.keys[1] for run in runs))
     sees = np.zeros((runs[-1].queries[1] - first, keys[1] - keys[0]), dtype=bool)
     for run in runs:
@@ -122,7 +122,7 @@ def _join(runs: Sequence[Run], path: tuple[Stretch, ...]) -> Block:
     return Block((first, runs[-1].queries[1]), (*path, (0, keys)), mask)
 
 
-def _cut(run: Run, path: tuple[Stretch, ...]) -> Iterator[Block]:
+def _cut(run: Segment, path: tuple[Stretch, ...]) -> Iterator[Block]:
     first, last = run.queries
     while first < last:
         stop = min(first + _most_queries(first - run.queries[0]), last)
@@ -140,7 +140,7 @@ def mask_of(sees: NDArray[np.bool_]) -> Tensor:
     return torch.from_numpy(np.where(sees, np.float32(0), np.float32(-np.inf)))
 
 
-def _is_square(run: Run) -> bool:
+def _is_square(run: Segment) -> bool:
     return run.queries[1] - run.queries[0] == run.keys[1] - run.keys[0]
 
 

@@ -11,18 +11,18 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from models.checkpoint.folder import Checkpoint
-from models.checkpoint.sentence_transformers_files import Part, activation_of, size_of, tail_parts
+from models.checkpoint.sentence_transformers_files import Module, activation_of, post_pooling_modules, size_of
 from models.devices import send, to_device
 from models.interface import Item, ModelError, Pooling, Readout
-from models.packing import Forest
+from models.packing import PrefixForest
 
 Step = Callable[[Tensor], Tensor]
 
 
-class Tail:
+class PostPooling:
     """The parts behind the pooling, one after another; belongs to the thread that launches."""
 
-    def __init__(self, path: Path, parts: Sequence[Part], device: torch.device) -> None:
+    def __init__(self, path: Path, parts: Sequence[Module], device: torch.device) -> None:
         self._steps = [_step(path, part, device) for part in parts]
 
     def __call__(self, vectors: Tensor) -> Tensor:
@@ -32,16 +32,16 @@ class Tail:
         return vectors
 
 
-def load_tail(checkpoint: Checkpoint, device: torch.device) -> Tail | None:
+def load_tail(checkpoint: Checkpoint, device: torch.device) -> PostPooling | None:
     """What a checkpoint has behind its pooling; None if that is nothing.
 
     Raises: ModelError: weights missing or of another shape.
     """
-    parts = tail_parts(checkpoint)
-    return Tail(checkpoint.path, parts, device) if parts else None
+    parts = post_pooling_modules(checkpoint)
+    return PostPooling(checkpoint.path, parts, device) if parts else None
 
 
-def _step(path: Path, part: Part, device: torch.device) -> Step:
+def _step(path: Path, part: Module, device: torch.device) -> Step:
     if part.name == "Normalize":
         return F.normalize
     if part.name == "LayerNorm":
@@ -166,7 +166,7 @@ def pool_texts(states: Tensor, lengths: Sequence[int], pooling: Pooling) -> Tens
             return torch.stack([part.mean(0) for part in parts])
 
 
-def pool(states: Tensor, forest: Forest, pooling: Pooling) -> Tensor:
+def pool(states: Tensor, forest: PrefixForest, pooling: Pooling) -> Tensor:
     """Each end's state [R, H] from the final states of all tokens [T, H], by another rule than the last token."""
     paths = [forest.path(int(end)) for end in forest.ends]
     if pooling == "cls":

@@ -22,7 +22,7 @@ log = logging.getLogger("hearth.models")
 # Queries at a time where a mask is needed: it and the scores stay small however long a text is.
 BLOCK_QUERIES = 256
 # Between bfloat16 and float32 attention over random heads.
-MAX_DIFFERENCE = 0.03
+ATTENTION_TOLERANCE = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Rule:
 Way = Callable[[Tensor, Tensor, Tensor, Rule], Tensor]
 
 
-class Packing:
+class SequenceLayout:
     """Where each sequence begins and ends. Made once a forward pass, used by each of its layers."""
 
     def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
@@ -123,7 +123,7 @@ def _is_right_at_once(
         torch.randn(1, count, sum(lengths), width, generator=random, device=device).to(dtype)
         for count in (heads, groups, groups)
     )
-    packing = Packing(lengths, device)
+    packing = SequenceLayout(lengths, device)
     try:
         found = packing.at_once(query, key, value, rule).float()
     except (torch.OutOfMemoryError, torch.AcceleratorError):
@@ -132,7 +132,7 @@ def _is_right_at_once(
         log.warning("varlen_attn cannot be used for these heads, attention is slower: %s", str(error).split("\n")[0])
         return False
     wanted = packing.one_by_one(query.float(), key.float(), value.float(), rule)
-    same = torch.allclose(found, wanted, atol=MAX_DIFFERENCE, rtol=0)
+    same = torch.allclose(found, wanted, atol=ATTENTION_TOLERANCE, rtol=0)
     if not same:
         log.warning("varlen_attn gives other numbers here for heads of shape %s and is not used", shape)
     return same

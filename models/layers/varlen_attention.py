@@ -11,13 +11,13 @@ from torch import Tensor
 
 from models.devices import to_device
 from models.layers.cpu_attention import KeysValues
-from models.packing import Branch, Layout, Span
+from models.packing import AttentionLayout, Branch, Span
 
 
 class VarlenAttention:
     """One call for all runs and one for each depth of branches, joined by their log-sum-exp. Enqueues, never waits."""
 
-    def __init__(self, layout: Layout, device: torch.device) -> None:
+    def __init__(self, layout: AttentionLayout, device: torch.device) -> None:
         self._runs = _Stretches([(run.queries, run.keys) for run in layout.runs], device)
         spans = [run.queries for run in layout.runs], [run.keys for run in layout.runs]
         # A trimmed layer asks single queries, whose stretches of keys overlap: gathered, they lie one after another.

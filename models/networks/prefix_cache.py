@@ -13,7 +13,7 @@ MAX_IDLE_BATCHES = 8
 
 
 @dataclass(slots=True)
-class KeptPrefix:
+class CachedPrefix:
     """Ids, and per layer keys and values [n, K, D] at positions 0 to n - 1."""
 
     ids: Ids
@@ -21,18 +21,18 @@ class KeptPrefix:
     idle_batches: int = 0
 
 
-class KeptPrefixes:
+class PrefixCache:
     """What one backend keeps; belongs to the thread that launches. Equal ids have equal keys: nothing goes stale."""
 
     def __init__(self, max_tokens: int = MAX_TOKENS, max_idle_batches: int = MAX_IDLE_BATCHES) -> None:
         self._max_tokens, self._max_idle_batches = max_tokens, max_idle_batches
-        self._prefixes: list[KeptPrefix] = []
+        self._prefixes: list[CachedPrefix] = []
 
-    def offer(self) -> list[KeptPrefix]:
+    def offer(self) -> list[CachedPrefix]:
         """The prefixes that a batch may use."""
         return list(self._prefixes)
 
-    def note_used(self, used: Sequence[KeptPrefix]) -> None:
+    def note_used(self, used: Sequence[CachedPrefix]) -> None:
         """Count one batch; drop what it and the batches before it did not use."""
         for prefix in self._prefixes:
             prefix.idle_batches = 0 if any(prefix is other for other in used) else prefix.idle_batches + 1
@@ -42,7 +42,7 @@ class KeptPrefixes:
         """Whether a prefix of so many tokens is kept at all: a longer one would drive out all others, and itself."""
         return tokens <= self._max_tokens
 
-    def add(self, prefix: KeptPrefix) -> None:
+    def add(self, prefix: CachedPrefix) -> None:
         """Keep one more, in place of those that were idle longest."""
         is_kept = any(prefix.ids.tobytes() == other.ids.tobytes() for other in self._prefixes)
         if is_kept or not self.has_room_for(len(prefix.ids)):

@@ -7,7 +7,7 @@ from typing import Any
 from models.interface import ModelError
 
 # Keys that say nothing about the numbers of a forward pass.
-HARMLESS = (
+IGNORED_KEYS = (
     *("_name_or_path", "architectures", "attention_dropout", "bos_token_id", "dtype", "eos_token_id", "pad_token_id"),
     *("id2label", "label2id", "num_labels", "problem_type", "sentence_transformers"),  # of a classifier
     *("initializer_range", "max_window_layers", "sliding_window", "torch_dtype", "transformers_version", "use_cache"),
@@ -43,7 +43,7 @@ class Qwen3Config:
     rope_theta: float
 
 
-def read_config(config: Mapping[str, Any]) -> Qwen3Config:
+def read_qwen3_config(config: Mapping[str, Any]) -> Qwen3Config:
     """Take a config.json that this network computes exactly.
 
     Raises: ModelError: a key or value that is not on the list, by name.
@@ -66,7 +66,7 @@ def read_config(config: Mapping[str, Any]) -> Qwen3Config:
 
 
 def _check(key: str, value: object) -> None:
-    if key in HARMLESS or key in SIZES or key in CHECKED:
+    if key in IGNORED_KEYS or key in SIZES or key in CHECKED:
         known = key != "layer_types" or _all_full(value)
     else:
         known = key in VALUES and value in VALUES[key]

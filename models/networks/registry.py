@@ -2,7 +2,7 @@
 
 from models.checkpoint.folder import Checkpoint
 from models.interface import ModelError
-from models.networks.qwen3_config import read_config
+from models.networks.qwen3_config import read_qwen3_config
 
 
 def why_not_packed(checkpoint: Checkpoint) -> str | None:
@@ -10,7 +10,7 @@ def why_not_packed(checkpoint: Checkpoint) -> str | None:
     if checkpoint.model_type != "qwen3":
         return f"there is no packed network for: {checkpoint.model_type}"
     try:
-        read_config(checkpoint.config)
+        read_qwen3_config(checkpoint.config)
     except ModelError as error:
         return str(error)
     return None

@@ -11,7 +11,7 @@ from torch import Tensor
 from models.checkpoint.folder import Checkpoint
 from models.interface import ModelError
 
-PREFIX = "model."
+BACKBONE_PREFIX = "model."
 HEAD = "lm_head.weight"
 TABLE = "embed_tokens.weight"
 CLASSIFIER = "score.weight"
@@ -31,7 +31,7 @@ class Weights:
         for file in checkpoint.weight_files:
             tensors = self._open.enter_context(safe_open(file, framework="pt"))
             # Embedding checkpoints carry no prefix, reranker checkpoints do.
-            self._files |= {stored.removeprefix(PREFIX): (tensors, stored) for stored in tensors.keys()}  # noqa: SIM118
+            self._files |= {stored.removeprefix(BACKBONE_PREFIX): (tensors, stored) for stored in tensors.keys()}  # noqa: SIM118
         self._unused = set(self._files)
 
     def close(self) -> None:

@@ -41,7 +41,7 @@ def render(checkpoint: Checkpoint, instruction: str | None, query: str, document
 def _given(checkpoint: Checkpoint) -> dict[str, Any]:
     tokens = {name: checkpoint.tokenizer_config.get(name) for name in SPECIAL_TOKENS}
     spelt = {name: token["content"] if isinstance(token, dict) else token for name, token in tokens.items() if token}
-    asked = (checkpoint.first_part.get("processing_kwargs") or {}).get("chat_template") or {}
+    asked = (checkpoint.transformer_module_config.get("processing_kwargs") or {}).get("chat_template") or {}
     return {"add_generation_prompt": False, "tools": None, "documents": None} | spelt | asked
 
 
@@ -50,9 +50,9 @@ def _refuse(message: str) -> NoReturn:
 
 
 # Where the texts stand in a rendered prompt: characters for private use, which no template spells.
-INSTRUCTION, QUERY, DOCUMENT = "\ue000", "\ue001", "\ue002"
+INSTRUCTION_MARK, QUERY_MARK, DOCUMENT_MARK = "\ue000", "\ue001", "\ue002"
 # On these a prompt out of pieces must be the template's own.
-SAMPLES = (
+CHAT_SAMPLES = (
     ("Find it", "What is the capital of France?", "Paris is the capital of France."),
     ("Judge (twice).", "a", "naïve café 🙂"),
     ("x", "日本語のテキスト", "مرحبا بالعالم"),
@@ -60,7 +60,7 @@ SAMPLES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class PromptHead:
     """Everything before the document: text with marks in it, and how the document's own text begins."""
 
     text: str
@@ -72,8 +72,8 @@ class ChatPrompt:
     """The prompt of one checkpoint: head + document + suffix. Any thread."""
 
     tokenizer: Tokenizer
-    bare: Head
-    instructed: Head | None
+    bare: PromptHead
+    instructed: PromptHead | None
     suffix: Ids
 
     @property
@@ -84,7 +84,7 @@ class ChatPrompt:
     def head(self, instruction: str, query: str) -> Ids:
         """Everything before the document: the same for all documents of a request."""
         head = self.instructed if instruction and self.instructed else self.bare
-        texts = {INSTRUCTION: instruction, QUERY: query}
+        texts = {INSTRUCTION_MARK: instruction, QUERY_MARK: query}
         pieces = [self._ids(piece, texts) for piece in split_control(self.tokenizer, head.text)]
         return np.concatenate(pieces)
 
@@ -100,7 +100,7 @@ class ChatPrompt:
         if piece in self.tokenizer.added:
             return np.array([self.tokenizer.added[piece]], dtype=np.int32)
         # In one pass: a query that holds a mark stays as it is.
-        filled = re.sub(f"[{INSTRUCTION}{QUERY}]", lambda mark: texts[mark[0]], piece)
+        filled = re.sub(f"[{INSTRUCTION_MARK}{QUERY_MARK}]", lambda mark: texts[mark[0]], piece)
         return self.tokenizer.encode([filled])[0]
 
 
@@ -110,15 +110,15 @@ def chat_prompt(checkpoint: Checkpoint, tokenizer: Tokenizer) -> ChatPrompt:
     Raises: ModelError: they do not, or a query or document does not come up once, in this order.
     """
     rendered = partial(render, checkpoint)
-    bare, tail = _cut(checkpoint, rendered(None, QUERY, DOCUMENT))
-    with_instruction = rendered(INSTRUCTION, QUERY, DOCUMENT)
+    bare, tail = _cut(checkpoint, rendered(None, QUERY_MARK, DOCUMENT_MARK))
+    with_instruction = rendered(INSTRUCTION_MARK, QUERY_MARK, DOCUMENT_MARK)
     instructed = None
-    if with_instruction.count(INSTRUCTION) == 1:
+    if with_instruction.count(INSTRUCTION_MARK) == 1:
         instructed, other_tail = _cut(checkpoint, with_instruction)
         if (instructed.lead, other_tail) != (bare.lead, tail):
             raise ModelError(f"{checkpoint.path} has a chat template whose end depends on the instruction")
     prompt = ChatPrompt(tokenizer, bare, instructed, tokenizer.encode_control(tail))
-    for instruction, query, document in SAMPLES:
+    for instruction, query, document in CHAT_SAMPLES:
         for asked in (instruction, "") if instructed else ("",):
             joined = prompt.join(prompt.head(asked, query), prompt.documents([document])[0])
             if not np.array_equal(joined, tokenizer.encode_control(rendered(asked or None, query, document))):
@@ -134,10 +134,12 @@ def split_control(tokenizer: Tokenizer, text: str) -> list[str]:
     return [piece for piece in re.split(f"({'|'.join(map(re.escape, longest_first))})", text) if piece]
 
 
-def _cut(checkpoint: Checkpoint, text: str) -> tuple[Head, str]:
-    if (text.count(QUERY), text.count(DOCUMENT)) != (1, 1) or text.index(QUERY) > text.index(DOCUMENT):
+def _cut(checkpoint: Checkpoint, text: str) -> tuple[PromptHead, str]:
+    if (text.count(QUERY_MARK), text.count(DOCUMENT_MARK)) != (1, 1) or text.index(QUERY_MARK) > text.index(
+        DOCUMENT_MARK
+    ):
         raise ModelError(f"{checkpoint.path} has a chat template that does not hold a query and then a document, once")
-    before, after = text.split(DOCUMENT)
+    before, after = text.split(DOCUMENT_MARK)
     # A space before a word belongs to its first token.
     lead = " " if before.endswith(" ") else ""
-    return Head(before.removesuffix(lead), lead), after
+    return PromptHead(before.removesuffix(lead), lead), after

@@ -9,7 +9,7 @@ from models.interface import Ids, ModelError
 from models.text.tokenizer import Tokenizer
 
 # What the pieces are compared with the library's own pairs on, when a model loads.
-SAMPLES = (
+PAIR_SAMPLES = (
     ("What is the capital of France?", "Paris is the capital of France."),
     ("a", ""),
     ("", "naïve café"),
@@ -57,7 +57,7 @@ def pair_prompt(tokenizer: Tokenizer, *, has_types: bool) -> PairPrompt:
     between = len(places) - places[::-1].index(0)
     after = len(places) - places[::-1].index(1)
     prompt = PairPrompt(tokenizer, ids[:first], ids[between:second], ids[after:])
-    for query, document in SAMPLES:
+    for query, document in PAIR_SAMPLES:
         joined = prompt.join(prompt.head("", query), prompt.documents([document])[0])
         if joined.tolist() != tokenizer.encode_pair(query, document).ids:
             raise ModelError(f"the tokenizer joins a pair in a way that is not served; seen with: {query!r}")

@@ -9,15 +9,15 @@ from models.interface import Ids, ModelError
 from models.text.tokenizer import Tokenizer
 
 # Qwen3-Embedding README, "Transformers usage" of the rerankers. Single newlines: its vLLM snippet has two.
-PREFIX = (
+FRAME_PREFIX = (
     "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
     'provided. Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n'
 )
-SUFFIX = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
-INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
-CONTROL = "<|im_start|>"
+FRAME_SUFFIX = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+DEFAULT_INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
+FRAME_START = "<|im_start|>"
 
-# The ids of SUFFIX in Qwen3's own vocabulary; one newline short it ends in 198, and scores are wrong but plausible.
+# The ids of FRAME_SUFFIX in Qwen3's own vocabulary; one newline short it ends in 198, and scores are wrong but plausible.
 QWEN3_VOCABULARY = 151643
 QWEN3_SUFFIX = [151645, 198, 151644, 77091, 198, 151667, 271, 151668, 271]
 QWEN3_NO_YES = (2152, 9693)
@@ -27,7 +27,7 @@ _INSTRUCT, _QUERY, _DOCUMENT = "<Instruct>: ", "\n<Query>: ", "\n<Document>:"
 
 
 @dataclass(frozen=True, slots=True)
-class RerankPrompt:
+class Qwen3RerankPrompt:
     """The Qwen3 reranker's prompt for one vocabulary: prefix + head + document + suffix. Any thread."""
 
     tokenizer: Tokenizer
@@ -69,26 +69,26 @@ class RerankPrompt:
 
 def is_complete_prompt(text: str) -> bool:
     """Whether a text sent to return_logits is a whole prompt, whose control tokens the client answers for."""
-    return text.startswith(CONTROL)
+    return text.startswith(FRAME_START)
 
 
-def rerank_prompt(tokenizer: Tokenizer) -> RerankPrompt:
+def qwen3_rerank_prompt(tokenizer: Tokenizer) -> Qwen3RerankPrompt:
     """Build the frame from ids and check it, once, when a model loads.
 
     Raises: ModelError: the vocabulary gives another frame, or "yes"/"no" are not single tokens.
     """
-    if CONTROL not in tokenizer.added:
-        raise ModelError(f"the tokenizer has no token for the rerank prompt's {CONTROL}")
-    prefix, suffix = tokenizer.encode_control(PREFIX), tokenizer.encode_control(SUFFIX)
+    if FRAME_START not in tokenizer.added:
+        raise ModelError(f"the tokenizer has no token for the rerank prompt's {FRAME_START}")
+    prefix, suffix = tokenizer.encode_control(FRAME_PREFIX), tokenizer.encode_control(FRAME_SUFFIX)
     no, yes = tokenizer.single("no"), tokenizer.single("yes")
-    for name, text, ids in (("prefix", PREFIX, prefix), ("suffix", SUFFIX, suffix)):
+    for name, text, ids in (("prefix", FRAME_PREFIX, prefix), ("suffix", FRAME_SUFFIX, suffix)):
         if tokenizer.decode(ids) != text:
             raise ModelError(f"the tokenizer changes the rerank prompt's {name}: {tokenizer.decode(ids)!r}")
     if suffix[-1] != tokenizer.single("\n\n"):
         raise ModelError(f"the rerank prompt does not end in one token of two newlines: {suffix.tolist()}")
-    if tokenizer.added[CONTROL] > QWEN3_VOCABULARY:
+    if tokenizer.added[FRAME_START] > QWEN3_VOCABULARY:
         _check_qwen3_ids(suffix, (no, yes))
-    return RerankPrompt(tokenizer, prefix, suffix, no, yes)
+    return Qwen3RerankPrompt(tokenizer, prefix, suffix, no, yes)
 
 
 def _head_of(text: str) -> str:

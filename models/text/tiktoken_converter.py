@@ -11,7 +11,7 @@ from models.interface import ModelError
 
 JsonObject = dict[str, Any]
 
-NAME = "tiktoken.model"
+TIKTOKEN_FILE = "tiktoken.model"
 # The class of the repository's own code, which decides how text is split: no other is known here.
 KIMI = "TikTokenTokenizer"
 # moonshotai/Kimi-K2-Instruct-0905, tokenization_kimi.py: pat_str, and how many ids behind the vocabulary are reserved.
@@ -39,10 +39,10 @@ def read_tiktoken(folder: Path) -> str:
     config = _config(folder)
     if config.get("tokenizer_class") != KIMI:
         raise ModelError(
-            f"{folder} has a {NAME} in place of tokenizer.json, and how its model splits text is not known: "
+            f"{folder} has a {TIKTOKEN_FILE} in place of tokenizer.json, and how its model splits text is not known: "
             f"{config.get('tokenizer_class')}"
         )
-    ranks = _ranks(folder / NAME)
+    ranks = _ranks(folder / TIKTOKEN_FILE)
     symbols = _symbols()
     level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
     split = {"type": "Split", "pattern": {"Regex": SPLIT}, "behavior": "Isolated", "invert": False}
@@ -70,7 +70,7 @@ def read_tiktoken(folder: Path) -> str:
 def _config(folder: Path) -> JsonObject:
     found = read_json(folder / "tokenizer_config.json")
     if not isinstance(found, dict):
-        raise ModelError(f"{folder} has a {NAME}, which needs beside it: tokenizer_config.json")
+        raise ModelError(f"{folder} has a {TIKTOKEN_FILE}, which needs beside it: tokenizer_config.json")
     return found
 
 

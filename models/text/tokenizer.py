@@ -12,7 +12,7 @@ from tokenizers import normalizers
 
 from models.checkpoint.files import read_text
 from models.interface import Ids, ModelError
-from models.text.tiktoken_converter import NAME as TIKTOKEN
+from models.text.tiktoken_converter import TIKTOKEN_FILE as TIKTOKEN
 from models.text.tiktoken_converter import read_tiktoken
 
 JsonObject = dict[str, Any]

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from models.interface import BackendInfo, Item, LoadOptions, ModelInfo, Readout
 from models.memory import Footprint, gibibytes, rss_bytes
 from models.postprocess import finish_logits, finish_scores
-from models.text.qwen3_prompt import INSTRUCTION
-from models.verify.offline import Trial, cosines, fitting, fitting_documents
+from models.text.qwen3_prompt import DEFAULT_INSTRUCTION
+from models.verify.offline import OfflineModel, cosines, fitting, fitting_documents
 from models.verify.samples import DOCUMENTS, QUERIES, TEXTS
 
 SPEED_SECONDS = 2.0
@@ -39,7 +39,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class CheckReport:
     """What was found of one model."""
 
     info: ModelInfo
@@ -52,7 +52,7 @@ class Report:
         return all(finding.passed for finding in self.findings)
 
 
-def check_model(path: Path, options: LoadOptions, say: Callable[[str], None]) -> Report:
+def check_model(path: Path, options: LoadOptions, say: Callable[[str], None]) -> CheckReport:
     """Load, self-check, measure, compare with the reference. `say` is told what is being done.
 
     Raises: ModelError: the model does not load, or a self-check at load failed.
@@ -60,27 +60,27 @@ def check_model(path: Path, options: LoadOptions, say: Callable[[str], None]) ->
     say("loading")
     started = time.perf_counter()
     with Footprint() as footprint:
-        trial = Trial.load(path, options)
+        trial = OfflineModel.load(path, options)
     seconds = time.perf_counter() - started
     findings = [Finding("load_seconds", "load and self-checks", seconds, f"{seconds:.1f} s")]
     findings += _load_memory(footprint, trial)
     say("measuring speed")
     findings += [_speed(trial), _memory()]
     say("comparing with the reference")
-    compared = _scores(trial) if trial.text.info.kind == "reranker" else _vectors(trial)
-    return Report(trial.text.info, trial.backend.info, (*compared, *findings))
+    compared = _scores(trial) if trial.preprocessor.info.kind == "reranker" else _vectors(trial)
+    return CheckReport(trial.preprocessor.info, trial.backend.info, (*compared, *findings))
 
 
-def _vectors(trial: Trial) -> list[Finding]:
+def _vectors(trial: OfflineModel) -> list[Finding]:
     from models.verify.reference import NoReference, vector_reference
 
     info, half = trial.backend.info, trial.backend.info.dtype != "float32"
-    texts = fitting(trial.text, TEXTS)
+    texts = fitting(trial.preprocessor, TEXTS)
     ours = trial.vectors(texts)
     to_itself = cosines(ours, trial.vectors(texts, batch=1))
     alone = _least("worst_cosine_alone", "worst cosine, alone", to_itself, COSINE_BATCH_HALF if half else COSINE_BATCH)
     try:
-        reference = vector_reference(trial.text.info)
+        reference = vector_reference(trial.preprocessor.info)
     except NoReference as error:
         return [_missing("worst_cosine", error), alone]
     to_reference = cosines(ours, [reference.vector(text) for text in texts])
@@ -91,23 +91,23 @@ def _vectors(trial: Trial) -> list[Finding]:
     ]
 
 
-def _scores(trial: Trial) -> list[Finding]:
+def _scores(trial: OfflineModel) -> list[Finding]:
     from models.verify.reference import NoReference, score_reference
 
     half = trial.backend.info.dtype != "float32"
-    documents = fitting_documents(trial.text, QUERIES, DOCUMENTS)
+    documents = fitting_documents(trial.preprocessor, QUERIES, DOCUMENTS)
     ours = np.concatenate([trial.scores(query, documents) for query in QUERIES])
     alone = np.concatenate([trial.scores(query, documents, batch=1) for query in QUERIES])
     findings = [
         _most("worst_score_alone", "worst score, alone", ours - alone, SCORE_BATCH_HALF if half else SCORE_BATCH)
     ]
-    if trial.text.info.no_yes is not None:
+    if trial.preprocessor.info.no_yes is not None:
         findings.append(_logits(trial, documents))
     try:
-        reference = score_reference(trial.text.info)
+        reference = score_reference(trial.preprocessor.info)
     except NoReference as error:
         return [_missing("worst_score", error), *findings]
-    theirs = np.array([reference.score(INSTRUCTION, query, text) for query in QUERIES for text in documents])
+    theirs = np.array([reference.score(DEFAULT_INSTRUCTION, query, text) for query in QUERIES for text in documents])
     found = f"{theirs.min():.4f} to {theirs.max():.4f}"
     return [
         _most("worst_score", "worst score, to the reference's", ours - theirs, SCORE_HALF if half else SCORE),
@@ -116,9 +116,9 @@ def _scores(trial: Trial) -> list[Finding]:
     ]
 
 
-def _logits(trial: Trial, documents: list[str]) -> Finding:
+def _logits(trial: OfflineModel, documents: list[str]) -> Finding:
     """What return_logits with `normalize` gives for yes, against the score of the very same batch of prompts."""
-    ids, no_yes = trial.pairs(QUERIES[0], documents), trial.text.info.no_yes
+    ids, no_yes = trial.pairs(QUERIES[0], documents), trial.preprocessor.info.no_yes
     assert no_yes is not None, "asked only of a reranker that reads them"
     logits = trial.rows([Item(one, Readout("logits", no_yes)) for one in ids], len(ids))
     scores = finish_scores(trial.rows([Item(one, Readout("score")) for one in ids], len(ids)))
@@ -142,10 +142,10 @@ def _most(name: str, what: str, differences: NDArray[np.floating], wanted: float
     return Finding(name, what, worst, f"{worst:.1e} apart", f"≤ {wanted:g}", worst <= wanted)
 
 
-def _speed(trial: Trial) -> Finding:
-    readout = Readout("score" if trial.text.info.kind == "reranker" else "vector")
-    limit = trial.text.info.max_tokens
-    items = [Item(ids[:limit], readout) for ids in trial.text.tokenizer.encode(TEXTS) if len(ids)]
+def _speed(trial: OfflineModel) -> Finding:
+    readout = Readout("score" if trial.preprocessor.info.kind == "reranker" else "vector")
+    limit = trial.preprocessor.info.max_tokens
+    items = [Item(ids[:limit], readout) for ids in trial.preprocessor.tokenizer.encode(TEXTS) if len(ids)]
     tokens, started = 0, time.perf_counter()
     while (seconds := time.perf_counter() - started) < SPEED_SECONDS:
         trial.rows(items, SPEED_TEXTS)
@@ -154,7 +154,7 @@ def _speed(trial: Trial) -> Finding:
     return Finding("tokens_per_second", f"speed, {SPEED_TEXTS} mixed texts a batch", speed, f"{speed:,.0f} tokens/s")
 
 
-def _load_memory(footprint: Footprint, trial: Trial) -> list[Finding]:
+def _load_memory(footprint: Footprint, trial: OfflineModel) -> list[Finding]:
     info = trial.backend.info
     weights = info.parameters * (4 if info.dtype == "float32" else 2)
     sizes = Finding("weights_bytes", f"weights in {info.dtype}", weights, gibibytes(weights))

@@ -7,66 +7,66 @@ from pathlib import Path
 import numpy as np
 
 from models.interface import Backend, Ids, Item, LoadOptions, Readout, Row
-from models.loading import TextModel, load_backend, load_text
+from models.loading import Preprocessor, load_backend, load_preprocessor
 from models.postprocess import finish_scores
-from models.text.qwen3_prompt import INSTRUCTION
+from models.text.qwen3_prompt import DEFAULT_INSTRUCTION
 from models.text.tokenizer import Tokenizer
 
-BATCH = 8
+BATCH_TEXTS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """A model's text side and what runs it. Belongs to one thread."""
+class OfflineModel:
+    """A model's preprocessor and the backend that runs it. Belongs to one thread."""
 
-    text: TextModel
+    preprocessor: Preprocessor
     backend: Backend
 
     @classmethod
-    def load(cls, path: Path, options: LoadOptions) -> "Trial":
+    def load(cls, path: Path, options: LoadOptions) -> "OfflineModel":
         """Load both sides, with every check that loading makes.
 
         Raises: ModelError.
         """
-        text = load_text(path, options)
-        return cls(text, load_backend(path, text.info, options))
+        preprocessor = load_preprocessor(path, options)
+        return cls(preprocessor, load_backend(path, preprocessor.info, options))
 
-    def vectors(self, texts: Sequence[str], batch: int = BATCH) -> list[Row]:
+    def vectors(self, texts: Sequence[str], batch: int = BATCH_TEXTS) -> list[Row]:
         """Pooled vectors as the network gives them, so many texts in a batch; each text must fit."""
-        tokenizer = self.text.tokenizer
+        tokenizer = self.preprocessor.tokenizer
         ids = [tokenizer.with_special_tokens(one) for one in tokenizer.encode(texts)]
         return self.rows([Item(one, Readout("vector")) for one in ids], batch)
 
     def pairs(self, query: str, documents: Sequence[str]) -> list[Ids]:
         """The complete prompts of a query and documents that fit."""
-        prompt = self.text.rerank
+        prompt = self.preprocessor.rerank
         assert prompt is not None, "a reranker without its prompt"
-        head = prompt.head(INSTRUCTION, query)
+        head = prompt.head(DEFAULT_INSTRUCTION, query)
         return [prompt.join(head, document) for document in prompt.documents(documents)]
 
-    def scores(self, query: str, documents: Sequence[str], batch: int = BATCH) -> Row:
+    def scores(self, query: str, documents: Sequence[str], batch: int = BATCH_TEXTS) -> Row:
         """Relevance of each document, as probabilities, [n]."""
         items = [Item(ids, Readout("score")) for ids in self.pairs(query, documents)]
         return finish_scores(self.rows(items, batch))
 
-    def rows(self, items: Sequence[Item], batch: int = BATCH) -> list[Row]:
+    def rows(self, items: Sequence[Item], batch: int = BATCH_TEXTS) -> list[Row]:
         """Rows of items, so many at a time."""
         parts = [items[start : start + batch] for start in range(0, len(items), batch)]
         return [row for part in parts for row in self.backend.launch(part).rows()]
 
 
-def fitting(model: TextModel, texts: Sequence[str]) -> list[str]:
+def fitting(model: Preprocessor, texts: Sequence[str]) -> list[str]:
     """The texts, each cut to what the model takes."""
     limit = model.info.max_tokens - model.tokenizer.special_count
     return [_cut(model.tokenizer, text, limit) for text in texts]
 
 
-def fitting_documents(model: TextModel, queries: Sequence[str], documents: Sequence[str]) -> list[str]:
+def fitting_documents(model: Preprocessor, queries: Sequence[str], documents: Sequence[str]) -> list[str]:
     """The documents, each cut so that it fits beside the longest of the queries."""
     prompt = model.rerank
     assert prompt is not None, "a reranker without its prompt"
     nothing = prompt.documents([""])[0]
-    longest = max(len(prompt.join(prompt.head(INSTRUCTION, query), nothing)) for query in queries)
+    longest = max(len(prompt.join(prompt.head(DEFAULT_INSTRUCTION, query), nothing)) for query in queries)
     return [_cut(model.tokenizer, document, model.info.max_tokens - longest) for document in documents]
 
 

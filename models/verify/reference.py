@@ -16,7 +16,7 @@ from transformers.utils import logging
 
 from models.checkpoint.folder import Checkpoint
 from models.interface import ModelInfo, Pooling, Row
-from models.text.qwen3_prompt import PREFIX, SUFFIX
+from models.text.qwen3_prompt import FRAME_PREFIX, FRAME_SUFFIX
 
 # transformers 5 would otherwise take the checkpoint's own dtype.
 FLOAT32 = {"dtype": torch.float32}
@@ -123,7 +123,9 @@ class _Framed:
 
     def score(self, instruction: str, query: str, document: str) -> float:
         body = f"<Instruct>: {instruction}\n<Query>: {query}\n<Document>: {document}"
-        ids = torch.cat([_ids(self._tokenizer, text, special=False) for text in (PREFIX, body, SUFFIX)], dim=1)
+        ids = torch.cat(
+            [_ids(self._tokenizer, text, special=False) for text in (FRAME_PREFIX, body, FRAME_SUFFIX)], dim=1
+        )
         with torch.inference_mode():
             logits = self._model(input_ids=ids).logits
         if self._classifier:

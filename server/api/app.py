@@ -9,7 +9,7 @@ from server.api.auth import AuthMiddleware, Keys, open_paths, read_keys
 from server.api.dialects.cohere import Cohere, CohereV1
 from server.api.dialects.fireworks import Fireworks
 from server.api.dialects.openai import OpenAI
-from server.api.dialects.protocol import Door, EmbedDialect, RerankDialect
+from server.api.dialects.protocol import ApiDialect, EmbeddingDialect, RerankDialect
 from server.api.dialects.tei import TEI
 from server.api.dialects.vllm import VLLM
 from server.api.middleware import TraceMiddleware
@@ -21,7 +21,7 @@ from server.config import Config
 from server.engine.client import Engine
 from server.observability.metrics import Metrics
 from server.processing.submit import Service
-from server.registry import Catalogue
+from server.registry import ModelRegistry
 
 
 class _App(FastAPI):
@@ -31,15 +31,15 @@ class _App(FastAPI):
         return complete(super().openapi())
 
 
-def create_app(config: Config, catalogue: Catalogue, engine: Engine, metrics: Metrics) -> FastAPI:
+def create_app(config: Config, registry: ModelRegistry, engine: Engine, metrics: Metrics) -> FastAPI:
     """The ASGI application. The engine's life is the caller's: it must run while requests come in.
 
     Raises: ConfigError: the keys cannot be read.
     """
     # No docs_url: FastAPI's page loads its assets from another host, and this server works behind an air gap.
     app = _App(title="Hearth", version=VERSION, docs_url=None, redoc_url=None, redirect_slashes=False)
-    service = Service(catalogue, engine, config.limits)
-    doors: tuple[Door, ...] = (Fireworks(), OpenAI())
+    service = Service(registry, engine, config.limits)
+    doors: tuple[ApiDialect, ...] = (Fireworks(), OpenAI())
     # Routes of the application itself: a router that is included is searched twice for every request.
     app.router.route_class = PlainRoute
     _add_routes(app.router, doors, service, config)
@@ -63,8 +63,8 @@ def create_app(config: Config, catalogue: Catalogue, engine: Engine, metrics: Me
     return app
 
 
-def _add_routes(router: APIRouter, doors: tuple[Door, ...], service: Service, config: Config) -> None:
-    embeds: tuple[EmbedDialect, ...] = (*doors, TEI(), Cohere(), CohereV1())
+def _add_routes(router: APIRouter, doors: tuple[ApiDialect, ...], service: Service, config: Config) -> None:
+    embeds: tuple[EmbeddingDialect, ...] = (*doors, TEI(), Cohere(), CohereV1())
     for dialect in embeds:
         add_embeddings(router, dialect, service, config)
     reranks: tuple[RerankDialect, ...] = (*doors, VLLM())
@@ -75,7 +75,7 @@ def _add_routes(router: APIRouter, doors: tuple[Door, ...], service: Service, co
         add_models(router, door, service)
 
 
-def _door(doors: tuple[Door, ...], path: str) -> Door:
+def _door(doors: tuple[ApiDialect, ...], path: str) -> ApiDialect:
     return next(door for door in doors if path.startswith(door.prefix))
 
 

@@ -18,7 +18,7 @@ from server.observability.trace import Trace, new_trace, path_of
 log = logging.getLogger("hearth.access")
 
 # Where a route puts the dialect that a body turned out to speak.
-DOOR = "hearth.door"
+SCOPE_DIALECT = "hearth.door"
 GONE = 499
 PROBES = {"/health", "/live", "/ready", "/metrics"}
 
@@ -70,7 +70,7 @@ class TraceMiddleware:
             log.exception("request %s failed", trace.request_id)
             answer = InternalError(f"Internal error. Request id {trace.request_id}.")
         if not seen:
-            spoken = None if answer.status in BEFORE_THE_BODY else scope.get(DOOR)
+            spoken = None if answer.status in BEFORE_THE_BODY else scope.get(SCOPE_DIALECT)
             await _send(answer, spoken or self._door(path_of(scope)), watch)
         return answer.status
 

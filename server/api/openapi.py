@@ -37,9 +37,9 @@ def either(*schemas: JsonObject) -> JsonObject:
 
 USAGE = listed(prompt_tokens=INTEGER, total_tokens=INTEGER)
 EMBEDDING = either(array(NUMBER), {"type": "string", "description": "base64 of float32"})
-PERF_METRICS: JsonObject = {"type": "object", "additionalProperties": NUMBER}
+PERF_METRICS_SCHEMA: JsonObject = {"type": "object", "additionalProperties": NUMBER}
 EMBEDDINGS = listed(
-    {"perf_metrics": PERF_METRICS},
+    {"perf_metrics": PERF_METRICS_SCHEMA},
     object=STRING,
     data=array(listed(object=STRING, index=INTEGER, embedding=EMBEDDING)),
     model=STRING,

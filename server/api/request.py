@@ -8,7 +8,7 @@ from anyio import to_thread
 from fastapi import Request
 
 from server.api.dialects.parsing import JsonObject, read_object
-from server.config import Config, Limits
+from server.config import Config, RequestLimits
 from server.errors import BodyTimeout, PayloadTooLarge, UnsupportedMedia
 from server.observability.trace import trace_of
 from server.processing.submit import Caller
@@ -36,7 +36,7 @@ def _caller(request: Request, config: Config, body_bytes: int) -> Caller:
     return Caller(trace_of(request.scope), request.receive, min(seconds, config.request_timeout_s), body_bytes)
 
 
-async def read_body(request: Request, limits: Limits) -> bytes:
+async def read_body(request: Request, limits: RequestLimits) -> bytes:
     """The whole body.
 
     Raises: PayloadTooLarge, BodyTimeout, UnsupportedMedia. starlette's ClientDisconnect: the client left.

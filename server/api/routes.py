@@ -10,8 +10,8 @@ from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
 from server.api.dialects.parsing import JsonObject
-from server.api.dialects.protocol import Door, EmbedDialect, Reply, RerankDialect, RerankRequest
-from server.api.middleware import DOOR
+from server.api.dialects.protocol import ApiDialect, EmbeddingDialect, ParsedRerank, Reply, RerankDialect
+from server.api.middleware import SCOPE_DIALECT
 from server.api.openapi import LISTED_MODEL, LISTED_MODELS, STRING, operation
 from server.api.request import _caller, parsed, read_body
 from server.config import Config
@@ -26,7 +26,7 @@ WRITE_IN_THREAD_FLOATS = 256 * 1024
 # Fireworks' kinds of model (fireworks-ai 0.19.20, class Model).
 LISTED_KINDS = {"embedder": "EMBEDDING_MODEL", "reranker": "RERANKER_MODEL", "llm": "HF_BASE_MODEL"}
 
-NAME: JsonObject = {
+MODEL_PARAMETER: JsonObject = {
     "name": "model",
     "in": "path",
     "required": True,
@@ -50,11 +50,11 @@ class PlainRoute(APIRoute):
         self.app = answer
 
 
-def add_embeddings(router: APIRouter, dialect: EmbedDialect, service: Service, config: Config) -> None:
+def add_embeddings(router: APIRouter, dialect: EmbeddingDialect, service: Service, config: Config) -> None:
     """Vectors and logits, on every path that the dialect names."""
 
     async def embeddings(request: Request) -> Response:
-        request.scope[DOOR] = dialect
+        request.scope[SCOPE_DIALECT] = dialect
         # Before the body: what is refused anyway is not to be held in memory first.
         service.engine.check_open()
         body = await read_body(request, config.limits)
@@ -88,57 +88,59 @@ def add_rerank(router: APIRouter, dialect: RerankDialect, service: Service, conf
         )
 
 
-def add_models(router: APIRouter, dialect: Door, service: Service) -> None:
+def add_models(router: APIRouter, dialect: ApiDialect, service: Service) -> None:
     """What is served, on every path that the dialect names."""
     for path in dialect.models_paths:
         extra = operation("What is served", dialect.group, dialect.error_shape, LISTED_MODELS)
         router.add_api_route(path, _models(dialect, service), methods=["GET"], openapi_extra=extra, name=path)
         one = f"{path}/{{model:path}}"
-        extra = operation("One served model", dialect.group, dialect.error_shape, LISTED_MODEL) | {"parameters": [NAME]}
+        extra = operation("One served model", dialect.group, dialect.error_shape, LISTED_MODEL) | {
+            "parameters": [MODEL_PARAMETER]
+        }
         router.add_api_route(one, _model(dialect, service), methods=["GET"], openapi_extra=extra, name=one)
 
 
-def _parse_rerank(dialect: RerankDialect, fields: JsonObject, request: Request) -> tuple[RerankDialect, RerankRequest]:
+def _parse_rerank(dialect: RerankDialect, fields: JsonObject, request: Request) -> tuple[RerankDialect, ParsedRerank]:
     spoken = dialect.rerank_dialect(fields)
-    request.scope[DOOR] = spoken
+    request.scope[SCOPE_DIALECT] = spoken
     return spoken, spoken.parse_rerank(fields)
 
 
-def _models(dialect: Door, service: Service) -> Handler:
+def _models(dialect: ApiDialect, service: Service) -> Handler:
     async def models(request: Request) -> Response:
-        served = service.catalogue.models
+        served = service.registry.models
         listed = [_listed(dialect, service, model, name) for model in served for name in model.names]
         return _response(Reply(dump({"object": "list", "data": listed})))
 
     return models
 
 
-def _model(dialect: Door, service: Service) -> Handler:
+def _model(dialect: ApiDialect, service: Service) -> Handler:
     async def model(request: Request) -> Response:
         name = request.path_params["model"]
-        found = service.catalogue.find(name, "embedder")
+        found = service.registry.find(name, "embedder")
         return _response(Reply(dump(_listed(dialect, service, found, name))))
 
     return model
 
 
-def _listed(dialect: Door, service: Service, model: ServedModel, name: str) -> JsonObject:
+def _listed(dialect: ApiDialect, service: Service, model: ServedModel, name: str) -> JsonObject:
     listed = {
         "id": name,
         "object": "model",
-        "created": service.catalogue.created,
+        "created": service.registry.created,
         "owned_by": "hearth",
         "kind": LISTED_KINDS[model.kind],
         "supports_chat": False,
         "supports_image_input": False,
         "supports_tools": False,
-        "context_length": model.text.info.max_tokens,
+        "context_length": model.preprocessor.info.max_tokens,
     }
     return dialect.write_model(listed, _served(service, model))
 
 
 def _served(service: Service, model: ServedModel) -> JsonObject:
-    info, how = model.text.info, service.engine.info.get(model.id)
+    info, how = model.preprocessor.info, service.engine.info.get(model.id)
     served = {
         "kind": model.kind,
         "kind_reason": info.kind_reason,
@@ -146,7 +148,7 @@ def _served(service: Service, model: ServedModel) -> JsonObject:
         # How a vector is read; a classifier has none, and the library's own modules may do anything.
         "pooling": None if info.classifier else "modules" if info.library_modules else info.pooling,
         "dimensions": info.width,
-        "prompts": list(model.text.prompts.by_name),
+        "prompts": list(model.preprocessor.prompts.by_name),
     }
     # Absent while the model is still loading.
     return served | (asdict(how) if how else {})

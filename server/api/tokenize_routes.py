@@ -16,13 +16,13 @@ from server.api.dialects.openai import OpenAI
 from server.api.dialects.parsing import Fields, JsonObject, WireBool, ignored, parse, read_input
 from server.api.dialects.protocol import notes
 from server.api.dialects.tei import TEI
-from server.api.middleware import DOOR
+from server.api.middleware import SCOPE_DIALECT
 from server.api.request import parsed, read_body
 from server.config import Config
 from server.errors import ArrayTooLong, InvalidValue, TooManyTokens
-from server.processing.requests import IdLists, Texts
+from server.processing.requests import Texts, TokenIds
 from server.processing.submit import Service
-from server.registry import Catalogue, ServedModel
+from server.registry import ModelRegistry, ServedModel
 from server.serialization import dump
 
 _ID: JsonObject = {"type": "integer", "minimum": 0}
@@ -148,16 +148,16 @@ MAX_CHARACTERS = 1_000_000
 
 def add_tokenizing(router: APIRouter, service: Service, config: Config) -> None:
     """/tokenize, /detokenize, /decode and /info."""
-    catalogue = service.catalogue
+    registry = service.registry
 
     async def tokenize(request: Request) -> Response:
         fields = await parsed(await read_body(request, config.limits), lambda found: found)
         is_tei = "inputs" in fields
-        request.scope[DOOR] = TEI() if is_tei else OpenAI()
+        request.scope[SCOPE_DIALECT] = TEI() if is_tei else OpenAI()
         if is_tei == ("prompt" in fields):
             raise InvalidValue("prompt", "send either 'prompt' or 'inputs'.")
         body = parse(TokenizeBody, fields)
-        model = _find(catalogue, body.model)
+        model = _find(registry, body.model)
         _check_size([body.prompt or ""] if body.inputs is None else body.inputs, config)
         answer = _tei_tokens if is_tei else _vllm_tokens
         return await to_thread.run_sync(lambda: _json(answer(body, model), ignored(fields, TokenizeBody)))
@@ -165,17 +165,17 @@ def add_tokenizing(router: APIRouter, service: Service, config: Config) -> None:
     async def detokenize(request: Request) -> Response:
         fields = await parsed(await read_body(request, config.limits), lambda found: found)
         body = parse(DetokenizeBody, fields)
-        model = _find(catalogue, body.model)
+        model = _find(registry, body.model)
         if not isinstance(body.tokens, list) or any(isinstance(each, list) for each in body.tokens):
             raise InvalidValue("tokens", "expected a list of token ids.")
         texts = await to_thread.run_sync(_decode, body.tokens, "tokens", model, config.limits.request_tokens)
         return _json({"prompt": texts[0]}, ignored(fields, DetokenizeBody))
 
     async def decode(request: Request) -> Response:
-        request.scope[DOOR] = TEI()
+        request.scope[SCOPE_DIALECT] = TEI()
         fields = await parsed(await read_body(request, config.limits), lambda found: found)
         body = parse(DecodeBody, fields)
-        model = _find(catalogue, body.model)
+        model = _find(registry, body.model)
         return await to_thread.run_sync(
             lambda: _json(
                 _decode(body.ids, "ids", model, config.limits.request_tokens, body.skip_special_tokens),
@@ -184,8 +184,8 @@ def add_tokenizing(router: APIRouter, service: Service, config: Config) -> None:
         )
 
     async def info(request: Request) -> Response:
-        request.scope[DOOR] = TEI()
-        model = _find(catalogue, request.query_params.get("model"))
+        request.scope[SCOPE_DIALECT] = TEI()
+        model = _find(registry, request.query_params.get("model"))
         return _json(_info(model, service.engine.info.get(model.id), config))
 
     for path, handler, extra in (
@@ -197,11 +197,11 @@ def add_tokenizing(router: APIRouter, service: Service, config: Config) -> None:
     router.add_api_route("/info", info, methods=["GET"], openapi_extra=document_info(), name="/info")
 
 
-def _find(catalogue: Catalogue, name: str | None) -> ServedModel:
+def _find(registry: ModelRegistry, name: str | None) -> ServedModel:
     # A server of rerankers alone has tokens to count too.
-    if name or any(model.kind != "reranker" for model in catalogue.models):
-        return catalogue.find(name, "embedder")
-    return catalogue.models[0]
+    if name or any(model.kind != "reranker" for model in registry.models):
+        return registry.find(name, "embedder")
+    return registry.models[0]
 
 
 def _check_size(texts: Any, config: Config) -> None:
@@ -214,13 +214,13 @@ def _check_size(texts: Any, config: Config) -> None:
 
 
 def _vllm_tokens(body: TokenizeBody, model: ServedModel) -> JsonObject:
-    tokenizer = model.text.tokenizer
+    tokenizer = model.preprocessor.tokenizer
     ids = tokenizer.encode([body.prompt or ""])[0]
     ids = tokenizer.with_special_tokens(ids) if body.add_special_tokens else ids
     strings = (
         [tokenizer.decode(ids[place : place + 1]) for place in range(len(ids))] if body.return_token_strs else None
     )
-    maximum = model.text.info.max_tokens
+    maximum = model.preprocessor.info.max_tokens
     return {"count": len(ids), "max_model_len": maximum, "tokens": ids.tolist(), "token_strs": strings}
 
 
@@ -228,7 +228,7 @@ def _tei_tokens(body: TokenizeBody, model: ServedModel) -> list[list[JsonObject]
     texts = read_input(body.inputs, field="inputs")
     if not isinstance(texts, Texts):
         raise InvalidValue("inputs", "expected a string or a list of strings.")
-    tokenizer = model.text.tokenizer
+    tokenizer = model.preprocessor.tokenizer
     before, after = (_special(tokenizer.decode, ids, body) for ids in (tokenizer.before, tokenizer.after))
     return [[*before, *_tei_text(text, model), *after] for text in texts.values]
 
@@ -236,7 +236,7 @@ def _tei_tokens(body: TokenizeBody, model: ServedModel) -> list[list[JsonObject]
 def _tei_text(text: str, model: ServedModel) -> list[JsonObject]:
     return [
         {"id": token_id, "text": text[start:stop], "special": False, "start": start, "stop": stop}
-        for token_id, start, stop in model.text.tokenizer.offsets(text)
+        for token_id, start, stop in model.preprocessor.tokenizer.offsets(text)
     ]
 
 
@@ -254,11 +254,11 @@ def _decode(
     values: Any, field: str, model: ServedModel, max_tokens: int, skip_special_tokens: bool = False
 ) -> list[str]:
     lists = read_input(values, field=field)
-    if not isinstance(lists, IdLists):
+    if not isinstance(lists, TokenIds):
         raise InvalidValue(field, "expected a list of token ids or a list of such lists.")
     if (tokens := sum(map(len, lists.values))) > max_tokens:
         raise TooManyTokens(tokens, max_tokens, field)
-    tokenizer, rows = model.text.tokenizer, model.text.info.table_rows
+    tokenizer, rows = model.preprocessor.tokenizer, model.preprocessor.info.table_rows
     for ids in lists.values:
         if ((ids < 0) | (ids >= rows)).any():
             raise InvalidValue(field, f"a token id is outside the model's vocabulary (0..{rows - 1}).")
@@ -266,7 +266,7 @@ def _decode(
 
 
 def _info(model: ServedModel, how: BackendInfo | None, config: Config) -> JsonObject:
-    info = model.text.info
+    info = model.preprocessor.info
     if model.kind == "reranker":
         kind: JsonObject = {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}}
     else:

@@ -11,13 +11,13 @@ from models import (
     DOCUMENTS,
     QUERIES,
     TEXTS,
+    CheckReport,
     Dtype,
     LoadOptions,
-    Report,
+    OfflineModel,
+    Preprocessor,
     Row,
     Scores,
-    TextModel,
-    Trial,
     Vectors,
     check_model,
     compare_scores,
@@ -27,10 +27,10 @@ from models import (
     fitting,
     fitting_documents,
     load_backend,
-    load_text,
+    load_preprocessor,
 )
 from server import VERSION
-from server.cli.remote_server import Neighbour, NeighbourError
+from server.cli.remote_server import RemoteServer, RemoteServerError
 from server.serialization import dump
 
 
@@ -76,41 +76,45 @@ class Comparison:
         console.print(f"[{colour}]{escape(self.found.verdict)}[/]", highlight=False, soft_wrap=True)
 
 
-def compare(other: Neighbour, source: str, dtype: Dtype, console: Console, revision: str | None = None) -> Comparison:
+def compare(
+    other: RemoteServer, source: str, dtype: Dtype, console: Console, revision: str | None = None
+) -> Comparison:
     """Ask the other server, load the model here, and hold the answers side by side.
 
-    Raises: ModelError, NeighbourError.
+    Raises: ModelError, RemoteServerError.
     """
     path, options = find_checkpoint(source, revision), LoadOptions(dtype=dtype)
-    text = load_text(path, options)
+    text = load_preprocessor(path, options)
     with console.status(f"asking {other.url}") as status:
         # The other first: it may not answer, and loading may take minutes.
         theirs = _their_scores(other, text) if text.info.kind == "reranker" else other.vectors(fitting(text, TEXTS))
         status.update("loading")
-        trial = Trial(text, load_backend(path, text.info, options))
+        trial = OfflineModel(text, load_backend(path, text.info, options))
         status.update("comparing")
         found = _scores(trial, theirs) if text.info.kind == "reranker" else _vectors(trial, theirs)
     return Comparison(source, other.url, other.model, other.dialect, found, tuple(other.refused))
 
 
-def _their_scores(other: Neighbour, text: TextModel) -> list[Row | None]:
+def _their_scores(other: RemoteServer, text: Preprocessor) -> list[Row | None]:
     documents = fitting_documents(text, QUERIES, DOCUMENTS)
     return [other.scores(query, documents) for query in QUERIES]
 
 
-def _vectors(trial: Trial, theirs: Sequence[Row | None]) -> Vectors:
-    answered = [(text, row) for text, row in zip(fitting(trial.text, TEXTS), theirs, strict=True) if row is not None]
+def _vectors(trial: OfflineModel, theirs: Sequence[Row | None]) -> Vectors:
+    answered = [
+        (text, row) for text, row in zip(fitting(trial.preprocessor, TEXTS), theirs, strict=True) if row is not None
+    ]
     if not answered:
-        raise NeighbourError("the other server refused every text")
+        raise RemoteServerError("the other server refused every text")
     texts, rows = [text for text, _ in answered], [row for _, row in answered]
-    cut = min(len(rows[0]), trial.text.info.width)
-    layer_norm = trial.text.info.layer_norm_before_dimensions
+    cut = min(len(rows[0]), trial.preprocessor.info.width)
+    layer_norm = trial.preprocessor.info.layer_norm_before_dimensions
     ours = finish_vectors(trial.vectors(texts), dimensions=cut, layer_norm=layer_norm)
     return compare_vectors(list(ours), rows, texts)
 
 
-def _scores(trial: Trial, theirs: Sequence[Row | None]) -> Scores:
-    documents = fitting_documents(trial.text, QUERIES, DOCUMENTS)
+def _scores(trial: OfflineModel, theirs: Sequence[Row | None]) -> Scores:
+    documents = fitting_documents(trial.preprocessor, QUERIES, DOCUMENTS)
     return compare_scores(
         [trial.scores(query, documents) for query in QUERIES], [row for row in theirs if row is not None]
     )
@@ -134,7 +138,7 @@ def _score_rows(found: Scores) -> list[tuple[str, str]]:
     ]
 
 
-def check(source: str, dtype: Dtype, console: Console, revision: str | None = None) -> Report:
+def check(source: str, dtype: Dtype, console: Console, revision: str | None = None) -> CheckReport:
     """Check one model; what is being done is shown on `console`.
 
     Raises: ModelError.
@@ -143,13 +147,13 @@ def check(source: str, dtype: Dtype, console: Console, revision: str | None = No
         return check_model(find_checkpoint(source, revision), LoadOptions(dtype=dtype), status.update)
 
 
-def show(source: str, report: Report, console: Console) -> None:
+def show(source: str, report: CheckReport, console: Console) -> None:
     """Print a report for people."""
     console.print(_table(source, report))
     console.print("[green]agrees with the reference[/]" if report.passed else "[bold red]DIFFERS from the reference[/]")
 
 
-def as_json(source: str, report: Report) -> str:
+def as_json(source: str, report: CheckReport) -> str:
     """A report for programs: the verdict, what the model is, how it is run, and each finding with its number."""
     document = {
         "model": source,
@@ -162,7 +166,7 @@ def as_json(source: str, report: Report) -> str:
     return dump(document).decode()
 
 
-def _table(source: str, report: Report) -> Table:
+def _table(source: str, report: CheckReport) -> Table:
     table = Table("what", "found", "wanted", title=escape(source), title_justify="left")
     info, how = report.info, report.backend
     table.add_row("kind", escape(f"{info.kind}: {info.kind_reason}"))

@@ -119,12 +119,12 @@ def _check_against(
     url: str, name: str | None, key: str | None, model: str, dtype: Dtype, revision: str | None, *, as_json: bool
 ) -> NoReturn:
     from server.cli.check import compare
-    from server.cli.remote_server import Neighbour, NeighbourError
+    from server.cli.remote_server import RemoteServer, RemoteServerError
 
     try:
-        other = Neighbour(url, name or model_id(model), key)
+        other = RemoteServer(url, name or model_id(model), key)
         comparison = compare(other, model, dtype, Console(stderr=True), revision)
-    except (ModelError, NeighbourError) as error:
+    except (ModelError, RemoteServerError) as error:
         raise _stop(error) from None
     if as_json:
         typer.echo(comparison.as_json())

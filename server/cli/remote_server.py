@@ -19,22 +19,22 @@ TRIES = 4
 # Full, starting, or in between: worth asking again.
 BUSY = (429, 502, 503, 504)
 # Eight vectors of 8,192 numbers are 1.5 MB.
-MAX_BYTES = 64 * 1024 * 1024
+MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 MAX_SAID = 200
 
 
-class NeighbourError(Exception):
+class RemoteServerError(Exception):
     """The other server gave no answer that can be compared; the message is one sentence."""
 
 
-class Refused(Exception):
+class RequestRejected(Exception):
     """It does not take this request; another dialect, or a shorter batch, may do."""
 
 
 def post(address: str, body: Any, key: str | None) -> Any:
     """The JSON that a server answers.
 
-    Raises: NeighbourError, Refused.
+    Raises: RemoteServerError, Refused.
     """
     headers = {"Content-Type": "application/json", "User-Agent": f"hearth/{VERSION}"}
     if key:
@@ -49,8 +49,8 @@ def post(address: str, body: Any, key: str | None) -> Any:
                 time.sleep(_busy_s(address, error, attempt))
         except (OSError, ValueError, http.client.HTTPException, RecursionError) as error:
             said = printable(str(getattr(error, "reason", error)) or type(error).__name__)
-            raise NeighbourError(f"{address} cannot be asked: {said}") from error
-    raise NeighbourError(f"{address} was too busy, {TRIES} times in a row")
+            raise RemoteServerError(f"{address} cannot be asked: {said}") from error
+    raise RemoteServerError(f"{address} was too busy, {TRIES} times in a row")
 
 
 def printable(text: str) -> str:
@@ -68,22 +68,22 @@ _OPENER = urllib.request.build_opener(_Stay)
 
 
 def _read(address: str, answer: http.client.HTTPResponse) -> bytes:
-    content = answer.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise NeighbourError(f"{address} gave an answer of more bytes than: {MAX_BYTES}")
+    content = answer.read(MAX_RESPONSE_BYTES + 1)
+    if len(content) > MAX_RESPONSE_BYTES:
+        raise RemoteServerError(f"{address} gave an answer of more bytes than: {MAX_RESPONSE_BYTES}")
     return content
 
 
 def _busy_s(address: str, error: urllib.error.HTTPError, attempt: int) -> float:
     """How long to wait before it is asked again.
 
-    Raises: NeighbourError, Refused: asking again is of no use.
+    Raises: RemoteServerError, Refused: asking again is of no use.
     """
     if error.code in (401, 403):
-        raise NeighbourError(f"{address} does not let us in, give it a key by --key: {error.code}") from error
+        raise RemoteServerError(f"{address} does not let us in, give it a key by --key: {error.code}") from error
     if 300 <= error.code < 400:
         where = printable(error.headers.get("Location", "nowhere"))
-        raise NeighbourError(f"{address} sends us elsewhere, where no key is taken unasked; give the URL: {where}")
+        raise RemoteServerError(f"{address} sends us elsewhere, where no key is taken unasked; give the URL: {where}")
     if error.code not in BUSY:
         _refuse(error)
     asked = error.headers.get("Retry-After", "")
@@ -95,11 +95,11 @@ def _refuse(error: urllib.error.HTTPError) -> NoReturn:
         said = error.read(300).decode("utf-8", "replace").split("\n", 1)[0]
     except (OSError, http.client.HTTPException):
         said = ""
-    raise Refused(f"{error.code} {printable(said)}") from error
+    raise RequestRejected(f"{error.code} {printable(said)}") from error
 
 
 PROBE = "Hello world"
-BATCH = 8
+REQUEST_INPUTS = 8
 
 Json = Any
 
@@ -152,7 +152,7 @@ RERANK = (
 
 
 @dataclass(slots=True)
-class Neighbour:
+class RemoteServer:
     """One server at a base URL, such as https://host/v1, or with a whole route in place of one."""
 
     url: str
@@ -164,10 +164,10 @@ class Neighbour:
 
     def __post_init__(self) -> None:
         if not self.url.startswith(("http://", "https://")):
-            raise NeighbourError(f"a server's URL begins with http:// or https://, and this is: {self.url}")
+            raise RemoteServerError(f"a server's URL begins with http:// or https://, and this is: {self.url}")
         self.key = (self.key or "").strip() or None
         if self.key and not (self.key.isascii() and self.key.isprintable()):
-            raise NeighbourError("the key of the other server holds a character that no header can carry")
+            raise RemoteServerError("the key of the other server holds a character that no header can carry")
 
     @property
     def dialect(self) -> str:
@@ -179,27 +179,27 @@ class Neighbour:
         if self._chosen is None:
             self._ask(EMBED, [PROBE])  # which any model takes
         rows: list[Row | None] = []
-        for start in range(0, len(texts), BATCH):
-            batch = list(texts[start : start + BATCH])
+        for start in range(0, len(texts), REQUEST_INPUTS):
+            batch = list(texts[start : start + REQUEST_INPUTS])
             try:
                 rows.extend(self._ask(EMBED, batch))
-            except Refused:
+            except RequestRejected:
                 rows.extend(self._vector(text) for text in batch)
         if len(widths := {len(row) for row in rows if row is not None}) > 1:
-            raise NeighbourError(f"{self.url} gave vectors of several lengths: {sorted(widths)}")
+            raise RemoteServerError(f"{self.url} gave vectors of several lengths: {sorted(widths)}")
         return rows
 
     def scores(self, query: str, documents: Sequence[str]) -> Row:
         """A score for each document, in the order of the documents."""
         try:
             return self._ask(RERANK, query, list(documents))
-        except Refused as error:
-            raise NeighbourError(f"{self.url} refused to rerank: {error}") from error
+        except RequestRejected as error:
+            raise RemoteServerError(f"{self.url} refused to rerank: {error}") from error
 
     def _vector(self, text: str) -> Row | None:
         try:
             return np.asarray(self._ask(EMBED, [text])[0])
-        except Refused:
+        except RequestRejected:
             self.refused.append(text)
             return None
 
@@ -210,12 +210,12 @@ class Neighbour:
         for address, dialect in self._ways(dialects):
             try:
                 answer = self._read(address, dialect, question)
-            except Refused as error:
+            except RequestRejected as error:
                 tried.append(f"{address} says {error}")
                 continue
             self._chosen = (address, dialect)
             return answer
-        raise NeighbourError(f"no way to ask this server was answered: {'; '.join(tried)}")
+        raise RemoteServerError(f"no way to ask this server was answered: {'; '.join(tried)}")
 
     def _ways(self, dialects: Sequence[Dialect]) -> list[tuple[str, Dialect]]:
         base = self.url.rstrip("/")
@@ -237,13 +237,13 @@ class Neighbour:
             with np.errstate(over="ignore"):  # Inf is refused below
                 numbers = np.array(answer, dtype=np.float32)
         except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
-            raise Refused(f"something that is no answer of {dialect.name}'s form") from error
+            raise RequestRejected(f"something that is no answer of {dialect.name}'s form") from error
         if len(answer) != len(question[-1]):
-            raise NeighbourError(f"{address} gave {len(answer)} answers to a request of: {len(question[-1])}")
+            raise RemoteServerError(f"{address} gave {len(answer)} answers to a request of: {len(question[-1])}")
         if numbers.ndim != (2 if dialect in EMBED else 1) or not numbers.size:
-            raise Refused(f"something that is no answer of {dialect.name}'s form")
+            raise RequestRejected(f"something that is no answer of {dialect.name}'s form")
         if not np.isfinite(numbers).all():
-            raise NeighbourError(f"{address} gave NaN or Inf, or a number too large for float32")
+            raise RemoteServerError(f"{address} gave NaN or Inf, or a number too large for float32")
         return numbers
 
 

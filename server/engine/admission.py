@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from server.config import Config
-from server.engine.messages import Queue, State
+from server.engine.messages import EngineState, QueueStats
 from server.errors import Draining, ModelLoading, QueueFull, TooLate, TooManyWaiting, Unavailable
 
 RESTART_S = 5.0
@@ -18,7 +18,7 @@ class Admission:
     max_items: int
     timeout_s: float
 
-    def check_open(self, state: State, models: Iterable[str]) -> None:
+    def check_open(self, state: EngineState, models: Iterable[str]) -> None:
         """Refuse what every model would refuse.
 
         Raises: ModelLoading, Draining, Unavailable, QueueFull.
@@ -28,7 +28,7 @@ class Admission:
         if refusals and all(refusals):
             raise min(filter(None, refusals), key=lambda refusal: refusal.retry_after_s)
 
-    def check(self, state: State, model: str, tokens: int, items: int) -> None:
+    def check(self, state: EngineState, model: str, tokens: int, items: int) -> None:
         """Refuse what a model cannot take now; its empty queue takes any request that is allowed at all.
 
         Raises: ModelLoading, Draining, Unavailable, QueueFull, TooLate.
@@ -43,7 +43,7 @@ class Admission:
         if state.waiting_items and ahead_s + own_s > self.timeout_s:
             raise TooLate(ahead_s + own_s, self.timeout_s)
 
-    def _full(self, queue: Queue, tokens: int, items: int) -> QueueFull | None:
+    def _full(self, queue: QueueStats, tokens: int, items: int) -> QueueFull | None:
         over_tokens = queue.tokens + tokens - self.max_tokens
         over_items = queue.items + items - self.max_items
         if not queue.items or max(over_tokens, over_items) <= 0:
@@ -66,7 +66,7 @@ def make_admission(config: Config) -> Admission:
     )
 
 
-def check_phase(state: State) -> None:
+def check_phase(state: EngineState) -> None:
     """Refuse everything while the engine is not ready.
 
     Raises: ModelLoading, Draining, Unavailable.

@@ -11,7 +11,7 @@ MAX_MISFITS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class BatchLimits:
     """How much one forward pass takes: tokens that are computed, and items."""
 
     max_tokens: int
@@ -65,14 +65,16 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class BatchItem:
     """One item of one job."""
 
     key: Key
     index: int
 
 
-def take_batch(jobs: Iterable[Job], limits: Limits, now: float, seconds_per_token: Mapping[str, float]) -> list[Entry]:
+def take_batch(
+    jobs: Iterable[Job], limits: BatchLimits, now: float, seconds_per_token: Mapping[str, float]
+) -> list[BatchItem]:
     """Take the next batch: the job with the highest response ratio first, then others of its model while they fit.
 
     `seconds_per_token` is each model's. A job's items stay neighbours. An item above the budget runs alone. Jobs are
@@ -83,7 +85,7 @@ def take_batch(jobs: Iterable[Job], limits: Limits, now: float, seconds_per_toke
         return []
     waiting.sort(key=lambda job: job.response_ratio(now, seconds_per_token[job.model]), reverse=True)
     model = waiting[0].model
-    entries: list[Entry] = []
+    entries: list[BatchItem] = []
     tokens = misfits = 0
     for job in waiting:
         if job.model != model:
@@ -96,13 +98,13 @@ def take_batch(jobs: Iterable[Job], limits: Limits, now: float, seconds_per_toke
     return entries
 
 
-def _take_from(job: Job, entries: list[Entry], tokens: int, limits: Limits) -> int:
+def _take_from(job: Job, entries: list[BatchItem], tokens: int, limits: BatchLimits) -> int:
     taken = 0
     while job.waiting and len(entries) < limits.max_items:
         cost = job.next_cost(joins=taken > 0)
         if entries and tokens + taken + cost > limits.max_tokens:
             break
-        entries.append(Entry(job.key, job.take()))
+        entries.append(BatchItem(job.key, job.take()))
         taken += cost
     return taken
 
@@ -112,10 +114,10 @@ GOOD_BATCHES = 100
 GROWTH = 1.1
 
 
-class Budget:
+class AdaptiveBatchLimits:
     """The limits of the next batch. Belongs to the worker's thread."""
 
-    def __init__(self, configured: Limits) -> None:
+    def __init__(self, configured: BatchLimits) -> None:
         self.limits = configured
         self._most = configured.max_tokens
         self._good = 0

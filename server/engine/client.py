@@ -8,7 +8,15 @@ from typing import Protocol
 
 from models import BackendInfo
 from server.engine.admission import Admission
-from server.engine.messages import Cancel, Done, Failed, Queue, Report, State, Work
+from server.engine.messages import (
+    CancelRequest,
+    EngineFailure,
+    EngineReport,
+    EngineRequest,
+    EngineResult,
+    EngineState,
+    QueueStats,
+)
 
 
 class Engine(Protocol):
@@ -19,7 +27,7 @@ class Engine(Protocol):
         """How each model is run, by id; empty while they load."""
         ...
 
-    def state(self) -> State:
+    def state(self) -> EngineState:
         """How the engine is and what waits, running batches included; never waits for a batch."""
         ...
 
@@ -41,7 +49,7 @@ class Engine(Protocol):
         """An id for a Work that no other Work of this engine has."""
         ...
 
-    def submit(self, work: Work) -> asyncio.Future[Done | Failed]:
+    def submit(self, work: EngineRequest) -> asyncio.Future[EngineResult | EngineFailure]:
         """Admit all of a request or none of it.
 
         Raises: as check_room().
@@ -57,14 +65,14 @@ class Engine(Protocol):
         ...
 
 
-class NearSide:
+class EngineClient:
     """What the near side of every engine does: admit, send, remember who waits, hear the answers. Subclasses send."""
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
-        self._outstanding = Outstanding()
+        self._outstanding = PendingRequests()
         # As the engine last reported: what waits there of other processes' requests. Our own are counted here.
-        self._reported = State("loading")
+        self._reported = EngineState("loading")
         self._info: Mapping[str, BackendInfo] = {}
         self._draining = False
 
@@ -73,7 +81,7 @@ class NearSide:
         """How each model is run, by id; empty while they load."""
         return self._info
 
-    def state(self) -> State:
+    def state(self) -> EngineState:
         """How the engine is, and what waits."""
         found = self._undrained()
         return replace(found, phase="draining") if self._draining else found
@@ -90,7 +98,7 @@ class NearSide:
         """An id for a Work."""
         return self._outstanding.new_id()
 
-    def submit(self, work: Work) -> asyncio.Future[Done | Failed]:
+    def submit(self, work: EngineRequest) -> asyncio.Future[EngineResult | EngineFailure]:
         """Admit all of a request or none of it."""
         # What got this far was open when it came, and is answered also while we drain.
         self._admission.check(self._undrained(), work.model, work.unique_tokens, len(work.ids))
@@ -102,7 +110,7 @@ class NearSide:
         """Drop what of a request has not been launched."""
         if future := self._outstanding.remove(work_id):
             future.cancel()
-            self._send(Cancel(work_id))
+            self._send(CancelRequest(work_id))
 
     def drain(self) -> None:
         """Refuse new work from now on."""
@@ -110,33 +118,33 @@ class NearSide:
 
     def fail(self, reason: str) -> None:
         """The engine will not come back."""
-        self._reported = State("failed", reason=reason)
+        self._reported = EngineState("failed", reason=reason)
         self._outstanding.fail_all()
 
-    def _send(self, message: Work | Cancel) -> None:
+    def _send(self, message: EngineRequest | CancelRequest) -> None:
         raise NotImplementedError
 
-    def _hear(self, message: Report | Done | Failed) -> None:
-        if isinstance(message, Report):
+    def _hear(self, message: EngineReport | EngineResult | EngineFailure) -> None:
+        if isinstance(message, EngineReport):
             self._reported, self._info = message.state, message.info
         else:
             self._outstanding.answer(message)
 
-    def _undrained(self) -> State:
+    def _undrained(self) -> EngineState:
         own, others = self._outstanding.waiting, self._reported
         queues = {model: _joined(others.queue(model), own.get(model, (0, 0))) for model in {*own, *others.queues}}
-        return State(others.phase, queues, others.reason)
+        return EngineState(others.phase, queues, others.reason)
 
 
-def _joined(others: Queue, own: tuple[int, int]) -> Queue:
-    return Queue(others.items + own[0], others.tokens + own[1], others.tokens_per_s)
+def _joined(others: QueueStats, own: tuple[int, int]) -> QueueStats:
+    return QueueStats(others.items + own[0], others.tokens + own[1], others.tokens_per_s)
 
 
-class Outstanding:
+class PendingRequests:
     """The requests of one event loop that wait for their answers."""
 
     def __init__(self) -> None:
-        self._futures: dict[int, asyncio.Future[Done | Failed]] = {}
+        self._futures: dict[int, asyncio.Future[EngineResult | EngineFailure]] = {}
         self._ids = itertools.count(1)
         self._sizes: dict[int, tuple[str, int, int]] = {}
         # Of each model, items and tokens.
@@ -146,15 +154,15 @@ class Outstanding:
         """Never the same twice."""
         return next(self._ids)
 
-    def add(self, work: Work) -> asyncio.Future[Done | Failed]:
+    def add(self, work: EngineRequest) -> asyncio.Future[EngineResult | EngineFailure]:
         """Wait for the answer to `work`."""
-        future: asyncio.Future[Done | Failed] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[EngineResult | EngineFailure] = asyncio.get_running_loop().create_future()
         self._futures[work.id] = future
         self._sizes[work.id] = (work.model, len(work.ids), work.unique_tokens)
         self._count(work.model, len(work.ids), work.unique_tokens)
         return future
 
-    def remove(self, work_id: int) -> asyncio.Future[Done | Failed] | None:
+    def remove(self, work_id: int) -> asyncio.Future[EngineResult | EngineFailure] | None:
         """The future of a request that is no longer outstanding; None when it was not."""
         future = self._futures.pop(work_id, None)
         if future is not None:
@@ -162,7 +170,7 @@ class Outstanding:
             self._count(model, -items, -tokens)
         return future
 
-    def answer(self, message: Done | Failed) -> None:
+    def answer(self, message: EngineResult | EngineFailure) -> None:
         """Give an answer to whoever waits for it; nobody may."""
         future = self.remove(message.id)
         if future is not None and not future.done():
@@ -175,4 +183,4 @@ class Outstanding:
     def fail_all(self) -> None:
         """The engine is gone: nothing that was sent to it will be answered."""
         for work_id in list(self._futures):
-            self.answer(Failed(work_id, "unavailable"))
+            self.answer(EngineFailure(work_id, "unavailable"))

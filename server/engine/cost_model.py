@@ -11,7 +11,7 @@ LEAST_VARIANCE = 1e-3
 
 
 @dataclass(slots=True)
-class Speed:
+class CostModel:
     """Moving averages over batches, and the straight line through them: so much for a batch, so much for a token.
 
     A batch of one query takes a hundred times as long per token as a full one: an average of the two is wrong for both.

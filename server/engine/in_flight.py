@@ -7,17 +7,17 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from models import Backend, DeviceLost, Item, NonFinite, OutOfMemory, Pending, Row
-from server.engine.batching import Budget, Job
-from server.engine.messages import Done, Failed, Timings, Work
+from server.engine.batching import AdaptiveBatchLimits, Job
+from server.engine.messages import EngineFailure, EngineRequest, EngineResult, Timings
 
 log = logging.getLogger("hearth.engine")
 
 
 @dataclass(slots=True)
-class Running:
+class RequestState:
     """A request between its arrival and its answer."""
 
-    work: Work
+    work: EngineRequest
     job: Job
     started: float = 0.0
     forward_s: float = 0.0
@@ -26,11 +26,11 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True)
-class Flight:
+class InFlightBatch:
     """A batch on the device."""
 
     model: str
-    places: Sequence[tuple[Running, int]]
+    places: Sequence[tuple[RequestState, int]]
     items: Sequence[Item]
     pending: Pending
     tokens: int
@@ -40,18 +40,18 @@ class Flight:
     is_part: bool = False  # of a batch that was out of memory as a whole
 
 
-class Collector:
+class BatchCollector:
     """Waits for batches and gives each item its row, or why it has none."""
 
-    def __init__(self, backends: Mapping[str, Backend], budget: Budget) -> None:
+    def __init__(self, backends: Mapping[str, Backend], budget: AdaptiveBatchLimits) -> None:
         self._backends, self._budget = backends, budget
 
-    def rows(self, flight: Flight) -> Sequence[Row | Failed]:
+    def rows(self, flight: InFlightBatch) -> Sequence[Row | EngineFailure]:
         """One row an item, or why it has none.
 
         Raises: DeviceLost.
         """
-        rows: Sequence[Row | Failed] | None
+        rows: Sequence[Row | EngineFailure] | None
         try:
             rows = _read(flight.pending)
         except OutOfMemory:
@@ -60,7 +60,7 @@ class Collector:
             raise
         except Exception:  # a batch's edge: its requests fail, the next batch runs
             log.exception("a batch of %d items failed", len(flight.items))
-            return [Failed(0, "internal")] * len(flight.items)
+            return [EngineFailure(0, "internal")] * len(flight.items)
         if rows is None:
             return self._halves(flight)
         if not flight.is_part:
@@ -68,10 +68,10 @@ class Collector:
             self._budget.note_good()
         return rows
 
-    def _halves(self, flight: Flight) -> Sequence[Row | Failed]:
+    def _halves(self, flight: InFlightBatch) -> Sequence[Row | EngineFailure]:
         count = len(flight.items)
         if count == 1:
-            return [Failed(0, "out_of_memory")]
+            return [EngineFailure(0, "out_of_memory")]
         if not flight.is_part:
             # Once a batch, not at every step on the way to the one item that does not fit.
             self._budget.shrink(flight.tokens)
@@ -80,9 +80,9 @@ class Collector:
             row for half in (slice(count // 2), slice(count // 2, None)) for row in self.rows(self._again(flight, half))
         ]
 
-    def _again(self, flight: Flight, part: slice) -> Flight:
+    def _again(self, flight: InFlightBatch, part: slice) -> InFlightBatch:
         items, places = flight.items[part], flight.places[part]
-        pending = launched(self._backends[flight.model], items, more_follow=False)
+        pending = launched(self._backends[flight.model], items, keep_prefix=False)
         return replace(flight, places=places, items=items, pending=pending, tokens=unique_tokens(places), is_part=True)
 
 
@@ -99,23 +99,23 @@ class _Raising:
         raise self._error
 
 
-def launched(backend: Backend, items: Sequence[Item], *, more_follow: bool) -> Pending:
+def launched(backend: Backend, items: Sequence[Item], *, keep_prefix: bool) -> Pending:
     """Launch a batch; what goes wrong is raised where its rows are asked for."""
     try:
-        return backend.launch(items, more_follow=more_follow)
+        return backend.launch(items, keep_prefix=keep_prefix)
     except Exception as error:  # what launch() raises is dealt with where rows() would raise it
         return _Raising(error)
 
 
-def _read(pending: Pending) -> Sequence[Row | Failed]:
+def _read(pending: Pending) -> Sequence[Row | EngineFailure]:
     try:
         return pending.rows()
     except NonFinite as error:
         bad = set(error.indexes)
-        return [Failed(0, "non_finite") if place in bad else row for place, row in enumerate(error.rows)]
+        return [EngineFailure(0, "non_finite") if place in bad else row for place, row in enumerate(error.rows)]
 
 
-def unique_tokens(places: Sequence[tuple[Running, int]]) -> int:
+def unique_tokens(places: Sequence[tuple[RequestState, int]]) -> int:
     """Tokens that are computed: what an item shares with its neighbour counts once."""
     total, before = 0, (0, -1)
     for running, index in places:
@@ -125,8 +125,8 @@ def unique_tokens(places: Sequence[tuple[Running, int]]) -> int:
     return total
 
 
-def done(running: Running) -> Done:
+def done(running: RequestState) -> EngineResult:
     """The answer of a request that has all of its rows."""
     rows = np.stack([running.rows[index] for index in range(len(running.work.ids))])
     timings = Timings(running.started - running.job.arrived, running.forward_s, running.batches)
-    return Done(running.work.id, rows, timings)
+    return EngineResult(running.work.id, rows, timings)

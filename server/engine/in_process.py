@@ -10,23 +10,23 @@ from typing import Self
 
 from models import DeviceLost
 from server.engine.admission import Admission
-from server.engine.client import NearSide
-from server.engine.loop import Client, Driver, FromClient, ToClient
-from server.engine.messages import Cancel, Report, Work
-from server.engine.scheduler import Worker
+from server.engine.client import EngineClient
+from server.engine.loop import Client, EngineLoop, FromClient, ToClient
+from server.engine.messages import CancelRequest, EngineReport, EngineRequest
+from server.engine.scheduler import Scheduler
 
 log = logging.getLogger("hearth.engine")
 
 HERE: Client = b""
 
 
-class LocalEngine(NearSide):
-    """`async with LocalEngine(...) as engine`: the thread loads the models, serves, and ends with the block.
+class InProcessEngine(EngineClient):
+    """`async with InProcessEngine(...) as engine`: the thread loads the models, serves, and ends with the block.
 
     `make_worker` runs in the thread, which owns what it loads.
     """
 
-    def __init__(self, make_worker: Callable[[], Worker], admission: Admission) -> None:
+    def __init__(self, make_worker: Callable[[], Scheduler], admission: Admission) -> None:
         super().__init__(admission)
         self._make_worker = make_worker
         self._inbox = _Inbox()
@@ -43,14 +43,14 @@ class LocalEngine(NearSide):
         await asyncio.to_thread(self._thread.join)
         self._outstanding.fail_all()
 
-    def _send(self, message: Work | Cancel) -> None:
+    def _send(self, message: EngineRequest | CancelRequest) -> None:
         self._inbox.put(message)
 
     def _main(self) -> None:
         try:
             worker = self._make_worker()
-            self._call(self._hear, Report(worker.state(), worker.info))
-            Driver(worker, _Port(self._inbox, self._deliver), lambda _: None).run()
+            self._call(self._hear, EngineReport(worker.state(), worker.info))
+            EngineLoop(worker, _Port(self._inbox, self._deliver), lambda _: None).run()
         except DeviceLost as error:
             self._call(self.fail, f"the device was lost: {error}")
         except Exception as error:  # the thread's edge: everybody is told

@@ -6,18 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from models import BackendInfo
-from server.engine.client import NearSide
-from server.engine.messages import Done, Failed, Phase, Queue, State, Work
+from server.engine.client import EngineClient
+from server.engine.messages import EngineFailure, EngineRequest, EngineResult, EngineState, Phase, QueueStats
 from server.errors import Retryable
 
 # All of them are as the worst of them is.
 PHASES: tuple[Phase, ...] = ("ready", "draining", "loading", "failed")
 
 
-class Engines:
+class LoadBalancer:
     """An Engine over others, of which each has some of the models; several may have the same."""
 
-    def __init__(self, by_model: Mapping[str, Sequence[NearSide]]) -> None:
+    def __init__(self, by_model: Mapping[str, Sequence[EngineClient]]) -> None:
         self._by_model = by_model
         self._all = tuple(dict.fromkeys(engine for engines in by_model.values() for engine in engines))
         self._ids = itertools.count(1)
@@ -32,12 +32,12 @@ class Engines:
                 found[model] = replace(infos[0], device=", ".join(info.device for info in infos))
         return found
 
-    def state(self) -> State:
+    def state(self) -> EngineState:
         """What waits anywhere, and the worst phase with its reason."""
         states = [engine.state() for engine in self._all]
         worst = max(states, key=_badness)
         queues = {model: _sum(state.queue(model) for state in states) for model in self._by_model}
-        return State(worst.phase, queues, worst.reason)
+        return EngineState(worst.phase, queues, worst.reason)
 
     def check_open(self) -> None:
         """Refuse what every engine would refuse.
@@ -60,7 +60,7 @@ class Engines:
         """An id for a Work that no other Work of any of them has."""
         return next(self._ids)
 
-    def submit(self, work: Work) -> asyncio.Future[Done | Failed]:
+    def submit(self, work: EngineRequest) -> asyncio.Future[EngineResult | EngineFailure]:
         """Hand a request, as a whole, to the one of its model's engines where the least waits."""
         return self._least_busy(work.model).submit(work)
 
@@ -74,21 +74,21 @@ class Engines:
         for engine in self._all:
             engine.drain()
 
-    def _least_busy(self, model: str) -> NearSide:
+    def _least_busy(self, model: str) -> EngineClient:
         engines = self._by_model[model]
         return engines[0] if len(engines) == 1 else min(engines, key=lambda engine: _load(engine.state()))
 
 
-def _badness(state: State) -> int:
+def _badness(state: EngineState) -> int:
     return PHASES.index(state.phase)
 
 
-def _load(state: State) -> tuple[int, int]:
+def _load(state: EngineState) -> tuple[int, int]:
     # Of all models: they share the device.
     return _badness(state), state.waiting_tokens
 
 
-def _sum(queues: Iterable[Queue]) -> Queue:
+def _sum(queues: Iterable[QueueStats]) -> QueueStats:
     known = list(queues)
     items, tokens = sum(queue.items for queue in known), sum(queue.tokens for queue in known)
-    return Queue(items, tokens, sum(queue.tokens_per_s for queue in known))
+    return QueueStats(items, tokens, sum(queue.tokens_per_s for queue in known))

@@ -6,19 +6,28 @@ from time import perf_counter
 from typing import Protocol
 
 from server.engine.batching import Key
-from server.engine.messages import Cancel, Done, Failed, Hello, Queue, Report, State, Work
-from server.engine.scheduler import Worker
+from server.engine.messages import (
+    CancelRequest,
+    EngineFailure,
+    EngineReport,
+    EngineRequest,
+    EngineResult,
+    EngineState,
+    QueueStats,
+    Subscribe,
+)
+from server.engine.scheduler import Scheduler
 
 # Other HTTP processes hear of a change after so long at most.
 REPORT_EVERY_S = 0.02
 
 Client = bytes
 _Size = tuple[str, int, int]
-FromClient = Work | Cancel | Hello
-ToClient = Done | Failed | Report
+FromClient = EngineRequest | CancelRequest | Subscribe
+ToClient = EngineResult | EngineFailure | EngineReport
 
 
-class Port(Protocol):
+class Transport(Protocol):
     """Where an engine's messages come from and go to."""
 
     def receive(self, wait_s: float | None) -> Iterable[tuple[Client, FromClient]]:
@@ -35,10 +44,10 @@ class Port(Protocol):
         ...
 
 
-class Driver:
+class EngineLoop:
     """One worker behind one port. `note` is told what waits, whenever that was reported."""
 
-    def __init__(self, worker: Worker, port: Port, note: Callable[[State], None]) -> None:
+    def __init__(self, worker: Scheduler, port: Transport, note: Callable[[EngineState], None]) -> None:
         self._worker = worker
         self._port = port
         self._note = note
@@ -64,16 +73,16 @@ class Driver:
         waiting = self._waiting.setdefault(client, {})
         self._changed = True
         match message:
-            case Work():
+            case EngineRequest():
                 waiting[message.id] = (message.model, len(message.ids), message.unique_tokens)
                 self._worker.add((client, message.id), message)
-            case Cancel():
+            case CancelRequest():
                 waiting.pop(message.id, None)
                 self._worker.drop((client, message.id))
-            case Hello():
+            case Subscribe():
                 self._report()
 
-    def _answer(self, key: Key, answer: Done | Failed) -> None:
+    def _answer(self, key: Key, answer: EngineResult | EngineFailure) -> None:
         client, work_id = key
         if client not in self._waiting:
             return
@@ -101,7 +110,7 @@ class Driver:
         for client, totals in own.items():
             # A client counts its own requests itself, at once; what it cannot know is what others have sent.
             queues = {model: _others(queue, everybody[model], totals[model]) for model, queue in state.queues.items()}
-            self._send(client, Report(State("ready", queues), self._worker.info))
+            self._send(client, EngineReport(EngineState("ready", queues), self._worker.info))
 
     def _send(self, client: Client, message: ToClient) -> None:
         if not self._port.send(client, message):
@@ -117,5 +126,5 @@ def _totals(sizes: Iterable[_Size]) -> Mapping[str, tuple[int, int]]:
     return totals
 
 
-def _others(queue: Queue, everybody: tuple[int, int], own: tuple[int, int]) -> Queue:
-    return Queue(everybody[0] - own[0], everybody[1] - own[1], queue.tokens_per_s)
+def _others(queue: QueueStats, everybody: tuple[int, int], own: tuple[int, int]) -> QueueStats:
+    return QueueStats(everybody[0] - own[0], everybody[1] - own[1], queue.tokens_per_s)

@@ -12,7 +12,7 @@ from models import BackendInfo, Ids, Matrix, Readout
 
 
 @dataclass(frozen=True, slots=True)
-class BatchNote:
+class BatchStats:
     """What operators hear of a batch: how full it was and where its time went."""
 
     model: str
@@ -29,7 +29,7 @@ Frames: TypeAlias = list[bytes | memoryview]
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class EngineRequest:
     """One admitted request: inputs of one model with one read-out, answered together.
 
     `ids` are in the order in which they run, and `shared[i]` of them begin input i as they begin input i - 1.
@@ -48,14 +48,14 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Cancel:
+class CancelRequest:
     """Nobody waits for this Work any more."""
 
     id: int
 
 
 @dataclass(frozen=True, slots=True)
-class Hello:
+class Subscribe:
     """The first message of an HTTP process: it wants to hear how the engine is."""
 
 
@@ -69,7 +69,7 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class EngineResult:
     """The rows of a Work, [n, d] float32, in its order, all finite."""
 
     id: int
@@ -78,7 +78,7 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class EngineFailure:
     """Why a Work has no rows. `index` is the guilty input, when one is."""
 
     id: int
@@ -87,7 +87,7 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Queue:
+class QueueStats:
     """What waits for one model, and how fast its full batches were lately; 0 before the first of them."""
 
     items: int = 0
@@ -101,16 +101,16 @@ class Queue:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class EngineState:
     """How the engine is, with a queue for each model; `reason` says why it failed."""
 
     phase: Phase
-    queues: Mapping[str, Queue] = field(default_factory=dict)
+    queues: Mapping[str, QueueStats] = field(default_factory=dict)
     reason: str = ""
 
-    def queue(self, model: str) -> Queue:
+    def queue(self, model: str) -> QueueStats:
         """One model's queue; empty when nothing was ever heard of it."""
-        return self.queues.get(model, Queue())
+        return self.queues.get(model, QueueStats())
 
     @property
     def waiting_items(self) -> int:
@@ -124,63 +124,67 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class EngineReport:
     """State as the engine process tells it, with how each model is run."""
 
-    state: State
+    state: EngineState
     info: dict[str, BackendInfo]
 
 
-Message: TypeAlias = Work | Cancel | Hello | Done | Failed | Report
+Message: TypeAlias = EngineRequest | CancelRequest | Subscribe | EngineResult | EngineFailure | EngineReport
 
 
 def encode(message: Message) -> Frames:
     """A message as frames; arrays are not copied."""
     match message:
-        case Work():
+        case EngineRequest():
             header = {"id": message.id, "model": message.model, "readout": message.readout}
             lengths = np.array([len(ids) for ids in message.ids], dtype=np.int32)
-            return [b"work", _json(header), lengths.data, message.shared.data, np.concatenate(message.ids).data]
-        case Done():
+            return [b"request", _json(header), lengths.data, message.shared.data, np.concatenate(message.ids).data]
+        case EngineResult():
             header = {"id": message.id, "shape": message.rows.shape, "timings": message.timings}
-            return [b"done", _json(header), np.ascontiguousarray(message.rows).data]
-        case Report():
+            return [b"result", _json(header), np.ascontiguousarray(message.rows).data]
+        case EngineReport():
             return [b"report", _json(message)]
-        case _:
-            return [type(message).__name__.lower().encode(), _json(message)]
+        case EngineFailure():
+            return [b"failure", _json(message)]
+        case CancelRequest():
+            return [b"cancel", _json(message)]
+        case Subscribe():
+            return [b"subscribe", _json(message)]
 
 
 def decode(frames: Sequence[Any]) -> Message:
     """A message from its frames; its arrays are views of them, not to be written to."""
     kind, header = bytes(frames[0]), orjson.loads(frames[1])
     match kind:
-        case b"work":
+        case b"request":
             return _work(header, frames[2:])
-        case b"done":
+        case b"result":
             rows = np.frombuffer(frames[2], dtype=np.float32).reshape(header["shape"])
-            return Done(header["id"], rows, Timings(**header["timings"]))
+            return EngineResult(header["id"], rows, Timings(**header["timings"]))
         case b"report":
             info = {model: BackendInfo(**fields) for model, fields in header["info"].items()}
-            return Report(_state(header["state"]), info)
-        case b"failed":
-            return Failed(**header)
+            return EngineReport(_state(header["state"]), info)
+        case b"failure":
+            return EngineFailure(**header)
         case b"cancel":
-            return Cancel(**header)
-        case b"hello":
-            return Hello()
+            return CancelRequest(**header)
+        case b"subscribe":
+            return Subscribe()
     raise AssertionError(f"a message of no known kind: {kind!r}")
 
 
-def _work(header: dict[str, Any], arrays: Sequence[Any]) -> Work:
+def _work(header: dict[str, Any], arrays: Sequence[Any]) -> EngineRequest:
     lengths, shared, tokens = (np.frombuffer(array, dtype=np.int32) for array in arrays)
     ids = [tokens] if len(lengths) == 1 else np.split(tokens, np.cumsum(lengths)[:-1])
     readout = Readout(header["readout"]["what"], tuple(header["readout"]["ids"]))
-    return Work(header["id"], header["model"], readout, ids, shared)
+    return EngineRequest(header["id"], header["model"], readout, ids, shared)
 
 
-def _state(fields: dict[str, Any]) -> State:
-    queues = {model: Queue(**counts) for model, counts in fields.pop("queues").items()}
-    return State(queues=queues, **fields)
+def _state(fields: dict[str, Any]) -> EngineState:
+    queues = {model: QueueStats(**counts) for model, counts in fields.pop("queues").items()}
+    return EngineState(queues=queues, **fields)
 
 
 def _json(value: Any) -> bytes:

@@ -10,40 +10,40 @@ from dataclasses import replace
 from time import perf_counter
 
 from models import Backend, BackendInfo, Item, Row
-from server.engine.batching import Budget, Job, Key, Limits, take_batch
-from server.engine.cost_model import Speed
-from server.engine.in_flight import Collector, Flight, Running, done, launched, unique_tokens
-from server.engine.messages import BatchNote, Done, Failed, Queue, State, Work
+from server.engine.batching import AdaptiveBatchLimits, BatchLimits, Job, Key, take_batch
+from server.engine.cost_model import CostModel
+from server.engine.in_flight import BatchCollector, InFlightBatch, RequestState, done, launched, unique_tokens
+from server.engine.messages import BatchStats, EngineFailure, EngineRequest, EngineResult, EngineState, QueueStats
 
 log = logging.getLogger("hearth.engine")
 
-Answer = tuple[Key, Done | Failed]
+Answer = tuple[Key, EngineResult | EngineFailure]
 # The second batch is bound when the rest of the first is about this many host times (DESIGN: scheduling).
 BIND_AT_HOST_TIMES = 1.5
 # How often a batch in flight is looked at.
 POLL_S = 50e-6
 
 
-class Worker:
+class Scheduler:
     """One device's backends and queue. `clock` counts seconds."""
 
     def __init__(
         self,
         backends: Mapping[str, Backend],
-        limits: Limits,
-        note: Callable[[BatchNote], None] = lambda _: None,
+        limits: BatchLimits,
+        note: Callable[[BatchStats], None] = lambda _: None,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
         self._backends = backends
-        self._budget = Budget(limits)
-        self._collector = Collector(backends, self._budget)
+        self._budget = AdaptiveBatchLimits(limits)
+        self._collector = BatchCollector(backends, self._budget)
         self._note = note
         self._clock = clock
-        self._running: dict[Key, Running] = {}
+        self._running: dict[Key, RequestState] = {}
         # Of those, the jobs with something that was not launched yet.
         self._waiting: dict[Key, Job] = {}
-        self._flights: deque[Flight] = deque()
-        self._speeds = {model: Speed() for model in backends}
+        self._flights: deque[InFlightBatch] = deque()
+        self._speeds = {model: CostModel() for model in backends}
         self._free_since = clock()
         self._busy_since: float | None = None
         # The CPU computes in launch(): a second batch would only be bound earlier.
@@ -54,25 +54,27 @@ class Worker:
         """How each model is run, by id."""
         return {model: backend.info for model, backend in self._backends.items()}
 
-    def state(self) -> State:
+    def state(self) -> EngineState:
         """What waits, and how fast it goes."""
         items, tokens = dict.fromkeys(self._backends, 0), dict.fromkeys(self._backends, 0)
         for job in self._waiting.values():
             items[job.model] += job.waiting
             tokens[job.model] += job.waiting_tokens
-        return State("ready", {m: Queue(items[m], tokens[m], s.tokens_per_s) for m, s in self._speeds.items()})
+        return EngineState(
+            "ready", {m: QueueStats(items[m], tokens[m], s.tokens_per_s) for m, s in self._speeds.items()}
+        )
 
     def batch_s(self) -> float:
         """For how long a batch has been under way, 0 when none is; any thread may ask."""
         since = self._busy_since
         return 0.0 if since is None else self._clock() - since
 
-    def add(self, key: Key, work: Work) -> None:
+    def add(self, key: Key, work: EngineRequest) -> None:
         """Let a request wait; `key` names it to drop() and in its answer."""
         shares = self._backends[work.model].info.shares_prefixes
         shared = work.shared.tolist() if shares else [0] * len(work.ids)
         job = Job(key, work.model, [len(ids) for ids in work.ids], shared, self._clock())
-        self._running[key] = Running(work, job)
+        self._running[key] = RequestState(work, job)
         self._waiting[key] = job
 
     def drop(self, key: Key) -> None:
@@ -109,7 +111,7 @@ class Worker:
         # Bound at the first's start, it would cost every later query a batch; at its end, the device would idle.
         return self._rest_s(flight := self._flights[0]) <= BIND_AT_HOST_TIMES * self._speeds[flight.model].host_s
 
-    def _rest_s(self, flight: Flight) -> float:
+    def _rest_s(self, flight: InFlightBatch) -> float:
         started = max(flight.launched, self._free_since)
         return started + self._speeds[flight.model].seconds(flight.tokens) - self._clock()
 
@@ -126,13 +128,15 @@ class Worker:
         items = [Item(running.work.ids[index], running.work.readout) for running, index in places]
         for running, _ in places:
             running.started = running.started or started
-        more_follow = any(running.job.waiting for running, _ in places)
-        pending = launched(self._backends[model], items, more_follow=more_follow)
+        keep_prefix = any(running.job.waiting for running, _ in places)
+        pending = launched(self._backends[model], items, keep_prefix=keep_prefix)
         host_s = self._clock() - started
         is_full = any(job.model == model for job in self._waiting.values())
-        self._flights.append(Flight(model, places, items, pending, unique_tokens(places), started, host_s, is_full))
+        self._flights.append(
+            InFlightBatch(model, places, items, pending, unique_tokens(places), started, host_s, is_full)
+        )
 
-    def _collect(self, flight: Flight) -> list[Answer]:
+    def _collect(self, flight: InFlightBatch) -> list[Answer]:
         rows = self._collector.rows(flight)
         now = self._clock()
         seconds = now - max(flight.launched, self._free_since)
@@ -140,19 +144,19 @@ class Worker:
         self._busy_since = now if self._flights else None
         self._speeds[flight.model].note(flight.tokens, seconds, flight.host_s, is_full=flight.is_full)
         fill = flight.tokens / self._budget.limits.max_tokens
-        self._note(BatchNote(flight.model, len(flight.items), flight.tokens, fill, flight.host_s, seconds))
+        self._note(BatchStats(flight.model, len(flight.items), flight.tokens, fill, flight.host_s, seconds))
         for running in {id(running): running for running, _ in flight.places}.values():
             running.batches += 1
             running.forward_s += seconds
         taken = [self._take(running, index, row) for (running, index), row in zip(flight.places, rows, strict=True)]
         return [answer for answer in taken if answer is not None]
 
-    def _take(self, running: Running, index: int, row: Row | Failed) -> Answer | None:
+    def _take(self, running: RequestState, index: int, row: Row | EngineFailure) -> Answer | None:
         key = running.job.key
         # By identity: a dropped key may have come again.
         if self._running.get(key) is not running:
             return None
-        if isinstance(row, Failed):
+        if isinstance(row, EngineFailure):
             self.drop(key)
             return key, replace(row, id=running.work.id, index=index)
         running.rows[index] = row

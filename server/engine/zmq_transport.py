@@ -12,12 +12,23 @@ import zmq.asyncio
 from zmq.utils.monitor import recv_monitor_message
 
 from server.engine.admission import Admission
-from server.engine.client import NearSide
+from server.engine.client import EngineClient
 from server.engine.loop import Client, FromClient, ToClient
-from server.engine.messages import Cancel, Done, Failed, Hello, Message, Report, State, Work, decode, encode
+from server.engine.messages import (
+    CancelRequest,
+    EngineFailure,
+    EngineReport,
+    EngineRequest,
+    EngineResult,
+    EngineState,
+    Message,
+    Subscribe,
+    decode,
+    encode,
+)
 
 
-class _ZmqPort:
+class ZmqTransport:
     """A ROUTER socket: every HTTP process is a client with a name of ZeroMQ's giving."""
 
     closed = False
@@ -32,6 +43,7 @@ class _ZmqPort:
         self._socket.bind(address)
 
     def receive(self, wait_s: float | None) -> Iterable[tuple[Client, FromClient]]:
+        """Yield what has arrived."""
         if wait_s is not None and 0 < wait_s < 1e-3:
             # poll() counts in milliseconds, and a batch in flight ends sooner.
             time.sleep(wait_s)
@@ -43,10 +55,13 @@ class _ZmqPort:
             except zmq.Again:
                 return
             message = decode([frame.buffer for frame in frames])
-            assert isinstance(message, Work | Cancel | Hello), "a client sent what only an engine sends"
+            assert isinstance(message, EngineRequest | CancelRequest | Subscribe), (
+                "a client sent what only an engine sends"
+            )
             yield client.bytes, message
 
     def send(self, client: Client, message: ToClient) -> bool:
+        """Send without waiting; False when the client is gone."""
         try:
             self._socket.send_multipart([client, *encode(message)], copy=False)
         except zmq.ZMQError as error:
@@ -59,8 +74,8 @@ class _ZmqPort:
 log = logging.getLogger("hearth.engine")
 
 
-class RemoteEngine(NearSide):
-    """`async with RemoteEngine(address, admission) as engine`; the process may start, end and start again meanwhile."""
+class ZmqEngineClient(EngineClient):
+    """`async with ZmqEngineClient(address, admission) as engine`. The process may end and start again meanwhile."""
 
     def __init__(self, address: str, admission: Admission) -> None:
         super().__init__(admission)
@@ -112,13 +127,13 @@ class RemoteEngine(NearSide):
             event = await recv_monitor_message(self._monitor)
             if event["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self._connected = True
-                self._send(Hello())
+                self._send(Subscribe())
             else:
                 self._lost()
 
     def _lost(self) -> None:
         if self._reported.phase != "failed":
-            self._reported = State("loading", reason="the engine is starting again")
+            self._reported = EngineState("loading", reason="the engine is starting again")
         self._info = {}
         self._connected = False
         self._outstanding.fail_all()
@@ -131,8 +146,10 @@ class RemoteEngine(NearSide):
             frames = await self._socket.recv_multipart(copy=False)
             message = decode([frame.buffer for frame in frames])
             # A report that an engine had sent before it died says nothing about the next one.
-            if self._connected or not isinstance(message, Report):
-                assert isinstance(message, Report | Done | Failed), "an engine sent what only a client sends"
+            if self._connected or not isinstance(message, EngineReport):
+                assert isinstance(message, EngineReport | EngineResult | EngineFailure), (
+                    "an engine sent what only a client sends"
+                )
                 self._hear(message)
 
 

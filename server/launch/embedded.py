@@ -8,11 +8,11 @@ from fastapi import FastAPI
 from server.api.app import create_app
 from server.config import Config, ConfigError
 from server.engine.admission import make_admission
-from server.engine.in_process import LocalEngine
-from server.engine.scheduler import Worker
+from server.engine.in_process import InProcessEngine
+from server.engine.scheduler import Scheduler
 from server.launch.engine_process import by_device, load, make_limits
 from server.observability.metrics import Metrics
-from server.registry import load_catalogue
+from server.registry import load_registry
 
 
 @asynccontextmanager
@@ -25,16 +25,16 @@ async def running_app(config: Config) -> AsyncIterator[FastAPI]:
     Raises: ModelError, ConfigError.
     """
     metrics = Metrics()
-    catalogue = load_catalogue(config.models)
-    if len(devices := by_device(catalogue.models)) > 1:
+    registry = load_registry(config.models)
+    if len(devices := by_device(registry.models)) > 1:
         raise ConfigError(
             f"models share one device inside another program; `hearth serve` takes several: {list(devices)}"
         )
-    sources = {model.id: (model.text.info, model.config.load_options()) for model in catalogue.models}
+    sources = {model.id: (model.preprocessor.info, model.config.load_options()) for model in registry.models}
 
-    def make_worker() -> Worker:
+    def make_worker() -> Scheduler:
         backends = load(sources)
-        return Worker(backends, make_limits(config.batching, backends), metrics.batch)
+        return Scheduler(backends, make_limits(config.batching, backends), metrics.batch)
 
-    async with LocalEngine(make_worker, make_admission(config)) as engine:
-        yield create_app(config, catalogue, engine, metrics)
+    async with InProcessEngine(make_worker, make_admission(config)) as engine:
+        yield create_app(config, registry, engine, metrics)

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from models import Backend, DeviceLost, LoadOptions, ModelError, ModelInfo, device_name, load_backend
 from server.config import Batching
-from server.engine.batching import Limits
-from server.engine.loop import Driver
-from server.engine.scheduler import Worker
-from server.engine.zmq_transport import _ZmqPort
+from server.engine.batching import BatchLimits
+from server.engine.loop import EngineLoop
+from server.engine.scheduler import Scheduler
+from server.engine.zmq_transport import ZmqTransport
 from server.launch.openmp import set_waiting
 from server.observability.logs import LogFormat, set_up_logging
 from server.observability.metrics import Metrics
@@ -74,16 +74,16 @@ def run_engine(settings: EngineSettings, reason: "multiprocessing.connection.Con
     set_waiting(Path(info.path) for info, _ in settings.sources.values())
     set_up_logging(settings.log_format)
     end_with_parent(settings.folder)
-    port = _ZmqPort(settings.address)
+    port = ZmqTransport(settings.address)
     try:
         backends = load(settings.sources)
         log_backends(backends)
         metrics = Metrics()
-        worker = Worker(backends, make_limits(settings.batching, backends), metrics.batch)
+        worker = Scheduler(backends, make_limits(settings.batching, backends), metrics.batch)
         # What loading made stays: the collector need not walk it in every pause.
         gc.freeze()
         end_when_stuck(worker, settings.batch_timeout_s)
-        Driver(worker, port, metrics.queue).run()
+        EngineLoop(worker, port, metrics.queue).run()
     except ModelError as error:
         _give_up(reason, str(error), CANNOT_LOAD)
     except DeviceLost as error:
@@ -98,10 +98,10 @@ def load(sources: Mapping[str, tuple[ModelInfo, LoadOptions]]) -> dict[str, Back
     return {model: load_backend(Path(info.path), info, options) for model, (info, options) in sources.items()}
 
 
-def make_limits(batching: Batching, backends: Mapping[str, Backend]) -> Limits:
+def make_limits(batching: Batching, backends: Mapping[str, Backend]) -> BatchLimits:
     """The budget of a batch: as configured, or what suits the device."""
     on_cpu = all(backend.info.device == "cpu" for backend in backends.values())
-    return Limits(batching.max_tokens or (CPU_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS), batching.max_items)
+    return BatchLimits(batching.max_tokens or (CPU_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS), batching.max_items)
 
 
 def log_backends(backends: Mapping[str, Backend]) -> None:
@@ -132,7 +132,7 @@ def end_with_parent(folder: Path) -> None:
     threading.Thread(target=watch, name="hearth-parent", daemon=True).start()
 
 
-def end_when_stuck(worker: Worker, timeout_s: float) -> None:
+def end_when_stuck(worker: Scheduler, timeout_s: float) -> None:
     """End this process when a batch runs longer than any request may take: nobody waits, and the device hangs."""
 
     def watch() -> None:

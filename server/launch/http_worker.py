@@ -17,28 +17,30 @@ from server.api.app import create_app
 from server.api.auth import Keys, read_keys
 from server.config import Auth, Config, ConfigError
 from server.engine.admission import Admission, make_admission
-from server.engine.client import Engine, NearSide
-from server.engine.load_balancer import Engines
-from server.engine.zmq_transport import RemoteEngine
+from server.engine.client import Engine, EngineClient
+from server.engine.load_balancer import LoadBalancer
+from server.engine.zmq_transport import ZmqEngineClient
 from server.launch.engine_process import EngineSettings, end_with_parent
 from server.observability.logs import set_up_logging
 from server.observability.metrics import Metrics
-from server.registry import Catalogue, load_catalogue
+from server.registry import ModelRegistry, load_registry
 
 
 @asynccontextmanager
-async def remote_engines(settings: Sequence[EngineSettings], admission: Admission) -> AsyncIterator[NearSide | Engines]:
+async def remote_engines(
+    settings: Sequence[EngineSettings], admission: Admission
+) -> AsyncIterator[EngineClient | LoadBalancer]:
     """The near side of the engine processes that were started with these settings."""
     async with AsyncExitStack() as stack:
-        engines = [await stack.enter_async_context(RemoteEngine(each.address, admission)) for each in settings]
+        engines = [await stack.enter_async_context(ZmqEngineClient(each.address, admission)) for each in settings]
         if len(engines) == 1:
             yield engines[0]
             return
-        by_model: dict[str, list[NearSide]] = {}
+        by_model: dict[str, list[EngineClient]] = {}
         for each, engine in zip(settings, engines, strict=True):
             for model in each.sources:
                 by_model.setdefault(model, []).append(engine)
-        yield Engines(by_model)
+        yield LoadBalancer(by_model)
 
 
 log = logging.getLogger("hearth")
@@ -89,10 +91,10 @@ class DrainingServer(uvicorn.Server):
         return bool(state.tasks) or any(each.transport.get_write_buffer_size() for each in state.connections)
 
 
-def make_server(config: Config, catalogue: Catalogue, engine: Engine) -> DrainingServer:
+def make_server(config: Config, registry: ModelRegistry, engine: Engine) -> DrainingServer:
     """A server that is ready for serve(sockets)."""
     metrics = Metrics()
-    app = create_app(config, catalogue, engine, metrics)
+    app = create_app(config, registry, engine, metrics)
     settings = uvicorn.Config(
         app,
         lifespan="off",
@@ -133,7 +135,7 @@ def run_http(
 
 
 async def _serve(config: Config, engines: Sequence[EngineSettings], listener: socket) -> None:
-    catalogue = load_catalogue(config.models)
+    registry = load_registry(config.models)
     async with remote_engines(engines, make_admission(config)) as engine:
-        server = make_server(config, catalogue, engine)
+        server = make_server(config, registry, engine)
         await server.serve([listener])

@@ -19,7 +19,7 @@ from server.engine.admission import make_admission
 from server.launch.engine_process import EngineSettings, by_device, run_engine
 from server.launch.http_worker import GRACEFUL_S, make_server, remote_engines, run_http
 from server.launch.supervisor import GaveUp, Supervised
-from server.registry import Catalogue, load_catalogue
+from server.registry import ModelRegistry, load_registry
 
 log = logging.getLogger("hearth")
 
@@ -33,13 +33,13 @@ def serve(config: Config, folder: Path) -> None:
 
     Raises: ModelError, ConfigError.
     """
-    catalogue = load_catalogue(config.models)
+    registry = load_registry(config.models)
     keys = read_keys(config.auth)
     with _listen(config) as listener:
-        engines = _engine_settings(config, catalogue, folder)
-        for model in catalogue.models:
-            log.info("%s: %s, because %s", model.id, model.kind, model.text.info.kind_reason)
-            unasked = model.text.prompts.default_name
+        engines = _engine_settings(config, registry, folder)
+        for model in registry.models:
+            log.info("%s: %s, because %s", model.id, model.kind, model.preprocessor.info.kind_reason)
+            unasked = model.preprocessor.prompts.default_name
             if unasked and model.kind != "reranker" and model.config.prompt_name is None:
                 log.warning("%s: its prompt %r is added only where prompt_name asks for it", model.id, unasked)
         if not keys:
@@ -50,15 +50,15 @@ def serve(config: Config, folder: Path) -> None:
         _run(
             _serve_in_workers(config, engines, listener)
             if in_workers
-            else _serve_here(config, catalogue, engines, listener)
+            else _serve_here(config, registry, engines, listener)
         )
 
 
 async def _serve_here(
-    config: Config, catalogue: Catalogue, engines: Sequence[EngineSettings], listener: socket
+    config: Config, registry: ModelRegistry, engines: Sequence[EngineSettings], listener: socket
 ) -> None:
     async with remote_engines(engines, make_admission(config)) as engine:
-        server = make_server(config, catalogue, engine)
+        server = make_server(config, registry, engine)
         keeping = _keep(engines)
         serving = asyncio.create_task(server.serve([listener]))
         await asyncio.wait({*keeping, serving}, return_when=asyncio.FIRST_COMPLETED)
@@ -121,10 +121,10 @@ def _listen(config: Config) -> Iterator[socket]:
         yield listener
 
 
-def _engine_settings(config: Config, catalogue: Catalogue, folder: Path) -> list[EngineSettings]:
+def _engine_settings(config: Config, registry: ModelRegistry, folder: Path) -> list[EngineSettings]:
     sources = [
-        {each.id: (each.text.info, each.config.load_options(device)) for each in models}
-        for device, models in by_device(catalogue.models).items()
+        {each.id: (each.preprocessor.info, each.config.load_options(device)) for each in models}
+        for device, models in by_device(registry.models).items()
     ]
     batching, log_format, timeout_s = config.batching, config.log_format, config.request_timeout_s
     return [EngineSettings(folder, each, batching, log_format, timeout_s, n) for n, each in enumerate(sources)]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from server.engine.messages import BatchNote, State
+from server.engine.messages import BatchStats, EngineState
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -56,7 +56,7 @@ class Metrics:
         """A request was not admitted."""
         self._refusals.labels(reason).inc()
 
-    def batch(self, note: BatchNote) -> None:
+    def batch(self, note: BatchStats) -> None:
         """A forward pass ended."""
         self._tokens.labels(note.model).inc(note.tokens)
         self._batch_items.observe(note.items)
@@ -65,18 +65,18 @@ class Metrics:
         self._host.inc(note.host_s)
         self._device.inc(note.device_s)
 
-    def queue(self, state: State) -> None:
+    def queue(self, state: EngineState) -> None:
         """What waits at the engine."""
         for model, queue in state.queues.items():
             self._queue_items.labels(model).set(queue.items)
             self._queue_tokens.labels(model).set(queue.tokens)
             self._tokens_per_s.labels(model).set(queue.tokens_per_s)
 
-    def ready(self, state: State) -> None:
+    def ready(self, state: EngineState) -> None:
         """Whether this process serves."""
         self._ready.set(state.phase == "ready")
 
-    def text(self, state: State) -> bytes:
+    def text(self, state: EngineState) -> bytes:
         """All of it, of every process, in Prometheus' text format."""
         self.ready(state)
         if FOLDER_VARIABLE not in os.environ:

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from anyio import to_thread
 
-from models import Matrix, Readout, Sorted, finish_logits, finish_vectors, sort_by_prefix
-from server.config import Limits
+from models import Matrix, PrefixOrder, Readout, finish_logits, finish_vectors, sort_by_prefix
+from server.config import RequestLimits
 from server.errors import (
     ArrayTooLong,
     DimensionsUnsupported,
@@ -15,21 +15,21 @@ from server.errors import (
     WrongModelKind,
 )
 from server.processing.prompt_template import read_template
-from server.processing.requests import EmbedCall, Embedded, IdLists, Objects, Texts
+from server.processing.requests import EmbeddingRequest, EmbeddingResult, TemplateVariables, Texts, TokenIds
 from server.processing.submit import Caller, Service, count_tokens, is_short, least_tokens
-from server.processing.tokenization import Prepared, label_of, prepare_ids, prepare_prompts, prepare_texts
+from server.processing.tokenization import TokenizedInputs, label_of, prepare_ids, prepare_prompts, prepare_texts
 from server.registry import ServedModel
 
 # As large as the largest body by default: a template is no way around that limit.
 MAX_RENDERED_CHARACTERS = 32 * 1024 * 1024
 
 
-async def embed(call: EmbedCall, service: Service, caller: Caller) -> Embedded:
+async def embed(call: EmbeddingRequest, service: Service, caller: Caller) -> EmbeddingResult:
     """One row for every input: its vector, or the logits that were asked for.
 
     Raises: ApiError, ClientGone.
     """
-    model = service.catalogue.find(call.model, "embedder" if call.return_logits is None else "reranker")
+    model = service.registry.find(call.model, "embedder" if call.return_logits is None else "reranker")
     call = _with_defaults(call, model)
     readout = _readout(call, model)
     _check_sizes(call, model, readout, service.limits)
@@ -44,10 +44,12 @@ async def embed(call: EmbedCall, service: Service, caller: Caller) -> Embedded:
     caller.trace.note_work(model.id, len(inputs.ids), tokens)
     rows = await service.rows(model, inputs, readout, caller, label_of(call.input))
     matrix = _finish(call, model, rows)
-    return Embedded(call.model or model.id, matrix, tokens, prepared.truncated, prepared.framed, prepared.token_ids)
+    return EmbeddingResult(
+        call.model or model.id, matrix, tokens, prepared.truncated, prepared.framed, prepared.token_ids
+    )
 
 
-def _with_defaults(call: EmbedCall, model: ServedModel) -> EmbedCall:
+def _with_defaults(call: EmbeddingRequest, model: ServedModel) -> EmbeddingRequest:
     """The call with what its client left to the model's configuration."""
     allowed = model.config.truncate if call.cut.allowed is None else call.cut.allowed
     # A template makes its own prompt.
@@ -55,27 +57,29 @@ def _with_defaults(call: EmbedCall, model: ServedModel) -> EmbedCall:
     return replace(call, cut=replace(call.cut, allowed=allowed), prompt_name=prompt)
 
 
-def _is_short(call: EmbedCall, caller: Caller) -> bool:
+def _is_short(call: EmbeddingRequest, caller: Caller) -> bool:
     is_text = isinstance(call.input, Texts) and call.prompt_template is None
     return is_text and is_short(caller, len(call.input.values))
 
 
-def _least_tokens(call: EmbedCall, caller: Caller, limits: Limits) -> int:
+def _least_tokens(call: EmbeddingRequest, caller: Caller, limits: RequestLimits) -> int:
     # Where an input may be cut or filled into a template, the body's size says nothing.
     if call.cut.allowed or call.prompt_template is not None:
         return len(call.input.values)
     return min(least_tokens(caller), limits.request_tokens)
 
 
-def _readout(call: EmbedCall, model: ServedModel) -> Readout:
+def _readout(call: EmbeddingRequest, model: ServedModel) -> Readout:
     name = (call.model or model.id)[:64]
     if call.return_logits is None:
         if model.kind == "reranker":
-            instead = "Use POST /v1/rerank" + ("." if model.text.info.classifier else ", or send return_logits.")
+            instead = "Use POST /v1/rerank" + (
+                "." if model.preprocessor.info.classifier else ", or send return_logits."
+            )
             raise WrongModelKind(f"Model `{name}` is a reranker and gives no embeddings. {instead}")
         return Readout("vector")
-    rows = model.text.info.head_rows
-    if model.text.info.classifier:
+    rows = model.preprocessor.info.head_rows
+    if model.preprocessor.info.classifier:
         raise WrongModelKind(f"Model `{name}` is a classifier and has no token logits. Use POST /v1/rerank.")
     if not rows:
         raise WrongModelKind(f"Model `{name}` is an embedding model and has no token logits. Leave out return_logits.")
@@ -88,21 +92,21 @@ def _readout(call: EmbedCall, model: ServedModel) -> Readout:
     return Readout("logits", call.return_logits)
 
 
-def _check_sizes(call: EmbedCall, model: ServedModel, readout: Readout, limits: Limits) -> None:
+def _check_sizes(call: EmbeddingRequest, model: ServedModel, readout: Readout, limits: RequestLimits) -> None:
     inputs = len(call.input.values)
     if inputs > limits.inputs:
         raise ArrayTooLong(call.input.field, limits.inputs, inputs)
     if readout.what == "logits":
-        values, what = len(readout.ids) or model.text.info.head_rows, "logits"
+        values, what = len(readout.ids) or model.preprocessor.info.head_rows, "logits"
     else:
         _check_dimensions(call.dimensions, call.dimensions_field, model)
-        values, what = call.dimensions or model.text.info.width, "dimensions"
+        values, what = call.dimensions or model.preprocessor.info.width, "dimensions"
     if inputs * values > limits.response_floats:
         raise ResponseTooLarge(inputs, values, what, limits.response_floats)
 
 
 def _check_dimensions(dimensions: int | None, field: str, model: ServedModel) -> None:
-    width, allowed = model.text.info.width, model.text.info.matryoshka
+    width, allowed = model.preprocessor.info.width, model.preprocessor.info.matryoshka
     if dimensions is None or dimensions == width:
         return
     if allowed is False:
@@ -114,13 +118,13 @@ def _check_dimensions(dimensions: int | None, field: str, model: ServedModel) ->
         raise InvalidValue(field, f"must be one of {sizes} or {width} for this model.")
 
 
-def _prepare(call: EmbedCall, model: ServedModel) -> tuple[Prepared, Sorted]:
+def _prepare(call: EmbeddingRequest, model: ServedModel) -> tuple[TokenizedInputs, PrefixOrder]:
     prepared = _tokenize(call, model)
     return prepared, sort_by_prefix(prepared.ids)
 
 
-def _tokenize(call: EmbedCall, model: ServedModel) -> Prepared:
-    if isinstance(call.input, IdLists):
+def _tokenize(call: EmbeddingRequest, model: ServedModel) -> TokenizedInputs:
+    if isinstance(call.input, TokenIds):
         return prepare_ids(call.input, call.cut, model, for_logits=call.return_logits is not None)
     texts = _rendered(call.input, call.prompt_template, model)
     if call.return_logits is not None:
@@ -128,11 +132,11 @@ def _tokenize(call: EmbedCall, model: ServedModel) -> Prepared:
     return prepare_texts(_with_prompt(texts, call, model), call.cut, model)
 
 
-def _rendered(inputs: Texts | Objects, source: str | None, model: ServedModel) -> Texts:
+def _rendered(inputs: Texts | TemplateVariables, source: str | None, model: ServedModel) -> Texts:
     if source is None:
         assert isinstance(inputs, Texts), "objects without a template got past the dialect"
         return inputs
-    template = read_template(source, model.text.truncate)
+    template = read_template(source, model.preprocessor.truncate)
     label = label_of(inputs)
     # A string fills the variable `text`: Fireworks documents objects alone, its own benchmark sends strings.
     variables = [{"text": value} if isinstance(value, str) else value for value in inputs.values]
@@ -148,10 +152,10 @@ def _rendered(inputs: Texts | Objects, source: str | None, model: ServedModel) -
     return Texts(tuple(texts), inputs.is_list, inputs.field)
 
 
-def _with_prompt(texts: Texts, call: EmbedCall, model: ServedModel) -> Texts:
+def _with_prompt(texts: Texts, call: EmbeddingRequest, model: ServedModel) -> Texts:
     if not call.prompt_name:
         return texts
-    prompts, field = model.text.prompts, "input_type" if call.prompt_is_optional else "prompt_name"
+    prompts, field = model.preprocessor.prompts, "input_type" if call.prompt_is_optional else "prompt_name"
     prompt = prompts.find(call.prompt_name)
     if prompt is None and not call.prompt_is_optional:
         known = ", ".join(prompts.by_name) or "none"
@@ -163,8 +167,8 @@ def _with_prompt(texts: Texts, call: EmbedCall, model: ServedModel) -> Texts:
     return Texts(tuple(prompt + text for text in texts.values), texts.is_list, texts.field)
 
 
-def _finish(call: EmbedCall, model: ServedModel, rows: Matrix) -> Matrix:
+def _finish(call: EmbeddingRequest, model: ServedModel, rows: Matrix) -> Matrix:
     if call.return_logits is not None:
         return finish_logits(rows, normalize=call.normalize)
-    layer_norm = model.text.info.layer_norm_before_dimensions
+    layer_norm = model.preprocessor.info.layer_norm_before_dimensions
     return finish_vectors(rows, dimensions=call.dimensions, normalize=call.normalize, layer_norm=layer_norm)

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from server.errors import InvalidValue, MissingVariable
-from server.processing.template_sandbox import MAX_CALLS, Missing, Refused, compile_template
+from server.processing.template_sandbox import MAX_CALLS, Missing, TemplateRefused, compile_template
 
 MAX_TEMPLATE_CHARACTERS = 20_000
 MAX_OUTPUT_CHARACTERS = 4_000_000
@@ -35,7 +35,7 @@ class Template:
             return _joined(self._pieces(variables))
         except Missing as error:
             raise MissingVariable(str(error), where) from None
-        except Refused as error:
+        except TemplateRefused as error:
             raise InvalidValue("prompt_template", f"cannot be filled from {where}: {error}") from None
 
 
@@ -50,7 +50,7 @@ def read_template(source: str, truncate: TruncateTokens) -> Template:
         return _plain(source, truncate)
     try:
         return Template(compile_template(source, truncate))
-    except Refused as error:
+    except TemplateRefused as error:
         raise InvalidValue("prompt_template", str(error)) from None
 
 
@@ -60,7 +60,7 @@ def _joined(pieces: Iterable[str]) -> str:
     for piece in pieces:
         characters += len(piece)
         if characters > MAX_OUTPUT_CHARACTERS:
-            raise Refused(f"more than {MAX_OUTPUT_CHARACTERS} characters.")
+            raise TemplateRefused(f"more than {MAX_OUTPUT_CHARACTERS} characters.")
         kept.append(piece)
     return "".join(kept)
 
@@ -104,4 +104,4 @@ def _as_text(value: Any) -> str:
     try:
         return orjson.dumps(value).decode()
     except orjson.JSONEncodeError:
-        raise Refused("a value is nested too deeply.") from None
+        raise TemplateRefused("a value is nested too deeply.") from None

@@ -21,7 +21,7 @@ class Texts:
 
 
 @dataclass(frozen=True, slots=True)
-class IdLists:
+class TokenIds:
     """Inputs as token ids, not yet range-checked; `[1, 2]` is one input and `[[1, 2]]` a list of one."""
 
     values: tuple[NDArray[np.int64], ...]
@@ -30,7 +30,7 @@ class IdLists:
 
 
 @dataclass(frozen=True, slots=True)
-class Objects:
+class TemplateVariables:
     """Inputs as variables of a prompt_template; `is_list` as in Texts."""
 
     values: tuple[dict[str, Any], ...]
@@ -39,7 +39,7 @@ class Objects:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class Truncation:
     """What may be done about an input that is too long; where the client did not say, as the model is configured."""
 
     allowed: bool | None = None
@@ -48,18 +48,18 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
-class EmbedCall:
+class EmbeddingRequest:
     """An embeddings request, or one for logits."""
 
     model: str | None
-    input: Texts | IdLists | Objects
+    input: Texts | TokenIds | TemplateVariables
     dimensions: int | None
     normalize: bool
     return_logits: tuple[int, ...] | None
     # "" is none; None is what the model is configured to put before texts.
     prompt_name: str | None
     prompt_template: str | None
-    cut: Cut
+    cut: Truncation
     encoding_format: EncodingFormat
     prompt_is_optional: bool = False
     # How errors call the dimensions.
@@ -67,7 +67,7 @@ class EmbedCall:
 
 
 @dataclass(frozen=True, slots=True)
-class RerankCall:
+class RerankRequest:
     """A rerank request: one query for all documents, or one for each. The dialect keeps what it echoes."""
 
     model: str | None
@@ -86,7 +86,7 @@ class RerankCall:
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
+class EmbeddingResult:
     """Rows for every input, [n, d] float32, finite, in input order."""
 
     model: str
@@ -98,7 +98,7 @@ class Embedded:
 
 
 @dataclass(frozen=True, slots=True)
-class Reranked:
+class RerankResult:
     """Document indexes, best first, with their scores."""
 
     model: str

@@ -6,29 +6,39 @@ from dataclasses import dataclass
 import numpy as np
 from anyio import to_thread
 
-from models import ChatPrompt, Ids, PairPrompt, Readout, RerankPrompt, Sorted, cut, finish_scores, sort_by_prefix
-from server.config import Limits
+from models import (
+    ChatPrompt,
+    Ids,
+    PairPrompt,
+    PrefixOrder,
+    Qwen3RerankPrompt,
+    Readout,
+    cut,
+    finish_scores,
+    sort_by_prefix,
+)
+from server.config import RequestLimits
 from server.errors import ArrayTooLong, EmptyArray, NoRoom, TooManyTokens, WrongModelKind
-from server.processing.requests import RerankCall, Reranked
+from server.processing.requests import RerankRequest, RerankResult
 from server.processing.submit import Caller, Service, count_tokens, is_short, least_tokens
 from server.registry import ServedModel
 
 READOUT = Readout("score")
-Prompt = RerankPrompt | PairPrompt | ChatPrompt
+Prompt = Qwen3RerankPrompt | PairPrompt | ChatPrompt
 
 
 @dataclass(frozen=True, slots=True)
 class _Prompts:
-    inputs: Sorted
+    inputs: PrefixOrder
     warnings: tuple[str, ...]
 
 
-async def rerank(call: RerankCall, service: Service, caller: Caller) -> Reranked:
+async def rerank(call: RerankRequest, service: Service, caller: Caller) -> RerankResult:
     """The documents' scores and order, best first; equal scores keep the order of the request.
 
     Raises: ApiError, ClientGone.
     """
-    model = service.catalogue.find(call.model, "reranker")
+    model = service.registry.find(call.model, "reranker")
     prompt = _prompt_of(model, call.model)
     _check_count(call, service.limits)
     least = len(call.documents) if call.max_tokens_per_doc else min(least_tokens(caller), service.limits.rerank_tokens)
@@ -45,25 +55,25 @@ async def rerank(call: RerankCall, service: Service, caller: Caller) -> Reranked
     scores = finish_scores(rows, raw=call.raw_scores)
     order = np.argsort(-scores, kind="stable")[: call.top_n]
     ignored = () if prompt.takes_instruction else call.task_names
-    return Reranked(call.model or model.id, tuple(order.tolist()), scores, tokens, prompts.warnings, ignored)
+    return RerankResult(call.model or model.id, tuple(order.tolist()), scores, tokens, prompts.warnings, ignored)
 
 
 def _prompt_of(model: ServedModel, name: str | None) -> Prompt:
-    if model.text.rerank is None:
+    if model.preprocessor.rerank is None:
         what = "an embedding model" if model.kind == "embedder" else "a language model"
         raise WrongModelKind(f"Model `{(name or model.id)[:64]}` is {what} and cannot rerank. Use POST /v1/embeddings.")
-    return model.text.rerank
+    return model.preprocessor.rerank
 
 
-def _check_count(call: RerankCall, limits: Limits) -> None:
+def _check_count(call: RerankRequest, limits: RequestLimits) -> None:
     if not call.documents:
         raise EmptyArray(call.field)
     if len(call.documents) > limits.documents:
         raise ArrayTooLong(call.field, limits.documents, len(call.documents))
 
 
-def _prepare(call: RerankCall, model: ServedModel, prompt: Prompt, limits: Limits) -> _Prompts:
-    maximum = model.text.info.max_tokens
+def _prepare(call: RerankRequest, model: ServedModel, prompt: Prompt, limits: RequestLimits) -> _Prompts:
+    maximum = model.preprocessor.info.max_tokens
     limit = min(call.truncate_prompt_tokens or maximum, maximum)
     heads = _heads(call, prompt, limit, model, limits)
     rooms = [limit - len(head) - len(prompt.suffix) for head in heads]
@@ -79,16 +89,16 @@ def _prepare(call: RerankCall, model: ServedModel, prompt: Prompt, limits: Limit
     return _Prompts(inputs, _warnings(call.field, documents, kept))
 
 
-def _heads(call: RerankCall, prompt: Prompt, limit: int, model: ServedModel, limits: Limits) -> list[Ids]:
+def _heads(call: RerankRequest, prompt: Prompt, limit: int, model: ServedModel, limits: RequestLimits) -> list[Ids]:
     """What stands before each document."""
-    instruction = call.task or model.config.instruction or model.text.instruction
+    instruction = call.task or model.config.instruction or model.preprocessor.instruction
     heads, tokens = list[Ids](), 0
     for index, query in enumerate(call.queries):
         heads.append(prompt.head(instruction, query))
         taken = len(heads[-1]) + len(prompt.suffix)
         # A document that is there needs room for a token; one that is empty still has the space before it.
         if taken >= limit:
-            what = "truncate_prompt_tokens" if limit < model.text.info.max_tokens else "the model's maximum"
+            what = "truncate_prompt_tokens" if limit < model.preprocessor.info.max_tokens else "the model's maximum"
             where = f"{call.query_field}[{index}]" if len(call.queries) > 1 else call.query_field
             raise NoRoom(taken, limit, what, where)
         # Each head holds the instruction: a long one would be read and kept as often as there are queries.

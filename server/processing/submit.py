@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from models import Ids, Matrix, Readout, Sorted
-from server.config import Limits
+from models import Ids, Matrix, PrefixOrder, Readout
+from server.config import RequestLimits
 from server.engine.client import Engine
-from server.engine.messages import Failed, Work
+from server.engine.messages import EngineFailure, EngineRequest
 from server.errors import (
     ApiError,
     ClientGone,
@@ -21,7 +21,7 @@ from server.errors import (
     Unavailable,
 )
 from server.observability.trace import Trace
-from server.registry import Catalogue, ServedModel
+from server.registry import ModelRegistry, ServedModel
 
 T = TypeVar("T")
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -73,16 +73,18 @@ class Caller:
 class Service:
     """One app's models, engine and limits."""
 
-    catalogue: Catalogue
+    registry: ModelRegistry
     engine: Engine
-    limits: Limits
+    limits: RequestLimits
 
-    async def rows(self, model: ServedModel, inputs: Sorted, readout: Readout, caller: Caller, label: Label) -> Matrix:
+    async def rows(
+        self, model: ServedModel, inputs: PrefixOrder, readout: Readout, caller: Caller, label: Label
+    ) -> Matrix:
         """Run inputs and wait for all of them: [n, d] in the request's order, finite.
 
         Raises: ApiError: refused, failed or too late. ClientGone: nobody waits for the answer.
         """
-        work = Work(self.engine.new_id(), model.id, readout, inputs.ids, inputs.shared)
+        work = EngineRequest(self.engine.new_id(), model.id, readout, inputs.ids, inputs.shared)
         left_s = caller.timeout_s - caller.trace.seconds()
         future = self.engine.submit(work)
         try:
@@ -91,14 +93,14 @@ class Service:
             raise DeadlineExceeded(caller.timeout_s) from None
         finally:
             self.engine.cancel(work.id)
-        if isinstance(answer, Failed):
+        if isinstance(answer, EngineFailure):
             raise _error(answer, inputs, caller.trace, label)
         caller.trace.stages["queue"] = answer.timings.queue_s
         caller.trace.stages["forward"] = answer.timings.forward_s
         return _checked(_in_request_order(answer.rows, inputs), label)
 
 
-def _in_request_order(rows: Matrix, inputs: Sorted) -> Matrix:
+def _in_request_order(rows: Matrix, inputs: PrefixOrder) -> Matrix:
     ordered = np.empty_like(rows)
     ordered[inputs.order] = rows
     return ordered
@@ -111,7 +113,7 @@ def _checked(rows: Matrix, label: Label) -> Matrix:
     return rows
 
 
-def _error(failed: Failed, inputs: Sorted, trace: Trace, label: Label) -> ApiError:
+def _error(failed: EngineFailure, inputs: PrefixOrder, trace: Trace, label: Label) -> ApiError:
     if failed.reason == "unavailable":
         return Unavailable("The engine stopped while this request was waiting.", 5)
     if failed.index is None or failed.reason == "internal":

@@ -17,7 +17,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 TRUNCATE = "truncate_tokens"
 MAX_TURNS = 256
 # In characters that a filter or a comparison goes through: a quarter of a second's worth.
-PURSE = 100_000_000
+MAX_RENDER_COST = 100_000_000
 NODE_COSTS = 100
 # Tokenising is slower than any filter.
 CALL_COSTS = 4
@@ -27,21 +27,21 @@ class Missing(Exception):
     """The message is the name of a variable that is not there."""
 
 
-class Refused(Exception):
+class TemplateRefused(Exception):
     """The template, or what it is filled with, is not taken; the message says why, in words for the client."""
 
 
-class Purse:
+class RenderBudget:
     """What one request may still spend."""
 
     def __init__(self) -> None:
-        self._left = PURSE
+        self._left = MAX_RENDER_COST
 
     def pay(self, cost: int) -> None:
         """Raises: Refused: there is not so much left."""
         self._left -= cost
         if self._left < 0:
-            raise Refused("takes too long to fill; send shorter texts or a simpler template.")
+            raise TemplateRefused("takes too long to fill; send shorter texts or a simpler template.")
 
     def paid(self, made: Callable[..., Any]) -> Callable[..., Any]:
         """A filter that pays for what it goes through."""
@@ -62,7 +62,7 @@ class Purse:
             if isinstance(count, Undefined):
                 raise Missing(str(count._undefined_name))  # noqa: SLF001
             if count is not None and (type(count) is not int or count < 0):
-                raise Refused(f"{TRUNCATE}() takes a number of tokens, 0 or more.")
+                raise TemplateRefused(f"{TRUNCATE}() takes a number of tokens, 0 or more.")
             self._weigh(text)
             written = str(text)
             self.pay(CALL_COSTS * len(written))
@@ -83,9 +83,9 @@ class Purse:
         if isinstance(value, Undefined):
             raise Missing(str(value._undefined_name))  # noqa: SLF001
         if not isinstance(value, list | Mapping):
-            raise Refused("a loop goes over a list or an object.")
+            raise TemplateRefused("a loop goes over a list or an object.")
         if len(value) > MAX_TURNS:
-            raise Refused(f"a loop has at most {MAX_TURNS} turns.")
+            raise TemplateRefused(f"a loop has at most {MAX_TURNS} turns.")
         self.pay(NODE_COSTS * nodes_inside * len(value))
         return value
 
@@ -130,7 +130,7 @@ def compile_template(
     Raises: Refused: a syntax error, with its line, or something that is not on the list. The function raises
         Missing and Refused too.
     """
-    purse = Purse()
+    purse = RenderBudget()
     environment = _Sandbox(undefined=_Strict, keep_trailing_newline=True, autoescape=False, optimized=False)
     environment.globals = {TRUNCATE: purse.paid_call(truncate)}
     environment.filters = {name: purse.paid(made) for name, made in environment.filters.items() if name in _FILTERS}
@@ -141,11 +141,11 @@ def compile_template(
         _put_filters(tree)
         compiled = environment.from_string(tree)
     except TemplateSyntaxError as error:
-        raise Refused(f"line {error.lineno}: {error.message}") from None
+        raise TemplateRefused(f"line {error.lineno}: {error.message}") from None
     except (RecursionError, SyntaxError):
-        raise Refused("is nested too deeply.") from None
+        raise TemplateRefused("is nested too deeply.") from None
     except ValueError:  # a number of thousands of digits
-        raise Refused("holds a number that is too long.") from None
+        raise TemplateRefused("holds a number that is too long.") from None
 
     def pieces(variables: Mapping[str, Any]) -> Iterator[str]:
         purse.pay(NODE_COSTS * count)
@@ -153,7 +153,7 @@ def compile_template(
             yield from compiled.generate(dict(variables))
         except (TemplateError, TypeError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
             # Their own words are about Python.
-            raise Refused(f"line {_line(error)}: a value is of the wrong kind.") from None
+            raise TemplateRefused(f"line {_line(error)}: a value is of the wrong kind.") from None
 
     return pieces
 
@@ -165,10 +165,10 @@ def _check(tree: nodes.Template) -> int:
     for _ in range(MAX_DEPTH):
         found += level
         if len(found) > MAX_NODES:
-            raise Refused(f"has more than {MAX_NODES} parts.")
+            raise TemplateRefused(f"has more than {MAX_NODES} parts.")
         level = [child for node in level for child in node.iter_child_nodes()]
     if level:
-        raise Refused("is nested too deeply.")
+        raise TemplateRefused("is nested too deeply.")
     for node in found:
         _check_node(node)
     for kind, name, limit in (
@@ -177,7 +177,7 @@ def _check(tree: nodes.Template) -> int:
         (nodes.For, "loops", MAX_LOOPS),
     ):
         if sum(isinstance(node, kind) for node in found) > limit:
-            raise Refused(f"expected at most {limit} {name}.")
+            raise TemplateRefused(f"expected at most {limit} {name}.")
     _check_names(found)
     return len(found)
 
@@ -230,8 +230,8 @@ def _put_filters(tree: nodes.Template) -> None:
         compare.expr = nodes.Filter(compare.expr, _COMPARED, [], [], None, None, lineno=compare.lineno)
 
 
-def _not_allowed(what: str, node: nodes.Node) -> Refused:
-    return Refused(f"line {node.lineno}: not allowed in a template: {what[:64]}")
+def _not_allowed(what: str, node: nodes.Node) -> TemplateRefused:
+    return TemplateRefused(f"line {node.lineno}: not allowed in a template: {what[:64]}")
 
 
 def _line(error: BaseException) -> int:

@@ -18,7 +18,7 @@ from benchmarks.contenders import (
 )
 from benchmarks.forward import KEY_VALUE_PARAMETERS, LAYER_PARAMETERS, machine_of, work_gflop, worst_cosine
 from benchmarks.workloads import HEAD_TOKENS, mixed, query, rerank, uniform
-from models import LoadOptions, load_backend, load_text
+from models import LoadOptions, load_backend, load_preprocessor
 from tests.support.checkpoints.qwen3 import build
 
 CPU = torch.device("cpu")
@@ -74,7 +74,7 @@ def test_contenders_agree(tmp_path: Path) -> None:
     folder = build(tmp_path, dtype=torch.bfloat16)
     workload = mixed(0, texts=5)
     options = LoadOptions(dtype="bfloat16", device="cpu", backend="packed")
-    ours = packed(load_backend(folder, load_text(folder).info, options))(workload)
+    ours = packed(load_backend(folder, load_preprocessor(folder).info, options))(workload)
 
     assert worst_cosine(ours, transformers_padded(folder, 2, CPU)(workload)) > 0.999
     assert worst_cosine(ours, sentence_transformers(folder, CPU)(2)(workload)) > 0.999

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from models import TextModel, demo_models, load_text
+from models import Preprocessor, demo_models, load_preprocessor
 from tests.support.server.process import Hearth
 
 # Not imported here: what is imported already cannot be rewritten.
@@ -113,15 +113,15 @@ def odd(odd_server: Hearth) -> httpx.Client:
 
 
 @pytest.fixture(scope="session")
-def embedder() -> TextModel:
+def embedder() -> Preprocessor:
     """The text side of the demo embedder: what a text costs, and how it is spelt in ids."""
-    return load_text(Path(EMBEDDER))
+    return load_preprocessor(Path(EMBEDDER))
 
 
 @pytest.fixture(scope="session")
-def reranker() -> TextModel:
+def reranker() -> Preprocessor:
     """The text side of the demo reranker."""
-    return load_text(Path(RERANKER))
+    return load_preprocessor(Path(RERANKER))
 
 
 @pytest.fixture

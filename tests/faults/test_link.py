@@ -8,11 +8,21 @@ import zmq
 
 from models import Readout
 from server.engine.admission import Admission
-from server.engine.messages import Cancel, Done, Hello, Report, State, Timings, Work, decode, encode
-from server.engine.zmq_transport import RemoteEngine
+from server.engine.messages import (
+    CancelRequest,
+    EngineReport,
+    EngineRequest,
+    EngineResult,
+    EngineState,
+    Subscribe,
+    Timings,
+    decode,
+    encode,
+)
+from server.engine.zmq_transport import ZmqEngineClient
 from tests.support.server.in_process import until
 
-READY = Report(State("ready"), {})
+READY = EngineReport(EngineState("ready"), {})
 
 
 class _Engine:
@@ -38,22 +48,22 @@ def _address(folder: Path) -> str:
     return f"ipc://{folder}/engine"
 
 
-def _work(near: RemoteEngine) -> Work:
-    return Work(near.new_id(), "m", Readout("vector"), [np.array([1, 2], np.int32)], np.zeros(1, np.int32))
+def _work(near: ZmqEngineClient) -> EngineRequest:
+    return EngineRequest(near.new_id(), "m", Readout("vector"), [np.array([1, 2], np.int32)], np.zeros(1, np.int32))
 
 
-async def _connected(near: RemoteEngine, address: str) -> tuple[_Engine, bytes]:
+async def _connected(near: ZmqEngineClient, address: str) -> tuple[_Engine, bytes]:
     far = _Engine(address)
     await until(lambda: far.socket.poll(0))
     client, hello = far.hear()
-    assert isinstance(hello, Hello)
+    assert isinstance(hello, Subscribe)
     far.socket.send_multipart([client, *encode(READY)])
     await until(lambda: near.state().phase == "ready")
     return far, client
 
 
 async def test_what_an_engine_said_before_it_died_is_not_believed_afterwards(tmp_path: Path) -> None:
-    async with RemoteEngine(_address(tmp_path), Admission(100, 100, 10)) as near:
+    async with ZmqEngineClient(_address(tmp_path), Admission(100, 100, 10)) as near:
         far, client = await _connected(near, _address(tmp_path))
 
         # All of it happens before the loop hears of any of it.
@@ -69,7 +79,7 @@ async def test_what_an_engine_said_before_it_died_is_not_believed_afterwards(tmp
 
 
 async def test_work_for_an_engine_that_died_is_answered_and_not_kept_for_the_next(tmp_path: Path) -> None:
-    async with RemoteEngine(_address(tmp_path), Admission(100, 100, 10)) as near:
+    async with ZmqEngineClient(_address(tmp_path), Admission(100, 100, 10)) as near:
         far, _ = await _connected(near, _address(tmp_path))
 
         far.socket.close()
@@ -81,14 +91,14 @@ async def test_work_for_an_engine_that_died_is_answered_and_not_kept_for_the_nex
         _, first = again.hear()
 
         assert answer.reason == "unavailable"
-        assert isinstance(first, Hello)
+        assert isinstance(first, Subscribe)
         assert again.says_nothing_more()
         assert (near.state().waiting_items, near.state().waiting_tokens) == (0, 0)
         again.socket.close()
 
 
 async def test_an_answer_after_cancel_is_nobodys(tmp_path: Path) -> None:
-    async with RemoteEngine(_address(tmp_path), Admission(100, 100, 10)) as near:
+    async with ZmqEngineClient(_address(tmp_path), Admission(100, 100, 10)) as near:
         far, client = await _connected(near, _address(tmp_path))
         work = _work(near)
 
@@ -96,12 +106,16 @@ async def test_an_answer_after_cancel_is_nobodys(tmp_path: Path) -> None:
         near.cancel(work.id)
         await until(lambda: far.socket.poll(0))
         heard = [far.hear()[1], far.hear()[1]]
-        far.socket.send_multipart([client, *encode(Done(work.id, np.zeros((1, 2), np.float32), Timings(0, 0, 1)))])
+        far.socket.send_multipart(
+            [client, *encode(EngineResult(work.id, np.zeros((1, 2), np.float32), Timings(0, 0, 1)))]
+        )
         kept = near.submit(_work(near))
-        far.socket.send_multipart([client, *encode(Done(work.id + 1, np.ones((1, 2), np.float32), Timings(0, 0, 1)))])
+        far.socket.send_multipart(
+            [client, *encode(EngineResult(work.id + 1, np.ones((1, 2), np.float32), Timings(0, 0, 1)))]
+        )
         answer = await kept
 
         assert future.cancelled()
-        assert [type(message) for message in heard] == [Work, Cancel]
+        assert [type(message) for message in heard] == [EngineRequest, CancelRequest]
         assert answer.rows.tolist() == [[1, 1]]
         far.socket.close()

@@ -8,7 +8,7 @@ from models.interface import Ids
 from models.layers.attention import PlainAttention, prepare
 from models.layers.cpu_attention import KeysValues
 from models.layers.varlen_attention import VarlenAttention, nesting
-from models.packing import Forest, pack
+from models.packing import PrefixForest, pack
 
 WIDTH = 64
 
@@ -17,7 +17,7 @@ def device() -> torch.device:
     return torch.device("cuda")
 
 
-def forest(seed: int, kept: list[Ids] | None = None) -> Forest:
+def forest(seed: int, kept: list[Ids] | None = None) -> PrefixForest:
     random = np.random.default_rng(seed)
     return pack([random.integers(0, 3, random.integers(1, 40), dtype=np.int32) for _ in range(60)], kept or [])
 

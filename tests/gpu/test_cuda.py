@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from models import Backend, Item, LoadOptions, NonFinite, OutOfMemory, Readout, load_backend, load_text
+from models import Backend, Item, LoadOptions, NonFinite, OutOfMemory, Readout, load_backend, load_preprocessor
 from models.backends.packed import PackedBackend
 from models.interface import Dtype, Ids, Pooling
 from tests.support.checkpoints.calibration import DOCUMENTS, INSTRUCTION, QUERIES
@@ -23,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def backend(folder: Path, dtype: Dtype, where: str = "cuda", pooling: Pooling = "lasttoken") -> PackedBackend:
-    info = replace(load_text(folder).info, pooling=pooling)
+    info = replace(load_preprocessor(folder).info, pooling=pooling)
     loaded = load_backend(folder, info, LoadOptions(dtype=dtype, device=where, backend="packed"))
     assert isinstance(loaded, PackedBackend)
     return loaded
@@ -37,7 +37,7 @@ def texts() -> list[Ids]:
 
 
 def pairs(folder: Path) -> list[Ids]:
-    frame = load_text(folder).rerank
+    frame = load_preprocessor(folder).rerank
     assert frame is not None
     heads = [frame.head(INSTRUCTION, query) for query in QUERIES]
     return [frame.join(head, ids) for head in heads for ids in frame.documents(DOCUMENTS)]

@@ -10,7 +10,7 @@ from torch import Tensor
 from models import Item, LoadOptions, Readout, load_backend
 from models.interface import Dtype
 from models.layers import sequence_attention as sequences
-from models.layers.sequence_attention import Packing, Rule
+from models.layers.sequence_attention import Rule, SequenceLayout
 from tests.support.networks.one_at_a_time import cosines
 from tests.support.networks.tiny_networks import CONFIGS, alone, save, texts
 
@@ -48,7 +48,7 @@ def test_one_call_for_all_sequences_equals_one_after_another(
 ) -> None:
     query, key, value = tensors(groups)
     rule = Rule(causal=causal, window=window, scale=0.2, sinks=torch.linspace(-2, 3, 8).cuda() if sinks else None)
-    packing = Packing(LENGTHS, torch.device("cuda"))
+    packing = SequenceLayout(LENGTHS, torch.device("cuda"))
 
     at_once = packing.at_once(query, key, value, rule).float()
 

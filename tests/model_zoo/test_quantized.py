@@ -7,7 +7,7 @@ import torch
 from transformers.integrations.finegrained_fp8 import Fp8Dequantize
 from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
-from models import ModelError, load_text
+from models import ModelError, load_preprocessor
 from tests.support.zoo.build import build_quantised
 from tests.support.zoo.catalogue import ZOO
 from tests.support.zoo.families.quantized import fp8, mxfp4
@@ -64,4 +64,4 @@ def test_fp8_weights_are_refused_with_what_to_do(recipe: Recipe, tmp_path: Path)
     stored, _ = build_quantised(recipe, tmp_path)
 
     with pytest.raises(ModelError, match=r"quantised as fp8, which are not read.*fp8_cast_bf16\.py"):
-        load_text(stored)
+        load_preprocessor(stored)

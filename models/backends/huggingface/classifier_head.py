@@ -11,9 +11,9 @@ from models.devices import to_device
 from models.interface import Ids, ModelError, Pooling
 from models.layers.pooler import pool_texts
 
-POOLINGS: tuple[Pooling, ...] = ("cls", "lasttoken", "mean")
+HEAD_POOLINGS: tuple[Pooling, ...] = ("cls", "lasttoken", "mean")
 # Between two ways to compute one logit in float32, as a share of the largest.
-MAX_DIFFERENCE = 1e-4
+SCORE_TOLERANCE = 1e-4
 
 
 class Classifier:
@@ -44,9 +44,9 @@ class Classifier:
         """
         lengths = [len(ids) for ids in texts]
         wanted = torch.cat([self._read(part[None]) for part in states.split(lengths)])
-        for pooling in POOLINGS:
+        for pooling in HEAD_POOLINGS:
             found = self.logits(pool_texts(states, lengths, pooling), ())
-            if (found - wanted).abs().max() <= MAX_DIFFERENCE * wanted.abs().max():
+            if (found - wanted).abs().max() <= SCORE_TOLERANCE * wanted.abs().max():
                 return pooling
         name = type(self._whole).__name__
         raise ModelError(f"the head of {name} reads neither one token nor the mean of all, and is not served")

@@ -11,7 +11,7 @@ from models.checkpoint.quantization import quantisation
 from models.interface import ModelError
 
 # Entries of config.json beyond those of its class that change no number.
-HARMLESS = {
+KEYS_WITHOUT_EFFECT = {
     *("_name_or_path", "_commit_hash", "adapters", "architectures", "auto_map", "finetuning_task", "language"),
     *("gradient_checkpointing", "max_window_layers", "model_max_length", "model_type", "name", "num_labels"),
     *(
@@ -65,7 +65,9 @@ def check_entries(checkpoint: Checkpoint, config_class: Any) -> None:
 
     Raises: ModelError: names them.
     """
-    known = HARMLESS | set(getattr(config_class, "__dataclass_fields__", ())) | set(config_class.attribute_map)
+    known = (
+        KEYS_WITHOUT_EFFECT | set(getattr(config_class, "__dataclass_fields__", ())) | set(config_class.attribute_map)
+    )
     known |= _read_in(config_class)
     unknown = [
         key
@@ -145,7 +147,7 @@ NOMIC_HARMLESS = {
 }
 
 
-def read_config(checkpoint: Checkpoint) -> Any:
+def library_config(checkpoint: Checkpoint) -> Any:
     """The library's configuration, in which nothing of config.json was ignored.
 
     Raises: ModelError: an entry that its class does not know, by name.

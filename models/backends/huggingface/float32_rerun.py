@@ -12,7 +12,7 @@ MAX_TABLE_NUMBERS = 2**22
 
 
 @contextmanager
-def widened(network: nn.Module, dtype: torch.dtype) -> Iterator[None]:
+def float32_activations(network: nn.Module, dtype: torch.dtype) -> Iterator[None]:
     """While open, `network` (of `dtype`) computes in float32, with memory for one more layer only."""
     with ExitStack() as undo:
         for part, is_layer in _parts(network):

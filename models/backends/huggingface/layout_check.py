@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.backends.huggingface.float32_rerun import widened
-from models.backends.huggingface.layouts import Alone, Padded, Unpadded
+from models.backends.huggingface.float32_rerun import float32_activations
+from models.backends.huggingface.layouts import OneByOne, Padded, Unpadded
 from models.backends.huggingface.network import LibraryNetwork
-from models.interface import Ids, Layout, ModelError, ModelInfo
+from models.interface import BatchLayout, Ids, ModelError, ModelInfo
 
 # The largest distance of a token's state from the one it has alone, in lengths of that one: a cosine of 0.9999995.
 MAX_DISTANCE = 1e-3
@@ -26,7 +26,7 @@ MAX_WINDOW = {"cpu": 1024, "cuda": 16384}
 class Runner(Protocol):
     """One layout over one network."""
 
-    name: Layout
+    name: BatchLayout
 
     def groups(self, lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
         """Text numbers that go through the network together."""
@@ -37,7 +37,7 @@ class Runner(Protocol):
         ...
 
 
-class _Plain(Alone):
+class _Plain(OneByOne):
     """The library's own call: ids, and nothing that we could get wrong."""
 
     def states(self, texts: Sequence[Ids]) -> Tensor:
@@ -51,7 +51,7 @@ class _Plain(Alone):
         return cast("Tensor", network.module(network.row([ids]), **more).last_hidden_state[0])
 
 
-class Agreement:
+class LayoutCheck:
     """What the network gives texts alone, by its own attention, and how near each layout comes to it."""
 
     def __init__(self, network: LibraryNetwork, info: ModelInfo) -> None:
@@ -92,7 +92,7 @@ class Agreement:
         return None, f"not unpadded, for {why_not}"
 
     def _with_own_attention(self, why_not: str) -> tuple[Runner, str]:
-        for layout in (Padded, Alone):
+        for layout in (Padded, OneByOne):
             runner: Runner = layout(self._network)
             if (distance := self._distance(runner)) <= MAX_DISTANCE:
                 return runner, why_not
@@ -109,7 +109,7 @@ class Agreement:
     def _states(self, runner: Runner) -> Tensor:
         dtype = next(self._network.module.parameters()).dtype
         # In bfloat16 rounding alone sends tokens to other experts, and a layout that is right would look wrong.
-        with nullcontext() if dtype == torch.float32 else widened(self._network.module, dtype):
+        with nullcontext() if dtype == torch.float32 else float32_activations(self._network.module, dtype):
             return runner.states(self.texts).float()
 
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from models.backends.huggingface.network import LibraryNetwork
 from models.devices import to_device
-from models.interface import Ids, Layout
-from models.layers.sequence_attention import Packing, Rule
+from models.interface import BatchLayout, Ids
+from models.layers.sequence_attention import Rule, SequenceLayout
 
 # The longest of a group may have so many times the tokens of its shortest.
 MAX_STRETCH = 1.15
@@ -20,7 +20,7 @@ MAX_STRETCH = 1.15
 class Padded:
     """Groups of similar length, padded on the right and masked by length."""
 
-    name: Layout = "padded"
+    name: BatchLayout = "padded"
 
     def __init__(self, network: LibraryNetwork) -> None:
         self._network = network
@@ -42,10 +42,10 @@ class Padded:
         return states.flatten(0, 1)[to_device(np.flatnonzero(real), network.device)]
 
 
-class Alone:
+class OneByOne:
     """One text at a time: what the others are compared with."""
 
-    name: Layout = "alone"
+    name: BatchLayout = "alone"
 
     def __init__(self, network: LibraryNetwork) -> None:
         self._network = network
@@ -82,9 +82,9 @@ def _matrix(rows: Sequence[NDArray[Any]], real: NDArray[np.bool_]) -> NDArray[np
 
 
 # Registered for attention only: the library builds no mask for a name that has no function for masks.
-NAME = "hearth_packed"
+ATTENTION_NAME = "hearth_packed"
 # What networks hand to their attention function and what changes no number here.
-HARMLESS = {
+OPTIONS_WITHOUT_EFFECT = {
     *("cache_position", "deterministic", "dropout", "output_attentions", "output_hidden_states", "past_key_values"),
     *("position_embeddings", "position_ids", "return_dict", "use_cache"),
 }
@@ -97,7 +97,7 @@ class NotUnpadded(Exception):
 class Unpadded:
     """Texts one after another, positions from the start in each, and attention inside each."""
 
-    name: Layout = "unpadded"
+    name: BatchLayout = "unpadded"
 
     def __init__(self, network: LibraryNetwork) -> None:
         """From now on the network runs in no other way, until restore().
@@ -106,11 +106,11 @@ class Unpadded:
         """
         from transformers import AttentionInterface
 
-        AttentionInterface.register(NAME, attend)
+        AttentionInterface.register(ATTENTION_NAME, library_attention)
         self._network, self._own = network, network.attention
         self.windows: set[int | None] = set()
-        network.attention = NAME
-        if network.attention != NAME:
+        network.attention = ATTENTION_NAME
+        if network.attention != ATTENTION_NAME:
             what = f"{type(network.module).__name__} does not let its attention be exchanged"
             raise NotUnpadded(what)
 
@@ -133,7 +133,7 @@ class Unpadded:
     def states(self, texts: Sequence[Ids]) -> Tensor:
         """Final states of all tokens, one text after another, [T, H]."""
         network = self._network
-        packing = Packing([len(ids) for ids in texts], network.device)
+        packing = SequenceLayout([len(ids) for ids in texts], network.device)
         states = network(
             network.row(texts),
             network.row([network.types(ids) for ids in texts]),
@@ -144,14 +144,14 @@ class Unpadded:
         return states[0]
 
 
-def attend(
+def library_attention(
     module: nn.Module,
     query: Tensor,
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    packing: Packing | None = None,
+    packing: SequenceLayout | None = None,
     scaling: float | None = None,
     is_causal: bool | None = None,
     sliding_window: int | None = None,
@@ -162,7 +162,7 @@ def attend(
 
     Raises: NotUnpadded: the network asks for more than it is given here.
     """
-    unknown = [name for name, given in options.items() if given is not None and name not in HARMLESS]
+    unknown = [name for name, given in options.items() if given is not None and name not in OPTIONS_WITHOUT_EFFECT]
     if packing is None or attention_mask is not None or unknown:
         asks = ", ".join(unknown) or ("a mask of its own" if packing else "no packing: its layers do not pass it on")
         what = f"the attention of {type(module).__name__} has {asks}"

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.backends.huggingface.config import read_config
+from models.backends.huggingface.config import library_config
 from models.checkpoint.folder import Checkpoint
 from models.devices import to_device
 from models.interface import Ids, ModelError
@@ -103,7 +103,7 @@ def load_network(checkpoint: Checkpoint, dtype: torch.dtype, *, classifier: bool
     transformers.utils.logging.set_verbosity_error()  # its load report: what matters of it is raised below
     where = {"trust_remote_code": False, "local_files_only": True}
     try:
-        config = read_config(checkpoint)
+        config = library_config(checkpoint)
         kind = transformers.AutoModelForSequenceClassification if classifier else transformers.AutoModel
         with freeing_at_once():
             network, found = kind.from_pretrained(

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from models.backends.huggingface.config import check_entries
-from models.backends.huggingface.float32_rerun import widened
+from models.backends.huggingface.float32_rerun import float32_activations
 from models.backends.huggingface.layouts import similar_lengths
-from models.backends.launched import Failed, Launched
+from models.backends.launched import FailedBatch, Launched
 from models.backends.selfcheck import check_backend
 from models.checkpoint.folder import Checkpoint
 from models.devices import choose_device, choose_dtype, device_faults, to_device
@@ -125,7 +125,7 @@ class ModulesBackend:
         """How this checkpoint is run."""
         return self._info
 
-    def launch(self, items: Sequence[Item], *, more_follow: bool = False) -> Pending:
+    def launch(self, items: Sequence[Item], *, keep_prefix: bool = False) -> Pending:
         """Start one batch: computed at once on the CPU, enqueued on CUDA."""
         if other := {item.readout.what for item in items} - {"vector"}:
             raise ModelError(f"sentence_transformers reads vectors alone, and asked was: {', '.join(sorted(other))}")
@@ -135,10 +135,10 @@ class ModulesBackend:
                 vectors = self._vectors([item.ids for item in items])
                 return Launched(items, [range(len(items))], [vectors], again=again)
         except (OutOfMemory, DeviceLost) as error:
-            return Failed(error)
+            return FailedBatch(error)
 
     def _again(self, item: Item) -> Tensor:
-        return self._vectors([item.ids], widened(_network(self._modules), self._dtype))
+        return self._vectors([item.ids], float32_activations(_network(self._modules), self._dtype))
 
     @torch.inference_mode()
     def _vectors(self, texts: Sequence[Ids], mode: AbstractContextManager[None] | None = None) -> Tensor:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from models.backends.huggingface.classifier_head import Classifier
-from models.backends.huggingface.float32_rerun import widened
-from models.backends.huggingface.layout_check import Agreement, Runner
+from models.backends.huggingface.float32_rerun import float32_activations
+from models.backends.huggingface.layout_check import LayoutCheck, Runner
 from models.backends.huggingface.network import LibraryNetwork, load_network
-from models.backends.launched import Failed, Launched
+from models.backends.launched import FailedBatch, Launched
 from models.backends.selfcheck import check_backend
 from models.checkpoint.folder import Checkpoint
 from models.checkpoint.quantization import count_parameters
@@ -31,7 +31,7 @@ from models.interface import (
     Pooling,
 )
 from models.layers.onednn import prepack
-from models.layers.pooler import Groups, Head, ReadsLogits, Tail, by_readout, load_tail, pool_texts, read
+from models.layers.pooler import Groups, Head, PostPooling, ReadsLogits, by_readout, load_tail, pool_texts, read
 from models.networks.registry import why_not_packed
 from models.networks.weights import HEAD, Weights
 
@@ -54,7 +54,7 @@ def load(path: str, info: ModelInfo, options: LoadOptions) -> "TransformersBacke
         module = load_network(checkpoint, dtype, classifier=info.classifier).to(device)
         classifier = Classifier(module) if info.classifier else None
         network = LibraryNetwork(classifier.body if classifier else module, separator=info.separator)
-        agreement = Agreement(network, info)
+        agreement = LayoutCheck(network, info)
         prepack(network.module, device, dtype)
         runner, layout_reason = agreement.choose(unpadded=options.backend != PADDED)
         pooling = classifier.pooling(agreement.truth, agreement.texts) if classifier else info.pooling
@@ -97,7 +97,7 @@ class TransformersBackend:
         network: LibraryNetwork,
         runner: Runner,
         head: ReadsLogits | None,
-        tail: Tail | None,
+        tail: PostPooling | None,
         info: BackendInfo,
         *,
         pooling: Pooling,
@@ -112,7 +112,7 @@ class TransformersBackend:
         """How this checkpoint is run."""
         return self._info
 
-    def launch(self, items: Sequence[Item], *, more_follow: bool = False) -> Pending:
+    def launch(self, items: Sequence[Item], *, keep_prefix: bool = False) -> Pending:
         """Start one batch: computed at once on the CPU, enqueued on CUDA."""
         groups = by_readout(items)
         # A NaN spreads over its block of queries: alone, the neighbours of a bad item are good.
@@ -121,11 +121,11 @@ class TransformersBackend:
             with device_faults():
                 return Launched(items, list(groups.values()), self._read(items, groups), again=again)
         except (OutOfMemory, DeviceLost) as error:
-            return Failed(error)
+            return FailedBatch(error)
 
     def _again(self, item: Item) -> Tensor:
         is_wide = self._dtype == torch.float32
-        mode = None if is_wide else widened(self._network.module, self._dtype)
+        mode = None if is_wide else float32_activations(self._network.module, self._dtype)
         return self._read([item], {item.readout: [0]}, mode)[0]
 
     @torch.inference_mode()

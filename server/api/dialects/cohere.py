@@ -9,11 +9,11 @@ from server.api import openapi
 from server.api import openapi as schemas
 from server.api.dialects.openai import OpenAI
 from server.api.dialects.parsing import Fields, JsonObject, WireInt, ignored, parse, read_input
-from server.api.dialects.protocol import EmbedRequest, Reply, notes
+from server.api.dialects.protocol import ParsedEmbedding, Reply, notes
 from server.api.openapi import operation
 from server.errors import ApiError, InvalidValue, MissingParameter
 from server.observability.trace import Trace
-from server.processing.requests import Cut, EmbedCall, Embedded
+from server.processing.requests import EmbeddingRequest, EmbeddingResult, Truncation
 
 SILENT = ("priority", "user")
 _PART = schemas.listed(type={"const": "text"}, text=schemas.STRING) | {"additionalProperties": True}
@@ -61,13 +61,13 @@ class Cohere:
             headers=openapi.NOTES,
         )
 
-    def parse_embeddings(self, body: JsonObject) -> EmbedRequest:
+    def parse_embeddings(self, body: JsonObject) -> ParsedEmbedding:
         """Unit vectors, as Cohere's are."""
         fields = parse(EmbedBody, body)
         if fields.texts is not None and fields.inputs is not None:
             raise InvalidValue("inputs", "send either 'texts' or 'inputs', not both.")
         texts = fields.texts if fields.texts is not None else _texts_of(fields.inputs)
-        call = EmbedCall(
+        call = EmbeddingRequest(
             model=fields.model,
             input=read_input(texts, field="texts" if fields.texts is not None else "inputs"),
             dimensions=fields.output_dimension,
@@ -80,9 +80,9 @@ class Cohere:
             prompt_is_optional=True,
             dimensions_field="output_dimension",
         )
-        return EmbedRequest(call, ignored(body, EmbedBody, SILENT), echo=fields.embedding_types)
+        return ParsedEmbedding(call, ignored(body, EmbedBody, SILENT), echo=fields.embedding_types)
 
-    def write_embeddings(self, asked: EmbedRequest, result: Embedded, trace: Trace) -> Reply:
+    def write_embeddings(self, asked: ParsedEmbedding, result: EmbeddingResult, trace: Trace) -> Reply:
         """An object with a list for each type that was asked for, by default float."""
         by_type = {how: wire.items(result.rows, how) for how in dict.fromkeys(asked.echo or ["float"])}
         return self._reply("embeddings_by_type", by_type, asked, result, trace)
@@ -92,7 +92,7 @@ class Cohere:
         return OpenAI().write_error(error)
 
     def _reply(
-        self, response_type: str, embeddings: object, asked: EmbedRequest, result: Embedded, trace: Trace
+        self, response_type: str, embeddings: object, asked: ParsedEmbedding, result: EmbeddingResult, trace: Trace
     ) -> Reply:
         answer = {
             "id": trace.request_id,
@@ -111,7 +111,7 @@ class CohereV1(Cohere):
     answer_shape = schemas.either(schemas.EMBEDDINGS_FLOATS, schemas.EMBEDDINGS_BY_TYPE)
     version = "1"
 
-    def write_embeddings(self, asked: EmbedRequest, result: Embedded, trace: Trace) -> Reply:
+    def write_embeddings(self, asked: ParsedEmbedding, result: EmbeddingResult, trace: Trace) -> Reply:
         """`response_type` says which it is: the SDKs read the answer by it."""
         if asked.echo:
             return super().write_embeddings(asked, result, trace)
@@ -133,9 +133,9 @@ def _text_of(each: Any, where: str) -> str:
     return "\n".join(str(text) for text in texts)
 
 
-def _cut(fields: EmbedBody) -> Cut:
+def _cut(fields: EmbedBody) -> Truncation:
     if fields.max_tokens is not None and fields.max_tokens < 1:
         raise InvalidValue("max_tokens", "expected an integer ≥ 1.")
     side: Literal["left", "right"] = "left" if fields.truncate == "START" else "right"
     asked = None if fields.truncate is None else fields.truncate != "NONE"
-    return Cut(asked if fields.max_tokens is None else True, fields.max_tokens, side)
+    return Truncation(asked if fields.max_tokens is None else True, fields.max_tokens, side)

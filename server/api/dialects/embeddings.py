@@ -20,10 +20,10 @@ from server.api.dialects.parsing import (
     rename,
     spelling,
 )
-from server.api.dialects.protocol import EmbedRequest, Reply, notes
+from server.api.dialects.protocol import ParsedEmbedding, Reply, notes
 from server.errors import InvalidValue, MissingParameter
 from server.observability.trace import Trace
-from server.processing.requests import Cut, EmbedCall, Embedded, IdLists, Objects, Texts
+from server.processing.requests import EmbeddingRequest, EmbeddingResult, TemplateVariables, Texts, TokenIds, Truncation
 
 ALIASES = {"output_dimension": "dimensions", "truncation_direction": "truncation_side"}
 # Known to other servers, without effect here, and harmless to accept.
@@ -111,7 +111,7 @@ def document_embeddings(summary: str, group: openapi.Group, error: str, headers:
     )
 
 
-def parse_embeddings(body: JsonObject, *, normalize: bool) -> EmbedRequest:
+def parse_embeddings(body: JsonObject, *, normalize: bool) -> ParsedEmbedding:
     """An embeddings body as a call; `normalize` is the door's default for vectors.
 
     Raises: ApiError.
@@ -123,10 +123,10 @@ def parse_embeddings(body: JsonObject, *, normalize: bool) -> EmbedRequest:
         body["truncation_side"] = body["truncation_side"].lower()
     fields = parse(EmbeddingsBody, body, spelt)
     inputs = read_input(fields.input, has_template=fields.prompt_template is not None)
-    if fields.prompt_template is not None and isinstance(inputs, IdLists):
+    if fields.prompt_template is not None and isinstance(inputs, TokenIds):
         raise InvalidValue("prompt_template", "token ids cannot fill a template. Send text or objects.")
     logits = None if fields.return_logits is None else tuple(fields.return_logits)
-    call = EmbedCall(
+    call = EmbeddingRequest(
         model=fields.model,
         input=inputs,
         dimensions=_dimensions(fields),
@@ -139,10 +139,10 @@ def parse_embeddings(body: JsonObject, *, normalize: bool) -> EmbedRequest:
         dimensions_field=spelt.get("dimensions", "dimensions"),
     )
     names = [spelt.get(name, name) for name in _ignored(body, fields, inputs)]
-    return EmbedRequest(call, names, fields.perf_metrics_in_response)
+    return ParsedEmbedding(call, names, fields.perf_metrics_in_response)
 
 
-def write_embeddings(asked: EmbedRequest, result: Embedded, trace: Trace) -> Reply:
+def write_embeddings(asked: ParsedEmbedding, result: EmbeddingResult, trace: Trace) -> Reply:
     """The answer in the encoding that was asked for."""
     headers = notes(asked.ignored, result.truncated, framed=result.framed, token_ids=result.token_ids)
     usage = {"prompt_tokens": result.prompt_tokens, "total_tokens": result.prompt_tokens}
@@ -156,7 +156,7 @@ def write_embeddings(asked: EmbedRequest, result: Embedded, trace: Trace) -> Rep
     return Reply(wire.dump(answer), headers)
 
 
-def _write_bytes(result: Embedded, usage: JsonObject, headers: dict[str, str]) -> Reply:
+def _write_bytes(result: EmbeddingResult, usage: JsonObject, headers: dict[str, str]) -> Reply:
     metadata = {
         "model": result.model,
         "dtype": "float32",
@@ -182,23 +182,23 @@ def _normalize(fields: EmbeddingsBody, default: bool) -> bool:
     return default
 
 
-def _cut(fields: EmbeddingsBody) -> Cut:
+def _cut(fields: EmbeddingsBody) -> Truncation:
     tokens = fields.truncate_prompt_tokens
     if tokens is not None and (tokens == 0 or tokens < -1):
         raise InvalidValue("truncate_prompt_tokens", "expected an integer ≥ 1, or -1 for the model's maximum.")
     allowed = fields.truncate if tokens is None else True
-    return Cut(allowed, None if tokens == -1 else tokens, fields.truncation_side)
+    return Truncation(allowed, None if tokens == -1 else tokens, fields.truncation_side)
 
 
-def _ignored(body: JsonObject, fields: EmbeddingsBody, inputs: Texts | IdLists | Objects) -> list[str]:
+def _ignored(body: JsonObject, fields: EmbeddingsBody, inputs: Texts | TokenIds | TemplateVariables) -> list[str]:
     without_effect = {"dimensions", "use_activation", "prompt_name"} if fields.return_logits is not None else set()
     # No prompt can be put before ids: the tokens of both together may be others.
-    without_effect |= {"prompt_name"} if isinstance(inputs, IdLists) else set()
+    without_effect |= {"prompt_name"} if isinstance(inputs, TokenIds) else set()
     unknown = set(ignored(body, EmbeddingsBody, SILENT))
     return [name for name in body if name in unknown or name in without_effect]
 
 
-def _perf_metrics(result: Embedded, trace: Trace) -> JsonObject:
+def _perf_metrics(result: EmbeddingResult, trace: Trace) -> JsonObject:
     stages = {name: trace.stages.get(stage, 0.0) for name, stage in PERF_METRICS.items()}
     total = {"prompt-tokens": result.prompt_tokens, "cached-prompt-tokens": 0}
     return total | {"server-processing-time": trace.seconds()} | stages

@@ -5,12 +5,12 @@ from server.api import openapi
 from server.api import openapi as schemas
 from server.api.dialects.embeddings import document_embeddings, parse_embeddings, write_embeddings
 from server.api.dialects.parsing import JsonObject, ignored, parse
-from server.api.dialects.protocol import EmbedRequest, Reply, RerankDialect, RerankRequest, notes
+from server.api.dialects.protocol import ParsedEmbedding, ParsedRerank, Reply, RerankDialect, notes
 from server.api.dialects.rerank import NAMES, SILENT, RerankBody, make_call, spelling_of, task_names, with_one_task
 from server.api.openapi import operation
 from server.errors import ApiError, InvalidValue
 from server.observability.trace import Trace
-from server.processing.requests import Embedded, Reranked
+from server.processing.requests import EmbeddingResult, RerankResult
 
 
 class Fireworks:
@@ -28,11 +28,11 @@ class Fireworks:
         summary = "Vectors or logits, as Fireworks gives them"
         return document_embeddings(summary, self.group, self.error_shape, openapi.FIREWORKS_NOTES)
 
-    def parse_embeddings(self, body: JsonObject) -> EmbedRequest:
+    def parse_embeddings(self, body: JsonObject) -> ParsedEmbedding:
         """Fireworks documents normalize: false as the default."""
         return parse_embeddings(body, normalize=False)
 
-    def write_embeddings(self, asked: EmbedRequest, result: Embedded, trace: Trace) -> Reply:
+    def write_embeddings(self, asked: ParsedEmbedding, result: EmbeddingResult, trace: Trace) -> Reply:
         """The answer that both doors share, with Fireworks' headers."""
         reply = write_embeddings(asked, result, trace)
         return Reply(reply.body, {**reply.headers, **_headers(result.prompt_tokens, trace)}, reply.media_type)
@@ -52,7 +52,7 @@ class Fireworks:
         """Fireworks has one."""
         return self
 
-    def parse_rerank(self, body: JsonObject) -> RerankRequest:
+    def parse_rerank(self, body: JsonObject) -> ParsedRerank:
         """Documents as strings alone; top_n from 1."""
         tasks, spelt, body = task_names(body), spelling_of(body), with_one_task(body)
         fields = parse(RerankBody, body, spelt)
@@ -62,9 +62,9 @@ class Fireworks:
             if not isinstance(document, str):
                 raise InvalidValue(f"documents[{index}]", "expected a string.")
         call = make_call(fields, fields.documents, fields.top_n, tasks=tasks, spelt=spelt)
-        return RerankRequest(call, ignored(body, RerankBody, SILENT), fields.documents, fields.return_documents)
+        return ParsedRerank(call, ignored(body, RerankBody, SILENT), fields.documents, fields.return_documents)
 
-    def write_rerank(self, asked: RerankRequest, result: Reranked, trace: Trace) -> Reply:
+    def write_rerank(self, asked: ParsedRerank, result: RerankResult, trace: Trace) -> Reply:
         """Exactly Fireworks' keys, for clients that forbid others."""
         tokens = result.prompt_tokens
         answer = {
@@ -92,7 +92,7 @@ class Fireworks:
         return wire.dump({"error": inner})
 
 
-def _row(asked: RerankRequest, result: Reranked, index: int) -> JsonObject:
+def _row(asked: ParsedRerank, result: RerankResult, index: int) -> JsonObject:
     row: JsonObject = {"index": index, "relevance_score": result.scores[index]}
     return row | {"document": asked.documents[index]} if asked.return_documents else row
 

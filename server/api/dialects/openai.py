@@ -10,13 +10,13 @@ from server.api import openapi
 from server.api import openapi as schemas
 from server.api.dialects.embeddings import document_embeddings, parse_embeddings, write_embeddings
 from server.api.dialects.parsing import JsonObject, WireBool, ignored, parse
-from server.api.dialects.protocol import EmbedRequest, Reply, RerankDialect, RerankRequest, notes
+from server.api.dialects.protocol import ParsedEmbedding, ParsedRerank, Reply, RerankDialect, notes
 from server.api.dialects.rerank import NAMES, SILENT, RerankBody, make_call, spelling_of, task_names, with_one_task
 from server.api.dialects.tei import TEI, TextsBody
 from server.api.openapi import operation
 from server.errors import ApiError, ArrayTooLong, InvalidValue
 from server.observability.trace import Trace
-from server.processing.requests import Embedded, Reranked
+from server.processing.requests import EmbeddingResult, RerankResult
 
 MAX_WARNINGS = 20
 # Each is looked for in each document.
@@ -54,11 +54,11 @@ class OpenAI:
         summary = "Vectors or logits of texts or token ids"
         return document_embeddings(summary, self.group, self.error_shape)
 
-    def parse_embeddings(self, body: JsonObject) -> EmbedRequest:
+    def parse_embeddings(self, body: JsonObject) -> ParsedEmbedding:
         """OpenAI's vectors have length 1."""
         return parse_embeddings(body, normalize=True)
 
-    def write_embeddings(self, asked: EmbedRequest, result: Embedded, trace: Trace) -> Reply:
+    def write_embeddings(self, asked: ParsedEmbedding, result: EmbeddingResult, trace: Trace) -> Reply:
         """The answer that both doors share."""
         return write_embeddings(asked, result, trace)
 
@@ -81,7 +81,7 @@ class OpenAI:
             raise InvalidValue("texts", "send either 'documents' or 'texts', not both.")
         return TEI()
 
-    def parse_rerank(self, body: JsonObject) -> RerankRequest:
+    def parse_rerank(self, body: JsonObject) -> ParsedRerank:
         """Documents as strings or objects; top_n 0 is all."""
         tasks, spelt, body = task_names(body), spelling_of(body), with_one_task(body)
         fields = parse(SupersetBody, body, spelt)
@@ -95,9 +95,9 @@ class OpenAI:
         texts = [_text(document, index, fields.rank_fields) for index, document in enumerate(documents)]
         raw = fields.raw_scores or not fields.use_activation
         call = make_call(fields, texts, fields.top_n or None, raw_scores=raw, tasks=tasks, spelt=spelt)
-        return RerankRequest(call, ignored(body, SupersetBody, SILENT), documents, fields.return_documents)
+        return ParsedRerank(call, ignored(body, SupersetBody, SILENT), documents, fields.return_documents)
 
-    def write_rerank(self, asked: RerankRequest, result: Reranked, trace: Trace) -> Reply:
+    def write_rerank(self, asked: ParsedRerank, result: RerankResult, trace: Trace) -> Reply:
         """`data` for Fireworks' clients and `results` for everybody else's, in the same order."""
         tokens = result.prompt_tokens
         answer = {
@@ -151,14 +151,14 @@ def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else wire.dump(value).decode()
 
 
-def _data(asked: RerankRequest, result: Reranked) -> list[JsonObject]:
+def _data(asked: ParsedRerank, result: RerankResult) -> list[JsonObject]:
     rows = [{"index": index, "relevance_score": result.scores[index]} for index in result.order]
     if asked.return_documents:
         return [row | {"document": asked.call.documents[row["index"]]} for row in rows]
     return rows
 
 
-def _results(asked: RerankRequest, result: Reranked) -> list[JsonObject]:
+def _results(asked: ParsedRerank, result: RerankResult) -> list[JsonObject]:
     rows = [{"index": index, "relevance_score": result.scores[index]} for index in result.order]
     if asked.return_documents:
         return [row | {"document": _object(asked.documents[row["index"]])} for row in rows]

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, Wi
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from server.errors import ApiError, EmptyArray, InvalidJson, InvalidValue, MissingParameter
-from server.processing.requests import IdLists, Objects, Texts
+from server.processing.requests import TemplateVariables, Texts, TokenIds
 
 JsonObject = dict[str, Any]
 Body = TypeVar("Body", bound=BaseModel)
@@ -130,7 +130,7 @@ def _reason(error: ErrorDetails) -> str:
 EXPECTED = "expected a string, a list of strings, a list of token ids or a list of such lists."
 
 
-def read_input(value: Any, *, has_template: bool = False, field: str = "input") -> Texts | IdLists | Objects:
+def read_input(value: Any, *, has_template: bool = False, field: str = "input") -> Texts | TokenIds | TemplateVariables:
     """Tag `input` by its first element: a plain union would answer a bad body with four misleading errors.
 
     Raises: ApiError: empty, mixed, or of none of the four forms.
@@ -147,10 +147,10 @@ def read_input(value: Any, *, has_template: bool = False, field: str = "input") 
     _check_all(values, dict, "an object", field)
     if not has_template:
         raise InvalidValue(field, f"Objects in '{field}' need a prompt_template.")
-    return Objects(tuple(values), isinstance(value, list), field)
+    return TemplateVariables(tuple(values), isinstance(value, list), field)
 
 
-def _read_list(values: list[Any], field: str) -> Texts | IdLists:
+def _read_list(values: list[Any], field: str) -> Texts | TokenIds:
     first = values[0]
     if isinstance(first, str):
         _check_all(values, str, "a string", field)
@@ -158,10 +158,10 @@ def _read_list(values: list[Any], field: str) -> Texts | IdLists:
     if isinstance(first, list):
         _check_all(values, list, "a list of token ids", field)
         lists = tuple(_ids(ids, f"{field}[{index}]") for index, ids in enumerate(values))
-        return IdLists(lists, is_list=True, field=field)
+        return TokenIds(lists, is_list=True, field=field)
     if isinstance(first, bool) or not isinstance(first, (int, float)):
         raise InvalidValue(f"{field}[0]", EXPECTED)
-    return IdLists((_ids(values, field),), is_list=False, field=field)
+    return TokenIds((_ids(values, field),), is_list=False, field=field)
 
 
 def _check_all(values: Sequence[Any], kind: type, name: str, field: str) -> None:

@@ -8,27 +8,27 @@ from server.api.dialects.parsing import JsonObject
 from server.api.openapi import Group
 from server.errors import ApiError
 from server.observability.trace import Trace
-from server.processing.requests import EmbedCall, Embedded, RerankCall, Reranked
+from server.processing.requests import EmbeddingRequest, EmbeddingResult, RerankRequest, RerankResult
 
 MAX_NAMES = 20
 SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
 
 
 @dataclass(frozen=True, slots=True)
-class EmbedRequest:
+class ParsedEmbedding:
     """A parsed embeddings request."""
 
-    call: EmbedCall
+    call: EmbeddingRequest
     ignored: Sequence[str]
     perf_metrics: bool = False
     echo: Any = None
 
 
 @dataclass(frozen=True, slots=True)
-class RerankRequest:
+class ParsedRerank:
     """A parsed rerank request, with its documents as they were sent."""
 
-    call: RerankCall
+    call: RerankRequest
     ignored: Sequence[str]
     documents: Sequence[Any]
     return_documents: bool
@@ -51,7 +51,7 @@ class ErrorDialect(Protocol):
         ...
 
 
-class EmbedDialect(ErrorDialect, Protocol):
+class EmbeddingDialect(ErrorDialect, Protocol):
     """One way to ask for vectors or logits."""
 
     embeddings_paths: tuple[str, ...]
@@ -60,11 +60,11 @@ class EmbedDialect(ErrorDialect, Protocol):
         """The OpenAPI operation."""
         ...
 
-    def parse_embeddings(self, body: JsonObject) -> EmbedRequest:
+    def parse_embeddings(self, body: JsonObject) -> ParsedEmbedding:
         """Raises: ApiError."""
         ...
 
-    def write_embeddings(self, asked: EmbedRequest, result: Embedded, trace: Trace) -> Reply:
+    def write_embeddings(self, asked: ParsedEmbedding, result: EmbeddingResult, trace: Trace) -> Reply:
         """The answer's bytes and headers."""
         ...
 
@@ -85,16 +85,16 @@ class RerankDialect(ErrorDialect, Protocol):
         """
         ...
 
-    def parse_rerank(self, body: JsonObject) -> RerankRequest:
+    def parse_rerank(self, body: JsonObject) -> ParsedRerank:
         """Raises: ApiError."""
         ...
 
-    def write_rerank(self, asked: RerankRequest, result: Reranked, trace: Trace) -> Reply:
+    def write_rerank(self, asked: ParsedRerank, result: RerankResult, trace: Trace) -> Reply:
         """The answer's bytes and headers."""
         ...
 
 
-class Door(EmbedDialect, RerankDialect, Protocol):
+class ApiDialect(EmbeddingDialect, RerankDialect, Protocol):
     """A whole API under one prefix, to which unknown paths belong too."""
 
     prefix: str

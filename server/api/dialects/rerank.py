@@ -8,7 +8,7 @@ from pydantic import Field, WithJsonSchema
 from server.api import openapi as schemas
 from server.api.dialects.parsing import Fields, JsonObject, WireBool, WireInt, rename, spelling
 from server.errors import InvalidValue
-from server.processing.requests import RerankCall
+from server.processing.requests import RerankRequest
 
 TASK_NAMES = ("task", "instruction", "instruct")
 ALIASES = {"top_k": "top_n", "max_doc_length": "max_tokens_per_doc"}
@@ -96,14 +96,14 @@ def make_call(
     field: str = "documents",
     tasks: tuple[str, ...] = (),
     spelt: Mapping[str, str],
-) -> RerankCall:
+) -> RerankRequest:
     """The call that a body asks for; `spelt` as in parse().
 
     Raises: ApiError.
     """
     if top_n is not None and top_n < 1:
         raise InvalidValue(spelt.get("top_n", "top_n"), "expected an integer ≥ 1.")
-    return RerankCall(
+    return RerankRequest(
         model=fields.model,
         queries=(fields.query,),
         documents=tuple(texts),

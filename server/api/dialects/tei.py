@@ -8,12 +8,12 @@ from server import serialization as wire
 from server.api import openapi
 from server.api import openapi as schemas
 from server.api.dialects.parsing import Fields, JsonObject, WireBool, WireInt, ignored, parse, read_input
-from server.api.dialects.protocol import EmbedRequest, Reply, RerankDialect, RerankRequest, notes
+from server.api.dialects.protocol import ParsedEmbedding, ParsedRerank, Reply, RerankDialect, notes
 from server.api.dialects.rerank import NAMES, SILENT, RerankBody, make_call, spelling_of, task_names, with_one_task
 from server.api.openapi import operation
 from server.errors import ApiError, EmptyArray, MissingParameter
 from server.observability.trace import Trace
-from server.processing.requests import Cut, EmbedCall, Embedded, IdLists, Reranked
+from server.processing.requests import EmbeddingRequest, EmbeddingResult, RerankResult, TokenIds, Truncation
 
 # TEI's own names (core/src/infer.rs, ErrorType), by our statuses.
 ERROR_TYPES = {429: "Overloaded", 500: "Backend", 503: "Unhealthy", 504: "Backend"}
@@ -72,14 +72,14 @@ class TEI:
             headers=openapi.EMBEDDING_NOTES,
         )
 
-    def parse_embeddings(self, body: JsonObject) -> EmbedRequest:
+    def parse_embeddings(self, body: JsonObject) -> ParsedEmbedding:
         """Unit vectors unless asked otherwise."""
         if "inputs" not in body:
             raise MissingParameter("inputs")
         if isinstance(body.get("truncation_direction"), str):
             body["truncation_direction"] = body["truncation_direction"].lower()
         fields = parse(EmbedBody, body)
-        call = EmbedCall(
+        call = EmbeddingRequest(
             model=fields.model,
             input=read_input(fields.inputs, field="inputs"),
             dimensions=fields.dimensions,
@@ -87,15 +87,15 @@ class TEI:
             return_logits=None,
             prompt_name=fields.prompt_name,
             prompt_template=None,
-            cut=Cut(fields.truncate, None, fields.truncation_direction),
+            cut=Truncation(fields.truncate, None, fields.truncation_direction),
             encoding_format="float",
         )
         names = ignored(body, EmbedBody)
-        if fields.prompt_name is not None and isinstance(call.input, IdLists):
+        if fields.prompt_name is not None and isinstance(call.input, TokenIds):
             names.append("prompt_name")
-        return EmbedRequest(call, names)
+        return ParsedEmbedding(call, names)
 
-    def write_embeddings(self, asked: EmbedRequest, result: Embedded, trace: Trace) -> Reply:
+    def write_embeddings(self, asked: ParsedEmbedding, result: EmbeddingResult, trace: Trace) -> Reply:
         """Always a list of vectors, also for one input."""
         headers = notes(asked.ignored, result.truncated, token_ids=result.token_ids)
         return Reply(wire.dump(wire.items(result.rows, "float")), headers)
@@ -115,16 +115,16 @@ class TEI:
         """TEI's own."""
         return self
 
-    def parse_rerank(self, body: JsonObject) -> RerankRequest:
+    def parse_rerank(self, body: JsonObject) -> ParsedRerank:
         """`top_n` is not TEI's, and LiteLLM sends it."""
         tasks, spelt, body = task_names(body), spelling_of(body), with_one_task(body)
         fields = parse(TextsBody, body, spelt)
         best, raw = fields.top_n or None, fields.raw_scores
         call = make_call(fields, fields.texts, best, raw_scores=raw, field="texts", tasks=tasks, spelt=spelt)
         silent = ("truncate", "truncation_direction", *SILENT)
-        return RerankRequest(call, ignored(body, TextsBody, silent), fields.texts, fields.return_text)
+        return ParsedRerank(call, ignored(body, TextsBody, silent), fields.texts, fields.return_text)
 
-    def write_rerank(self, asked: RerankRequest, result: Reranked, trace: Trace) -> Reply:
+    def write_rerank(self, asked: ParsedRerank, result: RerankResult, trace: Trace) -> Reply:
         """A bare array, best first."""
         rows = [{"index": index, "score": result.scores[index]} for index in result.order]
         if asked.return_documents:

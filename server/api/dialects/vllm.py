@@ -10,12 +10,12 @@ from server.api import openapi
 from server.api import openapi as schemas
 from server.api.dialects.openai import OpenAI
 from server.api.dialects.parsing import Fields, JsonObject, WireBool, WireInt, ignored, parse, rename, spelling
-from server.api.dialects.protocol import Reply, RerankDialect, RerankRequest, notes
+from server.api.dialects.protocol import ParsedRerank, Reply, RerankDialect, notes
 from server.api.dialects.rerank import prompt_limit
 from server.api.openapi import operation
 from server.errors import ApiError, EmptyArray, InvalidValue, MissingParameter
 from server.observability.trace import Trace
-from server.processing.requests import RerankCall, Reranked
+from server.processing.requests import RerankRequest, RerankResult
 
 QUERY_NAMES = ("queries", "text_1", "data_1")
 DOCUMENT_NAMES = ("documents", "items", "text_2", "data_2")
@@ -63,7 +63,7 @@ class VLLM:
         """VLLM's own."""
         return self
 
-    def parse_rerank(self, body: JsonObject) -> RerankRequest:
+    def parse_rerank(self, body: JsonObject) -> ParsedRerank:
         """1 x 1, 1 x n or n x n."""
         spelt, body = spelling(body, NAMES), rename(body, NAMES)
         query_field, field = spelt.get("queries", "queries"), spelt.get("documents", "documents")
@@ -75,7 +75,7 @@ class VLLM:
         if len(queries) not in (1, len(documents)):
             many = f"expected 1 or {len(documents)}, as there are {field}, not {len(queries)}."
             raise InvalidValue(query_field, many)
-        call = RerankCall(
+        call = RerankRequest(
             model=fields.model,
             queries=queries,
             documents=documents,
@@ -88,9 +88,9 @@ class VLLM:
             query_field=query_field,
             task_names=("instruction",) if fields.instruction else (),
         )
-        return RerankRequest(call, ignored(body, ScoreBody, SILENT), documents, return_documents=False)
+        return ParsedRerank(call, ignored(body, ScoreBody, SILENT), documents, return_documents=False)
 
-    def write_rerank(self, asked: RerankRequest, result: Reranked, trace: Trace) -> Reply:
+    def write_rerank(self, asked: ParsedRerank, result: RerankResult, trace: Trace) -> Reply:
         """In the order of the pairs."""
         data = [{"index": index, "object": "score", "score": score} for index, score in enumerate(result.scores)]
         usage = {"prompt_tokens": result.prompt_tokens, "total_tokens": result.prompt_tokens}

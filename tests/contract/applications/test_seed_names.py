@@ -9,7 +9,7 @@ import yaml
 
 from models import demo_models, model_id
 from server.config import ModelConfig
-from server.registry import Catalogue, load_catalogue
+from server.registry import ModelRegistry, load_registry
 from tests.support.http.requests import FIREWORKS, FIREWORKS_RERANK, RERANK, V1, embed, rerank
 from tests.support.server.process import Hearth
 from tests.support.zoo.catalogue import SEEDS
@@ -53,9 +53,9 @@ def stand_ins() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def catalogue() -> Catalogue:
+def registry() -> ModelRegistry:
     """The list, loaded."""
-    return load_catalogue([ModelConfig(**entry) for entry in stand_ins()])
+    return load_registry([ModelConfig(**entry) for entry in stand_ins()])
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +71,10 @@ def test_the_list_has_every_model_once() -> None:
 
 @pytest.mark.parametrize("decoration", DECORATIONS)
 @pytest.mark.parametrize("name", NAMES)
-def test_24_every_name_of_the_guide_finds_its_model(catalogue: Catalogue, name: str, decoration: str) -> None:
+def test_24_every_name_of_the_guide_finds_its_model(registry: ModelRegistry, name: str, decoration: str) -> None:
     asked = decoration.format(name=name, last=name.rsplit("/", 1)[-1], upper=name.upper())
 
-    assert catalogue.find(asked, "embedder").id == NAMES[name]
+    assert registry.find(asked, "embedder").id == NAMES[name]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models import TextModel, demo_models
+from models import Preprocessor, demo_models
 from models.text.tokenizer import EDGE_FROM_IDS
 from server.processing.cl100k import FILE
 from tests.support.http.requests import embed, openai_error, tokens, vectors
@@ -155,7 +155,7 @@ def test_30_ids_past_the_models_last_are_read_with_it_too(with_file: Hearth) -> 
     assert answer.json() == embed(with_file.client, ["France is a country in Western Europe"]).json()
 
 
-def test_30_control_tokens_stay_text(with_file: Hearth, embedder: TextModel) -> None:
+def test_30_control_tokens_stay_text(with_file: Hearth, embedder: Preprocessor) -> None:
     # "<|im_end|>" in cl100k_base.
     answer = embed(with_file.client, [27, 91, 318, 6345, 91, 29], model="openai")
 
@@ -206,7 +206,7 @@ def test_33_native_takes_what_auto_refuses(without_file: Hearth) -> None:
 
 
 @pytest.mark.parametrize(("text", "least"), [(ENGLISH, 4), (MIXED, EDGE_FROM_IDS)])
-def test_34_slices_of_native_ids_are_native(embedder: TextModel, text: str, least: int) -> None:
+def test_34_slices_of_native_ids_are_native(embedder: Preprocessor, text: str, least: int) -> None:
     # In the demo vocabulary a Chinese character is three ids: a short list may begin inside one, and is not excused.
     ids = embedder.tokenizer.encode([text * 40])[0]
     draw = random.Random(0)

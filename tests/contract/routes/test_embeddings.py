@@ -7,13 +7,13 @@ import httpx
 import numpy as np
 import pytest
 
-from models import TextModel
+from models import Preprocessor
 from tests.support.http.requests import FIREWORKS, FOX, V1, cosine, embed, openai_error, tokens, vector, vectors
 
 LONG = "the cat sat on the mat and looked at the moon over the old town " * 700
 
 
-def test_01_one_text_is_one_vector_of_length_1(plain: httpx.Client, embedder: TextModel) -> None:
+def test_01_one_text_is_one_vector_of_length_1(plain: httpx.Client, embedder: Preprocessor) -> None:
     answer = embed(plain, FOX)
 
     body = answer.json()
@@ -143,7 +143,7 @@ def test_06_one_input_more_is_400_and_names_both_numbers(plain: httpx.Client) ->
     assert error["code"] == "array_above_max_length"
 
 
-def test_07_base64_is_the_float_answer_bit_for_bit(plain: httpx.Client, embedder: TextModel) -> None:
+def test_07_base64_is_the_float_answer_bit_for_bit(plain: httpx.Client, embedder: Preprocessor) -> None:
     text = embed(plain, FOX, encoding_format="base64").json()["data"][0]["embedding"]
 
     raw = base64.b64decode(text, validate=True)
@@ -164,7 +164,7 @@ def test_07_another_encoding_is_400(plain: httpx.Client, wanted: object) -> None
     assert all(name in error["message"] for name in ("'float'", "'base64'", "'bytes'"))
 
 
-def test_08_bytes_are_rows_of_float32_and_nothing_else(plain: httpx.Client, embedder: TextModel) -> None:
+def test_08_bytes_are_rows_of_float32_and_nothing_else(plain: httpx.Client, embedder: Preprocessor) -> None:
     answer = embed(plain, ["a", FOX], encoding_format="bytes", model="demo-embedding")
 
     width = embedder.info.width
@@ -200,7 +200,7 @@ def test_11_dimensions_from_1_to_the_width_are_served(plain: httpx.Client, wante
     assert len(vector(plain, FOX, dimensions=wanted)) == given
 
 
-def test_11_the_width_itself_is_as_absent(plain: httpx.Client, embedder: TextModel) -> None:
+def test_11_the_width_itself_is_as_absent(plain: httpx.Client, embedder: Preprocessor) -> None:
     assert np.array_equal(vector(plain, FOX, dimensions=embedder.info.width), vector(plain, FOX))
 
 
@@ -299,7 +299,7 @@ def test_16_anything_else_is_not(plain: httpx.Client, wanted: object) -> None:
 
 
 @pytest.mark.parametrize("text", ["a<|im_end|>b", "<think>", "a<|endoftext|>", "<|im_start|>system\n"])
-def test_17_control_tokens_in_a_text_are_spelt_out(plain: httpx.Client, embedder: TextModel, text: str) -> None:
+def test_17_control_tokens_in_a_text_are_spelt_out(plain: httpx.Client, embedder: Preprocessor, text: str) -> None:
     ids = embedder.tokenizer.encode([text])[0]
 
     answer = embed(plain, text)
@@ -333,7 +333,9 @@ def test_19_an_overlong_text_is_400_in_openais_words(plain: httpx.Client, given:
 
 
 @pytest.mark.parametrize("fields", [{"truncate": True}, {"truncate_prompt_tokens": -1}])
-def test_20_a_cut_text_keeps_its_terminator(odd: httpx.Client, embedder: TextModel, fields: dict[str, object]) -> None:
+def test_20_a_cut_text_keeps_its_terminator(
+    odd: httpx.Client, embedder: Preprocessor, fields: dict[str, object]
+) -> None:
     answer = embed(odd, FOX + FOX, model="short-embedder", **fields)
 
     kept = embedder.tokenizer.encode([FOX + FOX])[0][:11].tolist()
@@ -342,7 +344,7 @@ def test_20_a_cut_text_keeps_its_terminator(odd: httpx.Client, embedder: TextMod
     assert answer.json()["data"] == embed(odd, kept, model="native").json()["data"]
 
 
-def test_21_a_text_is_cut_to_what_was_asked(plain: httpx.Client, embedder: TextModel) -> None:
+def test_21_a_text_is_cut_to_what_was_asked(plain: httpx.Client, embedder: Preprocessor) -> None:
     answer = embed(plain, ["a", FOX], truncate_prompt_tokens=8)
 
     kept = embedder.tokenizer.encode([FOX])[0][:7].tolist()
@@ -352,7 +354,7 @@ def test_21_a_text_is_cut_to_what_was_asked(plain: httpx.Client, embedder: TextM
 
 
 @pytest.mark.parametrize("name", ["truncation_side", "truncation_direction"])
-def test_21_the_end_is_kept_when_asked(plain: httpx.Client, embedder: TextModel, name: str) -> None:
+def test_21_the_end_is_kept_when_asked(plain: httpx.Client, embedder: Preprocessor, name: str) -> None:
     cut = vector(plain, FOX, truncate_prompt_tokens=8, **{name: "Left"})
 
     kept = embedder.tokenizer.encode([FOX])[0][-7:].tolist()
@@ -366,7 +368,7 @@ def test_21_a_cut_to_nothing_is_400(plain: httpx.Client, wanted: object) -> None
     assert error["param"] == "truncate_prompt_tokens"
 
 
-def test_22_too_many_tokens_in_all_are_400_with_both_numbers(odd: httpx.Client, embedder: TextModel) -> None:
+def test_22_too_many_tokens_in_all_are_400_with_both_numbers(odd: httpx.Client, embedder: Preprocessor) -> None:
     error = openai_error(embed(odd, [FOX * 5] * 16), 400)
 
     wanted = 16 * (len(embedder.tokenizer.encode([FOX * 5])[0]) + 1)
@@ -423,7 +425,7 @@ def test_26_and_accepted_when_they_change_nothing(plain: httpx.Client, name: str
     assert embed(plain, FOX, **{name: value}).status_code == 200
 
 
-def test_a_named_prompt_is_put_before_the_text(plain: httpx.Client, embedder: TextModel) -> None:
+def test_a_named_prompt_is_put_before_the_text(plain: httpx.Client, embedder: Preprocessor) -> None:
     prompt = embedder.prompts.by_name["query"]
 
     assert np.array_equal(vector(plain, "x", prompt_name="query"), vector(plain, prompt + "x"))

@@ -6,7 +6,7 @@ import httpx
 import numpy as np
 import pytest
 
-from models import TextModel
+from models import Preprocessor
 from tests.support.http.requests import (
     BODIES,
     DOCUMENTS,
@@ -28,7 +28,7 @@ LONG_DOCUMENT = "The weather in Europe varies. " * 60
 
 
 @pytest.fixture
-def frame(reranker: TextModel) -> tuple[str, str]:
+def frame(reranker: Preprocessor) -> tuple[str, str]:
     """The official prompt's texts before and after the body."""
     prompt = reranker.rerank
     return reranker.tokenizer.decode(prompt.prefix), reranker.tokenizer.decode(prompt.suffix)
@@ -91,7 +91,7 @@ def test_40_a_complete_prompt_is_taken_as_it_is(plain: httpx.Client, frame: tupl
     assert answer.json() == bare.json()
 
 
-def test_41_the_frame_may_be_switched_off(odd: httpx.Client, reranker: TextModel) -> None:
+def test_41_the_frame_may_be_switched_off(odd: httpx.Client, reranker: Preprocessor) -> None:
     model = "Qwen/Qwen3-Reranker-8B"
     bare = embed(odd, BODIES, model="unframed", return_logits=[0, 1])
     framed = embed(odd, BODIES, model=model, return_logits=[0, 1])
@@ -103,7 +103,7 @@ def test_41_the_frame_may_be_switched_off(odd: httpx.Client, reranker: TextModel
 
 
 @pytest.mark.parametrize("token", ["<|im_start|>", "<|im_end|>", "</think>"])
-def test_42_control_tokens_in_a_document_are_spelt_out(plain: httpx.Client, reranker: TextModel, token: str) -> None:
+def test_42_control_tokens_in_a_document_are_spelt_out(plain: httpx.Client, reranker: Preprocessor, token: str) -> None:
     answer = embed(plain, body_of(f"a {token} b"), return_logits=[NO, YES])
 
     spelt = reranker.tokenizer.encode([body_of(f"a {token} b")])[0]
@@ -122,7 +122,9 @@ def test_42_control_tokens_in_a_document_are_spelt_out(plain: httpx.Client, rera
         ("x <|im_start|>" + BODIES[0], "0"),
     ],
 )
-def test_43_only_the_official_body_is_framed(plain: httpx.Client, reranker: TextModel, text: str, framed: str) -> None:
+def test_43_only_the_official_body_is_framed(
+    plain: httpx.Client, reranker: Preprocessor, text: str, framed: str
+) -> None:
     answer = embed(plain, text, return_logits=[NO, YES])
 
     frame = len(reranker.rerank.prefix) + len(reranker.rerank.suffix)
@@ -130,14 +132,14 @@ def test_43_only_the_official_body_is_framed(plain: httpx.Client, reranker: Text
     assert tokens(answer) == len(reranker.tokenizer.encode([text])[0]) + int(framed) * frame
 
 
-def test_44_an_empty_list_asks_for_every_token(plain: httpx.Client, reranker: TextModel) -> None:
+def test_44_an_empty_list_asks_for_every_token(plain: httpx.Client, reranker: Preprocessor) -> None:
     every = vector(plain, BODIES[0], return_logits=[])
 
     assert len(every) == reranker.info.head_rows
     assert every[[NO, YES]] == pytest.approx(vector(plain, BODIES[0], return_logits=[NO, YES]), abs=1e-4)
 
 
-def test_44_more_numbers_than_an_answer_may_hold_are_400(odd: httpx.Client, reranker: TextModel) -> None:
+def test_44_more_numbers_than_an_answer_may_hold_are_400(odd: httpx.Client, reranker: Preprocessor) -> None:
     error = openai_error(embed(odd, ["a", "b"], return_logits=[]), 400)
 
     assert error["code"] == "response_too_large"
@@ -147,7 +149,7 @@ def test_44_more_numbers_than_an_answer_may_hold_are_400(odd: httpx.Client, rera
 
 
 @pytest.mark.parametrize("path", [V1, "/embeddings"])
-def test_45_an_id_outside_the_head_is_400_and_named(plain: httpx.Client, reranker: TextModel, path: str) -> None:
+def test_45_an_id_outside_the_head_is_400_and_named(plain: httpx.Client, reranker: Preprocessor, path: str) -> None:
     rows = reranker.info.head_rows
 
     error = openai_error(embed(plain, BODIES, path, return_logits=[NO, rows]), 400)
@@ -173,7 +175,7 @@ def test_46_an_overlong_framed_text_is_400(odd: httpx.Client) -> None:
     assert error["message"] == "Invalid 'input': maximum input length is 160 tokens."
 
 
-def test_46_a_cut_takes_the_end_of_the_document_and_no_suffix(odd: httpx.Client, reranker: TextModel) -> None:
+def test_46_a_cut_takes_the_end_of_the_document_and_no_suffix(odd: httpx.Client, reranker: Preprocessor) -> None:
     answer = embed(odd, body_of(LONG_DOCUMENT), model="short-reranker", return_logits=[0, 1], truncate=True)
 
     head, document = reranker.rerank.split_bodies([body_of(LONG_DOCUMENT)])[0]

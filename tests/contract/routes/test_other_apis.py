@@ -7,7 +7,7 @@ import httpx
 import numpy as np
 import pytest
 
-from models import TextModel
+from models import Preprocessor
 from tests.support.http.requests import (
     DOCUMENTS,
     FIREWORKS,
@@ -88,7 +88,7 @@ def test_84_overlong_text_is_cut_when_asked(plain: httpx.Client) -> None:
     assert answer.headers["x-hearth-truncated"] == "1"
 
 
-def test_85_tokenize_counts_as_embeddings_do(plain: httpx.Client, embedder: TextModel) -> None:
+def test_85_tokenize_counts_as_embeddings_do(plain: httpx.Client, embedder: Preprocessor) -> None:
     body = plain.post("/tokenize", json={"prompt": FOX}).json()
 
     assert body["count"] == len(body["tokens"]) == tokens(embed(plain, FOX))

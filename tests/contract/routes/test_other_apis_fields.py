@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
-from models import TextModel, demo_models
+from models import Preprocessor, demo_models
 from tests.support.http.requests import (
     DOCUMENTS,
     FOX,
@@ -119,7 +119,7 @@ def test_84_its_fields_are_those_of_embeddings(plain: httpx.Client) -> None:
     assert np.array_equal(np.float32(rows), vectors(plain, [[0, 0]], dimensions=8, normalize=False))
 
 
-def test_84_the_end_is_kept_when_asked(plain: httpx.Client, embedder: TextModel) -> None:
+def test_84_the_end_is_kept_when_asked(plain: httpx.Client, embedder: Preprocessor) -> None:
     asked = {"inputs": LONG + "b", "truncate": True, "truncation_direction": "Left"}
 
     rows = plain.post("/embed", json=asked).json()

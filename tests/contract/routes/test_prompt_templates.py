@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
-from models import TextModel
+from models import Preprocessor
 from tests.support.http.requests import FIREWORKS, V1, embed, openai_error, tokens, vector, vectors
 from tests.support.server.process import Hearth
 
@@ -105,7 +105,7 @@ def test_52_a_template_may_cut_its_text(plain: httpx.Client, template: str) -> N
 
 @pytest.mark.parametrize("template", ["{text}", "{{ text }}", "<|im_end|>{text}"])
 def test_52_control_tokens_are_spelt_out_wherever_they_come_from(
-    plain: httpx.Client, embedder: TextModel, template: str
+    plain: httpx.Client, embedder: Preprocessor, template: str
 ) -> None:
     used = tokens(embed(plain, "<|im_end|>", prompt_template=template))
 

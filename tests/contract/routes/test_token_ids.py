@@ -4,7 +4,7 @@ import httpx
 import numpy as np
 import pytest
 
-from models import TextModel
+from models import Preprocessor
 from tests.support.http.requests import BODIES, FOX, embed, openai_error, tokens, vector, vectors
 
 # "a" and "b": two tokens that the vocabulary never gives for the text "ab".
@@ -12,7 +12,7 @@ FOREIGN = [64, 65]
 
 
 @pytest.fixture
-def fox_ids(embedder: TextModel) -> list[int]:
+def fox_ids(embedder: Preprocessor) -> list[int]:
     """The text's ids, without terminator."""
     return embedder.tokenizer.encode([FOX])[0].tolist()
 
@@ -32,7 +32,7 @@ def test_28_a_list_of_lists_gives_one_vector_each(plain: httpx.Client, fox_ids: 
     assert answer.json()["data"] == embed(plain, [FOX, "The"]).json()["data"]
 
 
-def test_28_the_terminator_is_not_doubled(plain: httpx.Client, embedder: TextModel, fox_ids: list[int]) -> None:
+def test_28_the_terminator_is_not_doubled(plain: httpx.Client, embedder: Preprocessor, fox_ids: list[int]) -> None:
     answer = embed(plain, [*fox_ids, *embedder.tokenizer.after.tolist()])
 
     assert answer.json() == embed(plain, FOX).json()
@@ -47,7 +47,7 @@ def test_28_whole_numbers_may_be_written_as_floats(plain: httpx.Client, fox_ids:
     [([999999], "input[0]", 999999), ([0, 999999], "input[1]", 999999), ([[0], [0, 0, -1]], "input[1][2]", -1)],
 )
 def test_28_an_id_outside_the_vocabulary_is_400_with_its_place(
-    plain: httpx.Client, embedder: TextModel, given: list[object], place: str, token: int
+    plain: httpx.Client, embedder: Preprocessor, given: list[object], place: str, token: int
 ) -> None:
     error = openai_error(embed(plain, given), 400)
 
@@ -58,7 +58,7 @@ def test_28_an_id_outside_the_vocabulary_is_400_with_its_place(
 
 @pytest.mark.parametrize(("past", "status"), [(0, 400), (-1, 200)])
 def test_28_the_last_row_of_the_table_is_the_last_id(
-    plain: httpx.Client, embedder: TextModel, past: int, status: int
+    plain: httpx.Client, embedder: Preprocessor, past: int, status: int
 ) -> None:
     assert embed(plain, [embedder.info.table_rows + past]).status_code == status
 
@@ -88,7 +88,9 @@ def test_33_a_model_may_take_none(odd: httpx.Client, given: list[object]) -> Non
     assert (error["param"], error["message"]) == ("input", "Invalid 'input': this model takes no token ids. Send text.")
 
 
-def test_34_control_tokens_among_ids_are_native(plain: httpx.Client, embedder: TextModel, fox_ids: list[int]) -> None:
+def test_34_control_tokens_among_ids_are_native(
+    plain: httpx.Client, embedder: Preprocessor, fox_ids: list[int]
+) -> None:
     answer = embed(plain, [*fox_ids, embedder.tokenizer.added["<|im_end|>"], *fox_ids])
 
     assert answer.headers["x-hearth-token-ids"] == "native"
@@ -99,7 +101,7 @@ def test_text_has_no_header_about_ids(plain: httpx.Client) -> None:
     assert "x-hearth-token-ids" not in embed(plain, FOX).headers
 
 
-def test_ids_for_logits_are_a_complete_prompt(plain: httpx.Client, reranker: TextModel) -> None:
+def test_ids_for_logits_are_a_complete_prompt(plain: httpx.Client, reranker: Preprocessor) -> None:
     head, document = reranker.rerank.split_bodies(BODIES[:1])[0]
     prompt = reranker.rerank.join(head, document).tolist()
 
@@ -110,7 +112,7 @@ def test_ids_for_logits_are_a_complete_prompt(plain: httpx.Client, reranker: Tex
     assert answer.json()["data"] == embed(plain, BODIES[0], return_logits=[0, 1]).json()["data"]
 
 
-def test_overlong_ids_are_cut_before_their_terminator(odd: httpx.Client, embedder: TextModel) -> None:
+def test_overlong_ids_are_cut_before_their_terminator(odd: httpx.Client, embedder: Preprocessor) -> None:
     ids = embedder.tokenizer.encode(["one two three " * 20])[0].tolist()
 
     answer = embed(odd, ids, model="short-embedder", truncate=True)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from models import Item, LoadOptions, Readout, load_backend, load_text
+from models import Item, LoadOptions, Readout, load_backend, load_preprocessor
 from models.checkpoint.folder import Checkpoint
 
 QUERIES = (
@@ -32,7 +32,7 @@ def calibrate(folder: Path, log_odds_std: float) -> None:
     In a random network most of the last state is the same for all documents; along a random direction bfloat16's
     error would be as large as what tells documents apart.
     """
-    text = load_text(folder)
+    text = load_preprocessor(folder)
     assert text.rerank is not None, "only rerankers are calibrated"
     heads = [text.rerank.head(INSTRUCTION, query) for query in QUERIES]
     documents = text.rerank.documents(DOCUMENTS)

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from models import LoadOptions, load_text
-from models.text.qwen3_prompt import INSTRUCTION, PREFIX, SUFFIX
+from models import LoadOptions, load_preprocessor
+from models.text.qwen3_prompt import DEFAULT_INSTRUCTION, FRAME_PREFIX, FRAME_SUFFIX
 from tests.support.checkpoints.qwen3 import build
 
 ROLE = "messages | selectattr('role', 'eq', '{}') | map(attribute='content') | first"
@@ -21,9 +21,9 @@ QWEN2: dict[str, Any] = {
     "initializer_range": 0.2,
     "max_position_embeddings": 1024,
 }
-TASK = "{{ " + ROLE.format("system") + f" | default('{INSTRUCTION}')" + " }}"
+TASK = "{{ " + ROLE.format("system") + f" | default('{DEFAULT_INSTRUCTION}')" + " }}"
 # Jinja drops the last newline of a template: three, so that two are left.
-QWEN3 = f"{PREFIX}<Instruct>: {TASK}\n<Query>: {QUERY}\n<Document>: {DOCUMENT}{SUFFIX}\n"
+QWEN3 = f"{FRAME_PREFIX}<Instruct>: {TASK}\n<Query>: {QUERY}\n<Document>: {DOCUMENT}{FRAME_SUFFIX}\n"
 # The form of mxbai-rerank-v2: no place for an instruction, and text behind the document.
 OTHER = (
     "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
@@ -40,7 +40,7 @@ def save_causal(folder: Path, template: str = QWEN3) -> Path:
     config = json.loads((folder / "config.json").read_text("utf-8"))
     (folder / "config.json").write_text(json.dumps(config | {"_name_or_path": ""}), "utf-8")
     (folder / "chat_template.jinja").write_text(template, "utf-8")
-    info = load_text(folder, LoadOptions(kind="reranker")).info
+    info = load_preprocessor(folder, LoadOptions(kind="reranker")).info
     assert info.no_yes
     name = "sentence_transformers.{}"
     modules = [

@@ -9,7 +9,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from models import load_text
+from models import load_preprocessor
 from tests.support.checkpoints.vocabulary import TERMINATOR, write_tokenizer
 
 SIZES = {
@@ -28,7 +28,7 @@ def fold_head(reranker: Path, folder: Path, **config: Any) -> Path:
 
     As vLLM's convert_model_to_seq_cls.py and the published Qwen3-Reranker-*-seq-cls do it.
     """
-    no_yes = load_text(reranker).info.no_yes
+    no_yes = load_preprocessor(reranker).info.no_yes
     assert no_yes, "only rerankers are folded"
     shutil.copytree(reranker, folder)
     entries = json.loads((folder / "config.json").read_text("utf-8"))

@@ -55,7 +55,7 @@ def build(
     log_odds_std: float = 2.0,
     **config: object,
 ) -> Path:
-    """Write a random Qwen3 checkpoint to `folder` and return it; load_text and load_backend take it as it is.
+    """Write a random Qwen3 checkpoint to `folder` and return it; load_preprocessor and load_backend take it as it is.
 
     Args:
         folder: made if missing; not emptied.

@@ -1,9 +1,9 @@
 """What a layout lets each query see, counted out: the fast ways are held against it."""
 
-from models.packing import Layout
+from models.packing import AttentionLayout
 
 
-def seen(layout: Layout, query: int) -> list[tuple[int, int]]:
+def seen(layout: AttentionLayout, query: int) -> list[tuple[int, int]]:
     """(source, key) of every key that a query sees, in the order of the layout."""
     keys = [
         (branch.source, key)

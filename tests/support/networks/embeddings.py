@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
-from models import Backend, Item, LoadOptions, Readout, TextModel, load_backend, load_text
+from models import Backend, Item, LoadOptions, Preprocessor, Readout, load_backend, load_preprocessor
 
 TEXTS = (
     "mars",
@@ -19,12 +19,12 @@ TEXTS = (
 )
 
 
-def run(folder: Path, backend: str = "auto", dtype: Any = "float32") -> tuple[TextModel, Backend]:
-    text = load_text(folder)
+def run(folder: Path, backend: str = "auto", dtype: Any = "float32") -> tuple[Preprocessor, Backend]:
+    text = load_preprocessor(folder)
     return text, load_backend(folder, text.info, LoadOptions(dtype=dtype, backend=backend))
 
 
-def ours(text: TextModel, backend: Backend) -> NDArray[np.float32]:
+def ours(text: Preprocessor, backend: Backend) -> NDArray[np.float32]:
     ids = [text.tokenizer.with_special_tokens(each) for each in text.tokenizer.encode(TEXTS)]
     rows = np.stack(backend.launch([Item(each, Readout("vector")) for each in ids]).rows())
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))

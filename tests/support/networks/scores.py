@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder
 
-from models import Item, LoadOptions, Readout, finish_scores, load_backend, load_text
+from models import Item, LoadOptions, Readout, finish_scores, load_backend, load_preprocessor
 from tests.support.checkpoints.calibration import DOCUMENTS, QUERIES
 
 PAIRS = [(query, document) for query in QUERIES for document in DOCUMENTS]
@@ -15,7 +15,7 @@ PAIRS = [(query, document) for query in QUERIES for document in DOCUMENTS]
 
 def scores(folder: Path, *, backend: str = "auto", task: str | None = None, raw: bool = False) -> NDArray[np.float32]:
     """Ours, in float32; `task` None is the model's own."""
-    text = load_text(folder)
+    text = load_preprocessor(folder)
     prompt, task = text.rerank, text.instruction if task is None else task
     assert prompt, "a reranker without its prompt"
     heads = [(prompt.head(task, query), prompt.documents([document])[0]) for query, document in PAIRS]

@@ -96,7 +96,7 @@ def enliven(network: torch.nn.Module) -> None:
 
 
 def info_of(folder: Path, config: Any, pooling: Pooling, **more: Any) -> ModelInfo:
-    """What load_text would say of it."""
+    """What load_preprocessor would say of it."""
     fields: dict[str, Any] = {
         "path": str(folder),
         "kind": "embedder",

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from models import demo_models, load_text
+from models import demo_models, load_preprocessor
 from tests.support.http.requests import V1
 from tests.support.server.process import Hearth
 
@@ -48,7 +48,7 @@ class FakeModel:
 
 def token_id(text: str) -> int:
     """The one id of a text."""
-    (found,) = load_text(EMBEDDER).tokenizer.encode([text])[0].tolist()
+    (found,) = load_preprocessor(EMBEDDER).tokenizer.encode([text])[0].tolist()
     return int(found)
 
 

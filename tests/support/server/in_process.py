@@ -10,35 +10,35 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from models import Backend, ModelInfo, NamedPrompts, RerankPrompt, TextModel
+from models import Backend, ModelInfo, NamedPrompts, Preprocessor, Qwen3RerankPrompt
 from models.backends.fake import FakeBackend
 from models.text.pair_prompt import pair_prompt
-from models.text.qwen3_prompt import rerank_prompt
+from models.text.qwen3_prompt import qwen3_rerank_prompt
 from models.text.tokenizer import Tokenizer
 from server.api.app import create_app
 from server.config import Config, ModelConfig
 from server.engine.admission import Admission
-from server.engine.batching import Limits
-from server.engine.in_process import LocalEngine
-from server.engine.scheduler import Worker
+from server.engine.batching import BatchLimits
+from server.engine.in_process import InProcessEngine
+from server.engine.scheduler import Scheduler
 from server.observability.metrics import Metrics
-from server.registry import Catalogue, ServedModel
+from server.registry import ModelRegistry, ServedModel
 from tests.support.checkpoints.classifiers import bert_tokenizer
 from tests.support.checkpoints.vocabulary import write_tokenizer
 
 PROMPTS = NamedPrompts({"query": "Query: ", "document": ""})
 ROWS = 320
 WIDTH = 8
-BATCH = Limits(1024, 64)
+BATCH = BatchLimits(1024, 64)
 ADMISSION = Admission(10_000, 1000, 590)
 
 
-def text_model(folder: Path, kind: Any = "embedder", **changes: Any) -> TextModel:
+def text_model(folder: Path, kind: Any = "embedder", **changes: Any) -> Preprocessor:
     """The text side of a model whose tokens are bytes: "a" is 64, "b" is 65, the terminator is 260."""
     folder.mkdir(parents=True, exist_ok=True)
     write_tokenizer(folder, terminator=kind == "embedder")
     tokenizer = Tokenizer(folder / "tokenizer.json")
-    prompt: RerankPrompt | None = rerank_prompt(tokenizer) if kind == "reranker" else None
+    prompt: Qwen3RerankPrompt | None = qwen3_rerank_prompt(tokenizer) if kind == "reranker" else None
     facts: dict[str, Any] = {
         "path": str(folder),
         "kind": kind,
@@ -54,21 +54,21 @@ def text_model(folder: Path, kind: Any = "embedder", **changes: Any) -> TextMode
         "layer_norm_before_dimensions": False,
         "no_yes": (prompt.no, prompt.yes) if prompt else None,
     }
-    return TextModel(ModelInfo(**facts | changes), tokenizer, prompt, PROMPTS)
+    return Preprocessor(ModelInfo(**facts | changes), tokenizer, prompt, PROMPTS)
 
 
-def pair_model(folder: Path, **changes: Any) -> TextModel:
+def pair_model(folder: Path, **changes: Any) -> Preprocessor:
     """The text side of a classification reranker: BERT's pairs, over a few words and letters."""
     bert_tokenizer().save_pretrained(folder)
     tokenizer = Tokenizer(folder / "tokenizer.json")
     prompt = pair_prompt(tokenizer, has_types=True)
     info = text_model(folder / "facts", "reranker").info
     facts: dict[str, Any] = {"head_rows": 0, "no_yes": None, "classifier": True, "separator": prompt.separator}
-    return TextModel(replace(info, path=str(folder), **facts | changes), tokenizer, prompt)
+    return Preprocessor(replace(info, path=str(folder), **facts | changes), tokenizer, prompt)
 
 
-def served(text: TextModel, name: str, **options: Any) -> ServedModel:
-    """A model in the catalogue."""
+def served(text: Preprocessor, name: str, **options: Any) -> ServedModel:
+    """A model in the registry."""
     return ServedModel(name, text, ModelConfig(path=text.info.path, **options))
 
 
@@ -77,7 +77,7 @@ class World:
     """An app over an engine over a backend, and somebody who asks it."""
 
     app: FastAPI
-    engine: LocalEngine
+    engine: InProcessEngine
     backend: FakeBackend
     metrics: Metrics
     client: httpx.AsyncClient
@@ -108,7 +108,7 @@ async def world(
     *models: ServedModel,
     backend: FakeBackend | None = None,
     load: Callable[[], Mapping[str, Backend]] | None = None,
-    batch: Limits = BATCH,
+    batch: BatchLimits = BATCH,
     admission: Admission = ADMISSION,
     wait: bool = True,
     **settings: Any,
@@ -117,9 +117,9 @@ async def world(
     backend = backend or FakeBackend(WIDTH, ROWS)
     metrics = Metrics()
     load = load or (lambda: {model.id: backend for model in models})
-    engine = LocalEngine(lambda: Worker(load(), batch, metrics.batch), admission)
+    engine = InProcessEngine(lambda: Scheduler(load(), batch, metrics.batch), admission)
     async with engine:
-        app = create_app(Config(**settings), Catalogue(models), engine, metrics)
+        app = create_app(Config(**settings), ModelRegistry(models), engine, metrics)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://hearth") as client:
             if wait:
                 await until(lambda: engine.state().phase != "loading")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from models import LoadOptions, ModelError, load_backend, load_text
+from models import LoadOptions, ModelError, load_backend, load_preprocessor
 from models.loading import BACKENDS
 from tests.support.checkpoints.qwen3 import build
 from tests.support.checkpoints.vocabulary import write_tokenizer
@@ -27,19 +27,19 @@ def change(folder: Path, name: str, **entries: Any) -> Path:
     ],
 )
 def test_the_kind_is_decided_from_the_files(tmp_path: Path, kind: Any, reason: str, head_rows: int) -> None:
-    info = load_text(build(tmp_path / "some-model", kind)).info
+    info = load_preprocessor(build(tmp_path / "some-model", kind)).info
 
     assert (info.kind, info.kind_reason, info.head_rows) == (kind, reason, head_rows)
 
 
 def test_the_configuration_decides_before_the_files(tmp_path: Path) -> None:
-    info = load_text(build(tmp_path / "Some-Reranker", "reranker"), LoadOptions(kind="llm")).info
+    info = load_preprocessor(build(tmp_path / "Some-Reranker", "reranker"), LoadOptions(kind="llm")).info
 
     assert (info.kind, info.kind_reason) == ("llm", "kind: in the configuration")
 
 
 def test_what_the_files_say_is_read(tmp_path: Path) -> None:
-    text = load_text(build(tmp_path / "m", "embedder", hidden_size=64, vocab_size=300))
+    text = load_preprocessor(build(tmp_path / "m", "embedder", hidden_size=64, vocab_size=300))
 
     info = text.info
     assert (info.width, info.table_rows, info.max_tokens, info.pooling) == (64, 300, 4096, "lasttoken")
@@ -65,12 +65,12 @@ def test_a_lower_limit_of_the_files_is_honoured(
     (folder / "sentence_bert_config.json").write_text(json.dumps(sentence_bert), "utf-8")
     (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer), "utf-8")
 
-    assert load_text(folder).info.max_tokens == limit
+    assert load_preprocessor(folder).info.max_tokens == limit
 
 
 def test_a_longer_limit_than_the_models_own_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"max_tokens is over what .* allows, which is 4096: 5000"):
-        load_text(build(tmp_path / "m"), LoadOptions(max_tokens=5000))
+        load_preprocessor(build(tmp_path / "m"), LoadOptions(max_tokens=5000))
 
 
 def test_an_embedder_whose_tokenizer_appends_no_terminator_is_refused(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_an_embedder_whose_tokenizer_appends_no_terminator_is_refused(tmp_path: 
     write_tokenizer(folder, terminator=False)
 
     with pytest.raises(ModelError, match=r"must end each text with <\|endoftext\|> \(260\)"):
-        load_text(folder)
+        load_preprocessor(folder)
 
 
 def test_a_reranker_whose_tokenizer_appends_one_is_refused(tmp_path: Path) -> None:
@@ -86,14 +86,14 @@ def test_a_reranker_whose_tokenizer_appends_one_is_refused(tmp_path: Path) -> No
     write_tokenizer(folder, terminator=True)
 
     with pytest.raises(ModelError, match=r"must add no tokens; it adds: \[260\]"):
-        load_text(folder)
+        load_preprocessor(folder)
 
 
 def test_a_reranker_whose_untied_head_is_missing_is_refused(tmp_path: Path) -> None:
     folder = change(build(tmp_path / "m", "reranker"), "config.json", tie_word_embeddings=False)
 
     with pytest.raises(ModelError, match=r"its weights lack: lm_head\.weight"):
-        load_text(folder)
+        load_preprocessor(folder)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_part_that_would_be_left_out_is_refused(tmp_path: Path, name: str, mes
     (folder / "modules.json").write_text(json.dumps([*modules, part]), "utf-8")
 
     with pytest.raises(ModelError, match=message):
-        load_text(folder)
+        load_preprocessor(folder)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_part_that_would_be_left_out_is_refused(tmp_path: Path, name: str, mes
 def test_what_is_known_of_a_model_is_known_by_its_name(
     tmp_path: Path, name: str, matryoshka: bool, layer_norm: bool
 ) -> None:
-    info = load_text(build(tmp_path / name)).info
+    info = load_preprocessor(build(tmp_path / name)).info
 
     assert (info.matryoshka, info.layer_norm_before_dimensions) == (matryoshka, layer_norm)
 
@@ -128,7 +128,7 @@ def test_what_is_known_of_a_model_is_known_by_its_name(
 def test_what_is_known_goes_by_the_configured_id_too(tmp_path: Path) -> None:
     build(tmp_path / "model")
 
-    info = load_text(tmp_path / "model", LoadOptions(id="nomic-ai/nomic-embed-text-v1.5")).info
+    info = load_preprocessor(tmp_path / "model", LoadOptions(id="nomic-ai/nomic-embed-text-v1.5")).info
 
     assert info.layer_norm_before_dimensions
 
@@ -136,7 +136,7 @@ def test_what_is_known_goes_by_the_configured_id_too(tmp_path: Path) -> None:
 def test_the_configuration_wins_over_what_is_known(tmp_path: Path) -> None:
     folder = build(tmp_path / "gte-base")
 
-    assert load_text(folder, LoadOptions(matryoshka=True)).info.matryoshka is True
+    assert load_preprocessor(folder, LoadOptions(matryoshka=True)).info.matryoshka is True
 
 
 def test_quantised_weights_are_refused_by_name(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_quantised_weights_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(
         ModelError, match=r"has weights quantised as fp8, which are not read.*fp8_cast_bf16.*GB of memory: 1$"
     ):
-        load_text(folder)
+        load_preprocessor(folder)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_a_damaged_folder_is_one_sentence(tmp_path: Path, name: str, content: st
     file.write_text(content, "utf-8") if content is not None else None
 
     with pytest.raises(ModelError, match=message):
-        load_text(tmp_path / "m")
+        load_preprocessor(tmp_path / "m")
 
 
 def test_a_truncated_weight_file_is_one_sentence(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_truncated_weight_file_is_one_sentence(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-100])
 
     with pytest.raises(ModelError, match="is damaged or not a safetensors file"):
-        load_text(tmp_path / "m")
+        load_preprocessor(tmp_path / "m")
 
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
@@ -183,14 +183,14 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     (folder / "model-00002-of-00003.safetensors").unlink()
 
     with pytest.raises(ModelError, match=r"missing: model-00002-of-00003\.safetensors"):
-        load_text(folder)
+        load_preprocessor(folder)
 
 
 def test_an_unknown_backend_is_named_with_those_that_are_known(tmp_path: Path) -> None:
     folder = build(tmp_path / "m")
 
     with pytest.raises(ModelError, match="asked was: magic"):
-        load_backend(folder, load_text(folder).info, LoadOptions(backend="magic"))
+        load_backend(folder, load_preprocessor(folder).info, LoadOptions(backend="magic"))
 
 
 def test_every_backend_of_the_table_can_be_found() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.interface import Ids
-from models.packing import Forest, pack
+from models.packing import PrefixForest, pack
 from tests.support.networks.attention_masks import seen
 
 # Three ids and short lists: shared beginnings, duplicates and nesting are the rule, not the exception.
@@ -21,7 +21,7 @@ def arrays(lists: list[list[int]]) -> list[Ids]:
     return [ids(*values) for values in lists]
 
 
-def text_seen(forest: Forest, end: int, kept: list[Ids]) -> list[int]:
+def text_seen(forest: PrefixForest, end: int, kept: list[Ids]) -> list[int]:
     sources = [forest.tokens, *kept]
     return [int(sources[source][key]) for source, key in seen(forest.layout, end)]
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from models import TextModel
+from models import Preprocessor
 from server.registry import ServedModel
 from tests.support.server.in_process import pair_model, served, text_model
 
@@ -16,30 +16,30 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def embedder_text(tmp_path_factory: pytest.TempPathFactory) -> TextModel:
+def embedder_text(tmp_path_factory: pytest.TempPathFactory) -> Preprocessor:
     """An embedder whose tokens are bytes."""
     return text_model(tmp_path_factory.mktemp("embedder"))
 
 
 @pytest.fixture(scope="session")
-def reranker_text(tmp_path_factory: pytest.TempPathFactory) -> TextModel:
+def reranker_text(tmp_path_factory: pytest.TempPathFactory) -> Preprocessor:
     """A reranker whose tokens are bytes."""
     return text_model(tmp_path_factory.mktemp("reranker"), "reranker")
 
 
 @pytest.fixture(scope="session")
-def pair_text(tmp_path_factory: pytest.TempPathFactory) -> TextModel:
+def pair_text(tmp_path_factory: pytest.TempPathFactory) -> Preprocessor:
     """A classification reranker."""
     return pair_model(tmp_path_factory.mktemp("pairs"))
 
 
 @pytest.fixture
-def embedder(embedder_text: TextModel) -> ServedModel:
+def embedder(embedder_text: Preprocessor) -> ServedModel:
     """It, served under a name."""
     return served(embedder_text, "embedder")
 
 
 @pytest.fixture
-def reranker(reranker_text: TextModel) -> ServedModel:
+def reranker(reranker_text: Preprocessor) -> ServedModel:
     """It, served under a name."""
     return served(reranker_text, "reranker")

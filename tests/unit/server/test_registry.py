@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from models import ModelError, TextModel, demo_models
+from models import ModelError, Preprocessor, demo_models
 from server.config import ConfigError, ModelConfig
 from server.errors import ModelNotFound
-from server.registry import Catalogue, load_catalogue, normalise
+from server.registry import ModelRegistry, load_registry, normalise
 from tests.support.server.in_process import served, text_model
 
 RERANKER = "Qwen/Qwen3-Reranker-8B"
 
 
 @pytest.fixture
-def catalogue(embedder_text: TextModel, reranker_text: TextModel) -> Catalogue:
+def registry(embedder_text: Preprocessor, reranker_text: Preprocessor) -> ModelRegistry:
     """Four models, two of which share their last segment."""
-    return Catalogue(
+    return ModelRegistry(
         [
             served(embedder_text, "Qwen/Qwen3-Embedding-0.6B", aliases=("text-embedding-3-small", "prod/Search")),
             served(reranker_text, RERANKER),
@@ -31,23 +31,23 @@ def catalogue(embedder_text: TextModel, reranker_text: TextModel) -> Catalogue:
 def test_the_configured_instruction_is_that_of_the_query_prompt() -> None:
     embedder, _ = demo_models()
 
-    [model] = load_catalogue([ModelConfig(path=embedder, instruction="Find the answer")]).models
+    [model] = load_registry([ModelConfig(path=embedder, instruction="Find the answer")]).models
 
-    assert model.text.prompts.find("query") == "Instruct: Find the answer\nQuery:"
+    assert model.preprocessor.prompts.find("query") == "Instruct: Find the answer\nQuery:"
 
 
 def test_a_prompt_that_the_model_lacks_stops_the_start() -> None:
     embedder, _ = demo_models()
 
     with pytest.raises(ConfigError, match="has no prompt 'passage' for prompt_name; it has: query"):
-        load_catalogue([ModelConfig(path=embedder, prompt_name="passage")])
+        load_registry([ModelConfig(path=embedder, prompt_name="passage")])
 
 
 def test_a_prompt_of_a_reranker_stops_the_start() -> None:
     _, reranker = demo_models()
 
     with pytest.raises(ConfigError, match="is a reranker, which puts no named prompt before texts"):
-        load_catalogue([ModelConfig(path=reranker, prompt_name="query")])
+        load_registry([ModelConfig(path=reranker, prompt_name="query")])
 
 
 def test_a_prompt_that_is_left_out_of_the_mean_stops_the_start(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_prompt_that_is_left_out_of_the_mean_stops_the_start(tmp_path: Path) -
     pooling.write_text(json.dumps(json.loads(pooling.read_text("utf-8")) | {"include_prompt": False}), "utf-8")
 
     with pytest.raises(ConfigError, match="leaves its prompt out of the mean"):
-        load_catalogue([ModelConfig(path=str(folder), prompt_name="query")])
+        load_registry([ModelConfig(path=str(folder), prompt_name="query")])
 
 
 def test_an_instruction_without_a_place_stops_the_start(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_an_instruction_without_a_place_stops_the_start(tmp_path: Path) -> None:
     (folder / "config_sentence_transformers.json").unlink()
 
     with pytest.raises(ModelError, match="has no place for an instruction"):
-        load_catalogue([ModelConfig(path=str(folder), instruction="Find the answer")])
+        load_registry([ModelConfig(path=str(folder), instruction="Find the answer")])
 
 
 @pytest.mark.parametrize(
@@ -82,45 +82,45 @@ def test_an_instruction_without_a_place_stops_the_start(tmp_path: Path) -> None:
         "someone-else/qwen3-reranker-8b",
     ],
 )
-def test_24_every_spelling_finds_the_model(catalogue: Catalogue, name: str) -> None:
-    assert catalogue.find(name, "embedder").id == RERANKER
+def test_24_every_spelling_finds_the_model(registry: ModelRegistry, name: str) -> None:
+    assert registry.find(name, "embedder").id == RERANKER
 
 
 @pytest.mark.parametrize(
     "name", ["text-embedding-3-small", "openai/text-embedding-3-small", "search", "fireworks/qwen3-embedding-0p6b"]
 )
-def test_24_aliases_are_names_like_any_other(catalogue: Catalogue, name: str) -> None:
-    assert catalogue.find(name, "reranker").id == "Qwen/Qwen3-Embedding-0.6B"
+def test_24_aliases_are_names_like_any_other(registry: ModelRegistry, name: str) -> None:
+    assert registry.find(name, "reranker").id == "Qwen/Qwen3-Embedding-0.6B"
 
 
 @pytest.mark.parametrize(
     "name", ["twin", "third/twin", "qwen3-reranker", "accounts/A/deployments/D", "#", "fireworks/", "/", " "]
 )
-def test_24_what_names_none_or_several_is_not_found(catalogue: Catalogue, name: str) -> None:
+def test_24_what_names_none_or_several_is_not_found(registry: ModelRegistry, name: str) -> None:
     with pytest.raises(ModelNotFound):
-        catalogue.find(name, "embedder")
+        registry.find(name, "embedder")
 
 
 @pytest.mark.parametrize("name", ["one/twin", "other/twin", "ONE/Twin"])
-def test_24_the_whole_name_tells_twins_apart(catalogue: Catalogue, name: str) -> None:
-    assert catalogue.find(name, "embedder").id == name.lower()
+def test_24_the_whole_name_tells_twins_apart(registry: ModelRegistry, name: str) -> None:
+    assert registry.find(name, "embedder").id == name.lower()
 
 
-def test_an_exact_name_wins_over_a_normalised_one(embedder_text: TextModel) -> None:
-    models = Catalogue([served(embedder_text, "a"), served(embedder_text, "fireworks/a")])
+def test_an_exact_name_wins_over_a_normalised_one(embedder_text: Preprocessor) -> None:
+    models = ModelRegistry([served(embedder_text, "a"), served(embedder_text, "fireworks/a")])
 
     assert models.find("fireworks/a", "embedder").id == "fireworks/a"
     assert models.find("a", "embedder").id == "a"
 
 
 @pytest.mark.parametrize("name", [None, ""])
-def test_23_without_a_name_it_is_the_first_of_its_kind(catalogue: Catalogue, name: str | None) -> None:
-    assert catalogue.find(name, "embedder").id == "Qwen/Qwen3-Embedding-0.6B"
-    assert catalogue.find(name, "reranker").id == RERANKER
+def test_23_without_a_name_it_is_the_first_of_its_kind(registry: ModelRegistry, name: str | None) -> None:
+    assert registry.find(name, "embedder").id == "Qwen/Qwen3-Embedding-0.6B"
+    assert registry.find(name, "reranker").id == RERANKER
 
 
 def test_23_a_language_model_stands_in_for_an_embedder(tmp_path: Path) -> None:
-    models = Catalogue([served(text_model(tmp_path, "llm"), "language")])
+    models = ModelRegistry([served(text_model(tmp_path, "llm"), "language")])
 
     assert models.find(None, "embedder").id == "language"
     with pytest.raises(ModelNotFound):
@@ -143,26 +143,26 @@ def test_normalising_takes_off_what_clients_put_on(name: str, normal: str) -> No
 
 
 @pytest.mark.parametrize("second", [{"name": "a"}, {"name": "b", "aliases": ("a",)}])
-def test_two_models_under_one_name_are_an_error(embedder_text: TextModel, second: dict[str, object]) -> None:
+def test_two_models_under_one_name_are_an_error(embedder_text: Preprocessor, second: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="two models are served under one name"):
-        Catalogue([served(embedder_text, "a"), served(embedder_text, **second)])
+        ModelRegistry([served(embedder_text, "a"), served(embedder_text, **second)])
 
 
 def test_models_get_the_name_of_their_folder() -> None:
-    catalogue = load_catalogue([ModelConfig(path=path + "/") for path in demo_models()])
+    registry = load_registry([ModelConfig(path=path + "/") for path in demo_models()])
 
-    assert [(model.id, model.kind) for model in catalogue.models] == [
+    assert [(model.id, model.kind) for model in registry.models] == [
         ("demo-embedding", "embedder"),
         ("demo-reranker", "reranker"),
     ]
 
 
 def test_or_the_one_that_the_configuration_gives() -> None:
-    catalogue = load_catalogue([ModelConfig(path=demo_models()[0], id="mine", aliases=("ours",))])
+    registry = load_registry([ModelConfig(path=demo_models()[0], id="mine", aliases=("ours",))])
 
-    assert catalogue.models[0].names == ("mine", "ours")
+    assert registry.models[0].names == ("mine", "ours")
 
 
 def test_a_folder_that_is_not_there_is_an_error() -> None:
     with pytest.raises(ModelError, match="no such model folder: /nowhere"):
-        load_catalogue([ModelConfig(path="/nowhere")])
+        load_registry([ModelConfig(path="/nowhere")])

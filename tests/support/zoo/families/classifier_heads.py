@@ -9,7 +9,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from models.text.qwen3_prompt import PREFIX, SUFFIX
+from models.text.qwen3_prompt import FRAME_PREFIX, FRAME_SUFFIX
 from tests.support.checkpoints.calibration import DOCUMENTS, INSTRUCTION, QUERIES, direction
 
 
@@ -41,4 +41,4 @@ def _texts(*, framed: bool) -> Iterator[tuple[str, ...]]:
     for query in QUERIES:
         for document in DOCUMENTS:
             body = f"<Instruct>: {INSTRUCTION}\n<Query>: {query}\n<Document>: {document}"
-            yield (f"{PREFIX}{body}{SUFFIX}",) if framed else (query, document)
+            yield (f"{FRAME_PREFIX}{body}{FRAME_SUFFIX}",) if framed else (query, document)

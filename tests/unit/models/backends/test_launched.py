@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from models import Backend, DeviceLost, Item, LoadOptions, OutOfMemory, Readout, load_backend, load_text
+from models import Backend, DeviceLost, Item, LoadOptions, OutOfMemory, Readout, load_backend, load_preprocessor
 from models.backends.huggingface.sentence_transformers_backend import ModulesBackend
 from models.backends.huggingface.transformers_backend import TransformersBackend
 from models.backends.launched import Launched
@@ -48,7 +48,7 @@ def test_activations_of_a_batch_that_did_not_fit_are_freed(
 ) -> None:
     folder = build(tmp_path, "embedder")
     options = LoadOptions(dtype="float32", backend=patch.__name__)
-    backend = load_backend(folder, load_text(folder).info, options)
+    backend = load_backend(folder, load_preprocessor(folder).info, options)
     seen: list[weakref.ref[torch.Tensor]] = []
 
     def full(hidden: torch.Tensor) -> torch.Tensor:

@@ -12,11 +12,21 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from models import Backend, Item, LoadOptions, ModelError, NonFinite, OutOfMemory, Readout, load_backend, load_text
+from models import (
+    Backend,
+    Item,
+    LoadOptions,
+    ModelError,
+    NonFinite,
+    OutOfMemory,
+    Readout,
+    load_backend,
+    load_preprocessor,
+)
 from models.backends import packed
 from models.backends.selfcheck import check_backend
 from models.interface import Dtype, Ids
-from models.packing import Branch, Forest, Layout, Run, pack
+from models.packing import AttentionLayout, Branch, PrefixForest, Segment, pack
 from tests.support.checkpoints.calibration import DOCUMENTS, INSTRUCTION, QUERIES
 from tests.support.checkpoints.qwen3 import build
 from tests.support.networks.one_at_a_time import Matrix, cosines, reference, sigmoid
@@ -70,17 +80,17 @@ class Case:
     def __init__(self, folder: Path, config: dict[str, Any]) -> None:
         # Stored as published weights are: what bfloat16 loses is then what activations lose, as with real ones.
         self.folder = build(folder, "reranker", dtype=torch.bfloat16, **config)
-        self.text = load_text(self.folder)
+        self.text = load_preprocessor(self.folder)
         self.texts = texts()
         self.vectors, _ = reference(self.folder, self.texts)
 
     def backend(self, dtype: Dtype = "float32", name: str = "packed") -> packed.PackedBackend:
-        backend = load_backend(self.folder, self.text.info, LoadOptions(dtype=dtype, backend=name))
+        backend = load_backend(self.folder, self.preprocessor.info, LoadOptions(dtype=dtype, backend=name))
         assert isinstance(backend, packed.PackedBackend)
         return backend
 
     def pairs(self, suffix: Ids | None = None) -> list[Ids]:
-        frame = self.text.rerank
+        frame = self.preprocessor.rerank
         assert frame is not None
         frame = frame if suffix is None else replace(frame, suffix=suffix)
         heads = [frame.head(INSTRUCTION, query) for query in QUERIES]
@@ -88,7 +98,7 @@ class Case:
 
     @cache  # noqa: B019 - a case lives as long as the module
     def log_odds(self) -> NDArray[np.float32]:
-        frame = self.text.rerank
+        frame = self.preprocessor.rerank
         assert frame is not None
         _, logits = reference(self.folder, self.pairs())
         return np.asarray(logits[:, frame.yes] - logits[:, frame.no])
@@ -111,8 +121,8 @@ def vectors(backend: Backend, items: Sequence[Ids]) -> Matrix:
     return np.stack(backend.launch([Item(ids, VECTOR) for ids in items]).rows())
 
 
-def scores(backend: Backend, items: Sequence[Ids], *, more_follow: bool = False) -> NDArray[np.float32]:
-    return np.concatenate(backend.launch([Item(ids, SCORE) for ids in items], more_follow=more_follow).rows())
+def scores(backend: Backend, items: Sequence[Ids], *, keep_prefix: bool = False) -> NDArray[np.float32]:
+    return np.concatenate(backend.launch([Item(ids, SCORE) for ids in items], keep_prefix=keep_prefix).rows())
 
 
 @every_shape
@@ -163,23 +173,23 @@ def test_a_text_of_4096_tokens_equals_transformers(case: Callable[[str], Case]) 
 # Twins with one fault: each must fail the parity that the real one passes.
 
 
-def without_prefix(*args: Any) -> Forest:
+def without_prefix(*args: Any) -> PrefixForest:
     forest = pack(*args)
-    return replace(forest, layout=Layout(forest.layout.runs, ()))
+    return replace(forest, layout=AttentionLayout(forest.layout.runs, ()))
 
 
-def with_positions_restarted(*args: Any) -> Forest:
+def with_positions_restarted(*args: Any) -> PrefixForest:
     forest = pack(*args)
     starts = np.array([run.queries[0] for run in forest.layout.runs])
     tokens = np.arange(len(forest.tokens))
     return replace(forest, positions=tokens - starts[np.searchsorted(starts, tokens, side="right") - 1])
 
 
-def without_causal_mask(*args: Any) -> Forest:
+def without_causal_mask(*args: Any) -> PrefixForest:
     forest = pack(*args)
     # One query a run and all keys of the run: what a missing mask lets each token see.
-    runs = [Run((t, t + 1), run.keys) for run in forest.layout.runs for t in range(*run.queries)]
-    return replace(forest, layout=Layout(tuple(runs), forest.layout.branches))
+    runs = [Segment((t, t + 1), run.keys) for run in forest.layout.runs for t in range(*run.queries)]
+    return replace(forest, layout=AttentionLayout(tuple(runs), forest.layout.branches))
 
 
 faults = pytest.mark.parametrize("fault", [without_prefix, with_positions_restarted, without_causal_mask])
@@ -187,7 +197,7 @@ faults = pytest.mark.parametrize("fault", [without_prefix, with_positions_restar
 
 @faults
 def test_a_broken_twin_fails_vector_parity(
-    case: Callable[[str], Case], monkeypatch: pytest.MonkeyPatch, fault: Callable[..., Forest]
+    case: Callable[[str], Case], monkeypatch: pytest.MonkeyPatch, fault: Callable[..., PrefixForest]
 ) -> None:
     each = case("two layers, heads 2:1")
     twin = each.backend()
@@ -198,7 +208,7 @@ def test_a_broken_twin_fails_vector_parity(
 
 @faults
 def test_a_broken_twin_fails_score_parity(
-    case: Callable[[str], Case], monkeypatch: pytest.MonkeyPatch, fault: Callable[..., Forest]
+    case: Callable[[str], Case], monkeypatch: pytest.MonkeyPatch, fault: Callable[..., PrefixForest]
 ) -> None:
     each = case("two layers, heads 2:1")
     twin = each.backend()
@@ -207,14 +217,14 @@ def test_a_broken_twin_fails_score_parity(
     assert np.abs(sigmoid(scores(twin, each.pairs())) - sigmoid(each.log_odds())).max() > 0.05
 
 
-def with_the_text_before_in_sight(*args: Any) -> Forest:
+def with_the_text_before_in_sight(*args: Any) -> PrefixForest:
     forest = pack(*args)
     runs = forest.layout.runs
     branches = [Branch(run.queries, before.keys, 0) for before, run in pairwise(runs)]
-    return replace(forest, layout=Layout(runs, tuple(branches)))
+    return replace(forest, layout=AttentionLayout(runs, tuple(branches)))
 
 
-def without_causal_mask_among_equal_lengths(*args: Any) -> Forest:
+def without_causal_mask_among_equal_lengths(*args: Any) -> PrefixForest:
     # As TEI#882.
     return without_causal_mask(*args) if len({len(ids) for ids in args[0]}) == 1 else pack(*args)
 
@@ -222,21 +232,21 @@ def without_causal_mask_among_equal_lengths(*args: Any) -> Forest:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("fault", [with_the_text_before_in_sight, without_causal_mask_among_equal_lengths])
 def test_a_twin_whose_answers_depend_on_the_batch_is_refused_when_it_loads(
-    case: Callable[[str], Case], monkeypatch: pytest.MonkeyPatch, fault: Callable[..., Forest], dtype: Dtype
+    case: Callable[[str], Case], monkeypatch: pytest.MonkeyPatch, fault: Callable[..., PrefixForest], dtype: Dtype
 ) -> None:
     each = case("two layers, heads 2:1")
     twin = each.backend(dtype)
     monkeypatch.setattr(packed, "pack", fault)
 
     with pytest.raises(ModelError, match="changes with its batch"):
-        check_backend(twin, each.text.info)
+        check_backend(twin, each.preprocessor.info)
 
 
 def test_a_suffix_one_newline_short_fails_score_parity(case: Callable[[str], Case]) -> None:
     each = case("two layers, heads 2:1")
-    frame = each.text.rerank
+    frame = each.preprocessor.rerank
     assert frame is not None
-    newline = each.text.tokenizer.encode_control("\n")
+    newline = each.preprocessor.tokenizer.encode_control("\n")
 
     short = each.pairs(np.concatenate([frame.suffix[:-1], newline]))
 
@@ -305,7 +315,7 @@ def test_duplicates_get_the_same_row(case: Callable[[str], Case]) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_softmax_of_the_logits_of_no_and_yes_is_the_score(case: Callable[[str], Case], dtype: Dtype) -> None:
     each = case("heads 1:1, untied")
-    frame = each.text.rerank
+    frame = each.preprocessor.rerank
     assert frame is not None
     asked = Readout("logits", (frame.no, frame.yes))
     pairs = each.pairs()
@@ -332,7 +342,7 @@ def test_one_batch_mixes_read_outs_and_keeps_the_order(case: Callable[[str], Cas
 
 def test_an_embedder_has_no_head_to_read(tmp_path: Path) -> None:
     folder = build(tmp_path, "embedder")
-    backend = load_backend(folder, load_text(folder).info)
+    backend = load_backend(folder, load_preprocessor(folder).info)
 
     with pytest.raises(ModelError, match="no token head to read: score"):
         backend.launch([Item(texts()[0], SCORE)])
@@ -341,7 +351,7 @@ def test_an_embedder_has_no_head_to_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
 def test_other_poolings_equal_the_library(tmp_path: Path, pooling: Any) -> None:
     folder = build(tmp_path, "embedder")
-    info = replace(load_text(folder).info, pooling=pooling)
+    info = replace(load_preprocessor(folder).info, pooling=pooling)
 
     ours = vectors(load_backend(folder, info, LoadOptions(dtype="float32")), texts())
 
@@ -359,14 +369,14 @@ def test_the_next_batch_of_a_request_computes_the_documents_alone(
     backend, pairs = each.backend(), each.pairs()
     computed = []
 
-    def counting(*args: Any) -> Forest:
+    def counting(*args: Any) -> PrefixForest:
         forest = pack(*args)
         computed.append(len(forest.tokens))
         return forest
 
     monkeypatch.setattr(packed, "pack", counting)
 
-    first, second, third = (scores(backend, pairs[n : n + 2], more_follow=n < 4) for n in (0, 2, 4))
+    first, second, third = (scores(backend, pairs[n : n + 2], keep_prefix=n < 4) for n in (0, 2, 4))
 
     assert computed[1] < computed[0] - 100
     assert computed[2] < computed[0] - 100
@@ -386,7 +396,7 @@ def test_a_request_that_fits_one_batch_is_computed_in_the_same_way_each_time(cas
 def test_nothing_is_kept_when_the_last_batch_of_a_request_is_done(case: Callable[[str], Case]) -> None:
     each = case("two layers, heads 2:1")
     backend, pairs = each.backend(), each.pairs()
-    scores(backend, pairs[:2], more_follow=True)
+    scores(backend, pairs[:2], keep_prefix=True)
     kept_between = backend._kept.offer()
 
     scores(backend, pairs[2:4])
@@ -443,7 +453,7 @@ def test_a_prefix_is_not_kept_from_a_batch_with_nan(case: Callable[[str], Case])
     bad = [np.concatenate([head, np.array([299, n], dtype=np.int32)]) for n in range(3)]
 
     with pytest.raises(NonFinite):
-        backend.launch([Item(ids, VECTOR) for ids in bad], more_follow=True).rows()
+        backend.launch([Item(ids, VECTOR) for ids in bad], keep_prefix=True).rows()
 
     assert backend._kept.offer() == []
 
@@ -496,7 +506,7 @@ def test_parameters_are_those_of_the_files(case: Callable[[str], Case]) -> None:
 def test_an_unknown_setting_goes_to_transformers_with_its_reason(tmp_path: Path) -> None:
     folder = build(tmp_path, "llm", rope_scaling={"rope_type": "linear", "factor": 2.0})
 
-    info = load_backend(folder, load_text(folder).info, LoadOptions(dtype="float32")).info
+    info = load_backend(folder, load_preprocessor(folder).info, LoadOptions(dtype="float32")).info
 
     assert info.backend == "transformers"
     assert "rope_scaling: {'rope_type': 'linear', 'factor': 2.0}" in info.reason

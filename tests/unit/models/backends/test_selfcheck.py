@@ -46,7 +46,7 @@ class Scripted:
         self._compute = compute
         self.info = replace(self.info, dtype=dtype)
 
-    def launch(self, items: Sequence[Item], *, more_follow: bool = False) -> Pending:
+    def launch(self, items: Sequence[Item], *, keep_prefix: bool = False) -> Pending:
         return Computed(self._compute, items)
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models import Item, LoadOptions, ModelError, Readout, Row, find_checkpoint, load_backend, load_text
+from models import Item, LoadOptions, ModelError, Readout, Row, find_checkpoint, load_backend, load_preprocessor
 from models.checkpoint import files as reading
 from models.verify.reference import vector_reference
 from tests.support.checkpoints.qwen3 import CONFIG, build
@@ -29,7 +29,7 @@ Damage = Callable[[Path], object]
 def load(source: Path | str, **options: Any) -> None:
     path = find_checkpoint(str(source))
     chosen = LoadOptions(dtype="float32", device="cpu", **options)
-    load_backend(path, load_text(path, chosen).info, chosen)
+    load_backend(path, load_preprocessor(path, chosen).info, chosen)
 
 
 def without(*names: str) -> Damage:
@@ -317,7 +317,7 @@ def test_so_does_any_other_file(tmp_path: Path, name: str, key: str) -> None:
     for junk in JUNK:
         file.write_text(json.dumps(held | {key: junk}), "utf-8")
         try:
-            load_text(tmp_path / "m")
+            load_preprocessor(tmp_path / "m")
         except ModelError as error:
             outcomes.append(str(error))
     assert all(outcome.splitlines() == [outcome] for outcome in outcomes)
@@ -329,14 +329,14 @@ def test_prompts_are_texts(tmp_path: Path, prompts: object) -> None:
     file.write_text(json.dumps({"prompts": prompts}), "utf-8")
 
     with pytest.raises(ModelError, match=r"config_sentence_transformers\.json does not give texts by name: prompts"):
-        load_text(tmp_path / "m")
+        load_preprocessor(tmp_path / "m")
 
 
 def test_a_merged_adapter_is_a_model_like_any_other(tmp_path: Path) -> None:
     folder = build(tmp_path / "m")
-    base = vector_reference(load_text(folder).info).vector(TEXT)
+    base = vector_reference(load_preprocessor(folder).info).vector(TEXT)
     tensors(merge)(folder)
-    text = load_text(folder)
+    text = load_preprocessor(folder)
     backend = load_backend(folder, text.info, LoadOptions(dtype="float32", device="cpu"))
 
     ids = text.tokenizer.with_special_tokens(text.tokenizer.encode([TEXT])[0])

@@ -9,8 +9,8 @@ import pytest
 import torch
 from sentence_transformers import CrossEncoder
 
-from models import ModelError, load_backend, load_text
-from models.text.qwen3_prompt import INSTRUCTION, PREFIX, SUFFIX
+from models import ModelError, load_backend, load_preprocessor
+from models.text.qwen3_prompt import DEFAULT_INSTRUCTION, FRAME_PREFIX, FRAME_SUFFIX
 from tests.support.checkpoints.classifiers import cross_encoder, fold_head
 from tests.support.checkpoints.qwen3 import build
 from tests.support.networks.scores import PAIRS, library_scores, scores
@@ -44,7 +44,10 @@ def test_a_folded_head_scores_as_the_original(tmp_path: Path, backend: str, tied
 def test_a_folded_head_scores_as_sentence_transformers_cross_encoder(tmp_path: Path) -> None:
     folded = fold_head(build(tmp_path / "reranker", "reranker"), tmp_path / "seq-cls")
     framed = [
-        (f"{PREFIX}<Instruct>: {INSTRUCTION}\n<Query>: {query}\n", f"<Document>: {document}{SUFFIX}")
+        (
+            f"{FRAME_PREFIX}<Instruct>: {DEFAULT_INSTRUCTION}\n<Query>: {query}\n",
+            f"<Document>: {document}{FRAME_SUFFIX}",
+        )
         for query, document in PAIRS
     ]
 
@@ -54,7 +57,7 @@ def test_a_folded_head_scores_as_sentence_transformers_cross_encoder(tmp_path: P
 
 
 def test_a_folded_head_runs_on_our_own_network_and_has_no_token_logits(tmp_path: Path) -> None:
-    info = load_text(fold_head(build(tmp_path / "reranker", "reranker"), tmp_path / "seq-cls")).info
+    info = load_preprocessor(fold_head(build(tmp_path / "reranker", "reranker"), tmp_path / "seq-cls")).info
 
     assert (info.kind, info.classifier, info.head_rows, info.no_yes) == ("reranker", True, 0, None)
     assert load_backend(Path(info.path), info).info.backend == "packed"
@@ -96,7 +99,7 @@ def test_a_head_that_gives_no_relevance_is_refused(tmp_path: Path, config: dict[
     file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | config), "utf-8")
 
     with pytest.raises(ModelError, match=message):
-        load_text(folder)
+        load_preprocessor(folder)
 
 
 def test_a_prompt_before_each_pair_is_refused(tmp_path: Path) -> None:
@@ -105,7 +108,7 @@ def test_a_prompt_before_each_pair_is_refused(tmp_path: Path) -> None:
     (folder / "config_sentence_transformers.json").write_text(json.dumps(prompts), "utf-8")
 
     with pytest.raises(ModelError, match="puts a prompt before each query, which is not served: Find: "):
-        load_text(folder)
+        load_preprocessor(folder)
 
 
 @pytest.mark.parametrize("activation", ["torch.nn.modules.linear.Identity", "torch.nn.modules.activation.Sigmoid"])

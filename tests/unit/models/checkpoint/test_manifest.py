@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from models import ModelError, load_backend, load_text
+from models import ModelError, load_backend, load_preprocessor
 from models import pull as bring
 from models.checkpoint.manifest import read_manifest
 from tests.support.checkpoints.qwen3 import build
@@ -19,7 +19,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def load(folder: Path) -> None:
-    load_backend(folder, load_text(folder).info)
+    load_backend(folder, load_preprocessor(folder).info)
 
 
 def change_byte(file: Path) -> None:
@@ -41,13 +41,13 @@ def test_a_changed_text_file_is_found_before_anything_is_read(folder: Path, name
     change_byte(folder / name)
 
     with pytest.raises(ModelError, match=rf"{name} has changed, says manifest\.json; copy the folder again, or remove"):
-        load_text(folder)
+        load_preprocessor(folder)
 
 
 def test_a_changed_weight_is_found_when_the_weights_load(folder: Path) -> None:
     change_byte(folder / "model-00002-of-00002.safetensors")
 
-    text = load_text(folder)
+    text = load_preprocessor(folder)
     with pytest.raises(ModelError, match=r"model-00002-of-00002\.safetensors has changed"):
         load_backend(folder, text.info)
 
@@ -57,14 +57,14 @@ def test_a_truncated_weight_file_is_found_by_its_length(folder: Path) -> None:
     shard.write_bytes(shard.read_bytes()[:-9])
 
     with pytest.raises(ModelError, match=rf"00001-of-00002\.safetensors is {shard.stat().st_size} bytes long, not"):
-        load_text(folder)
+        load_preprocessor(folder)
 
 
 def test_a_missing_file_is_found(folder: Path) -> None:
     (folder / "1_Pooling" / "config.json").unlink()
 
     with pytest.raises(ModelError, match=r"1_Pooling/config\.json is missing, says manifest\.json"):
-        load_text(folder)
+        load_preprocessor(folder)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "vocab.txt", "generation_config.json", "2_Dense/config.json"])
@@ -73,7 +73,7 @@ def test_a_file_that_is_not_listed_is_found(folder: Path, name: str) -> None:
     (folder / name).write_text("{}", "utf-8")
 
     with pytest.raises(ModelError, match=f"{name} is not listed, says manifest"):
-        load_text(folder)
+        load_preprocessor(folder)
 
 
 def test_files_that_are_no_part_of_a_model_may_lie_beside(folder: Path) -> None:
@@ -87,7 +87,7 @@ def test_several_faults_are_counted(folder: Path) -> None:
     (folder / "modules.json").unlink()
 
     with pytest.raises(ModelError, match=r"\(and 1 more\)"):
-        load_text(folder)
+        load_preprocessor(folder)
 
 
 def test_somebody_elses_manifest_is_left_alone(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_manifest_that_cannot_be_read_is_one_sentence(folder: Path, content: s
     (folder / "manifest.json").write_text(content, "utf-8")
 
     with pytest.raises(ModelError, match=message):
-        load_text(folder)
+        load_preprocessor(folder)
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd"])
@@ -123,4 +123,4 @@ def test_a_manifest_does_not_lead_out_of_its_folder(folder: Path, name: str) -> 
     file.write_text(json.dumps(document), "utf-8")
 
     with pytest.raises(ModelError, match=f"lists a file outside of its folder: {name}"):
-        load_text(folder)
+        load_preprocessor(folder)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models import ModelError, Pulled, find_checkpoint, load_backend, load_text
+from models import ModelError, Pulled, find_checkpoint, load_backend, load_preprocessor
 from models import pull as bring
 from models.checkpoint.manifest import read_manifest
 from tests.support.checkpoints.qwen3 import build
@@ -76,7 +76,7 @@ def test_a_hub_model_comes_whole_without_code_pickles_and_second_formats(hub: Hu
     assert files_in(tmp_path / "m") == MODEL | {"manifest.json"}
     assert set(pulled.manifest.files) == MODEL
     assert (pulled.manifest.source, pulled.manifest.revision, pulled.was_whole) == (NAME, REVISION, False)
-    text = load_text(tmp_path / "m")
+    text = load_preprocessor(tmp_path / "m")
     assert load_backend(tmp_path / "m", text.info).info.backend == "packed"
 
 
@@ -231,7 +231,7 @@ def test_a_model_that_is_named_by_its_id_is_brought_into_the_cache_once(hub: Hub
     assert find_checkpoint(NAME) == first
     assert hub.asked == []
     assert files_in(first) == MODEL - {"README.md", "LICENSE"} | {"manifest.json"}
-    assert load_text(first).info.kind == "embedder"
+    assert load_preprocessor(first).info.kind == "embedder"
 
 
 def test_an_id_of_pickles_is_refused_before_anything_is_brought(hub: Hub, tmp_path: Path) -> None:
@@ -304,7 +304,7 @@ def test_a_folder_in_place_gets_a_manifest(tmp_path: Path) -> None:
     pull(folder, folder)
 
     assert read_manifest(folder) is not None
-    assert load_text(folder).info.kind == "embedder"
+    assert load_preprocessor(folder).info.kind == "embedder"
 
 
 def test_a_folder_in_place_that_was_changed_is_left_as_it_is(tmp_path: Path) -> None:
@@ -350,7 +350,7 @@ def test_another_models_folder_is_not_touched(published: Path, tmp_path: Path) -
 def test_the_origin_says_what_is_known_of_a_model(tmp_path: Path) -> None:
     pull(build(tmp_path / "nomic-embed-text-v1.5"), tmp_path / "m")
 
-    assert load_text(tmp_path / "m").info.layer_norm_before_dimensions
+    assert load_preprocessor(tmp_path / "m").info.layer_norm_before_dimensions
 
 
 def test_the_manifest_is_plain_json(published: Path, tmp_path: Path) -> None:

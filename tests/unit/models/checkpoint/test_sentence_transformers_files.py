@@ -7,7 +7,7 @@ import pytest
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import modules as library
 
-from models import ModelError, load_text
+from models import ModelError, load_preprocessor
 from tests.support.checkpoints.classifiers import bert_tokenizer
 from tests.support.checkpoints.encoders import WIDTH, save_encoder
 from tests.support.checkpoints.qwen3 import build
@@ -28,7 +28,7 @@ def test_a_part_that_is_not_served_is_named_before_a_file_that_it_has_not(tmp_pa
     SentenceTransformer(modules=[static], device="cpu").save(str(tmp_path / "static"))
 
     with pytest.raises(ModelError, match="has a part that is not served: StaticEmbedding"):
-        load_text(tmp_path / "static")
+        load_preprocessor(tmp_path / "static")
 
 
 def test_a_part_with_code_of_its_own_is_refused(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_a_part_with_code_of_its_own_is_refused(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace(json.loads(file.read_text())[2]["type"], "custom_dense.Dense"))
 
     with pytest.raises(ModelError, match=r"no remote code is run: custom_dense\.Dense"):
-        load_text(folder)
+        load_preprocessor(folder)
 
 
 @pytest.mark.parametrize("kind", ["SparseEncoder", "MultiVectorEncoder"])
@@ -47,4 +47,4 @@ def test_a_model_of_other_vectors_is_refused(tmp_path: Path, kind: str) -> None:
     file.write_text(json.dumps({"model_type": kind}))
 
     with pytest.raises(ModelError, match=f"other than one dense vector a text, which is not served: {kind}"):
-        load_text(folder)
+        load_preprocessor(folder)

@@ -10,7 +10,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import modules as library
 
-from models import Item, LoadOptions, ModelError, Readout, finish_vectors, load_backend, load_text
+from models import Item, LoadOptions, ModelError, Readout, finish_vectors, load_backend, load_preprocessor
 from tests.support.checkpoints.encoders import WIDTH, save_encoder
 from tests.support.checkpoints.qwen3 import build
 from tests.unit.models.test_loading import change
@@ -27,7 +27,7 @@ def test_texts_in_lower_case_have_the_librarys_vectors(tmp_path: Path) -> None:
     folder = asking(build(tmp_path / "m"), do_lower_case=True, max_seq_length=64)
     library = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
     theirs = library.encode("The Red PLANET")
-    text = load_text(folder)
+    text = load_preprocessor(folder)
 
     ids = text.tokenizer.with_special_tokens(text.tokenizer.encode(["The Red PLANET"])[0])
 
@@ -35,7 +35,7 @@ def test_texts_in_lower_case_have_the_librarys_vectors(tmp_path: Path) -> None:
     ours = finish_vectors(backend.launch([Item(ids, Readout("vector"))]).rows(), normalize=True)[0]
     assert ours @ theirs >= 0.999999
     assert np.array_equal(text.tokenizer.encode(["RED"])[0], text.tokenizer.encode(["red"])[0])
-    assert not np.array_equal(*load_text(build(tmp_path / "cased")).tokenizer.encode(["RED", "red"]))
+    assert not np.array_equal(*load_preprocessor(build(tmp_path / "cased")).tokenizer.encode(["RED", "red"]))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_texts_in_lower_case_have_the_librarys_vectors(tmp_path: Path) -> None:
     ],
 )
 def test_entries_that_change_nothing_are_taken(tmp_path: Path, entries: dict[str, Any]) -> None:
-    assert load_text(asking(build(tmp_path / "m"), **entries)).info.kind == "embedder"
+    assert load_preprocessor(asking(build(tmp_path / "m"), **entries)).info.kind == "embedder"
 
 
 @pytest.mark.parametrize(
@@ -66,13 +66,13 @@ def test_entries_that_change_tokens_or_states_are_refused(
     tmp_path: Path, entries: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ModelError, match=message):
-        load_text(asking(build(tmp_path / "m"), **entries))
+        load_preprocessor(asking(build(tmp_path / "m"), **entries))
 
 
 def test_the_file_has_other_names_in_older_folders(tmp_path: Path) -> None:
     folder = asking(build(tmp_path / "m"), "sentence_roberta_config.json", max_seq_length=77)
 
-    assert load_text(folder).info.max_tokens == 77
+    assert load_preprocessor(folder).info.max_tokens == 77
 
 
 def test_an_activation_of_foreign_code_is_refused(tmp_path: Path) -> None:
@@ -80,4 +80,4 @@ def test_an_activation_of_foreign_code_is_refused(tmp_path: Path) -> None:
     change(folder / "2_Dense", "config.json", activation_function="custom.Swish")
 
     with pytest.raises(ModelError, match=r"no remote code is run: custom\.Swish"):
-        load_text(folder)
+        load_preprocessor(folder)

@@ -14,7 +14,7 @@ from models.layers import attention
 from models.layers import varlen_attention as varlen
 from models.layers.attention import PlainAttention, prepare
 from models.layers.cpu_attention import MOST_KEYS, MOST_QUERIES, Block, BlockAttention, KeysValues, blocks_of
-from models.packing import Layout, pack
+from models.packing import AttentionLayout, pack
 from tests.support.networks.attention_masks import seen
 
 WIDTH = 16
@@ -22,7 +22,7 @@ items_of_three = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=9), m
 few = settings(max_examples=40, deadline=None)
 
 
-def layout_of(lists: Sequence[Sequence[int]], kept: Sequence[Sequence[int]] = ()) -> tuple[Layout, int]:
+def layout_of(lists: Sequence[Sequence[int]], kept: Sequence[Sequence[int]] = ()) -> tuple[AttentionLayout, int]:
     items, prefixes = ([np.array(values, dtype=np.int32) for values in each] for each in (lists, kept))
     forest = pack(items, prefixes)
     return forest.layout, len(forest.tokens)
@@ -48,7 +48,7 @@ def rows_of(block: Block) -> list[list[tuple[int, int]]]:
     return [sorted(key for key, out in zip(keys, row, strict=True) if not out) for row in hidden.tolist()]
 
 
-def written_out(query: Tensor, sources: list[KeysValues], layout: Layout) -> Tensor:
+def written_out(query: Tensor, sources: list[KeysValues], layout: AttentionLayout) -> Tensor:
     """Softmax over the keys that each query sees, one query at a time."""
     rows = []
     for number, row in enumerate(query):

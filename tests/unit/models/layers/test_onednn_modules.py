@@ -9,7 +9,7 @@ import transformers
 from torch import nn
 
 from models import LoadOptions, load_backend
-from models.backends.huggingface.float32_rerun import widened
+from models.backends.huggingface.float32_rerun import float32_activations
 from models.backends.huggingface.transformers_backend import TransformersBackend
 from models.layers import onednn as prepacked
 from models.layers.onednn import PrepackedLinear, prepack
@@ -59,7 +59,7 @@ def test_a_network_gives_the_same_states(kind: str, dtype: torch.dtype) -> None:
 def states_in_float32(network: nn.Module, dtype: torch.dtype) -> torch.Tensor:
     if dtype == torch.float32:
         return states(network)
-    with widened(network, dtype):
+    with float32_activations(network, dtype):
         return states(network)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from models.layers import sequence_attention as sequences
-from models.layers.sequence_attention import Packing, Rule
+from models.layers.sequence_attention import Rule, SequenceLayout
 from tests.support.networks.flash_varlen import flash_varlen
 
 LENGTHS = (7, 1, 40, 13, 300)
@@ -62,7 +62,7 @@ RULES = {
 def test_it_equals_the_softmax_written_out(rule: Rule, groups: int) -> None:
     query, key, value = tensors(groups)
 
-    out = Packing(LENGTHS, torch.device("cpu")).attend(query, key, value, rule)
+    out = SequenceLayout(LENGTHS, torch.device("cpu")).attend(query, key, value, rule)
 
     torch.testing.assert_close(out, written_out(query, key, value, rule), rtol=1e-5, atol=1e-5)
 
@@ -71,14 +71,14 @@ def test_it_equals_the_softmax_written_out(rule: Rule, groups: int) -> None:
 def test_values_may_be_narrower_than_keys(rule: Rule) -> None:
     query, key, value = tensors(value_width=10)
 
-    out = Packing(LENGTHS, torch.device("cpu")).attend(query, key, value, rule)
+    out = SequenceLayout(LENGTHS, torch.device("cpu")).attend(query, key, value, rule)
 
     assert out.shape == (sum(LENGTHS), HEADS, 10)
     torch.testing.assert_close(out, written_out(query, key, value, rule), rtol=1e-5, atol=1e-5)
 
 
 def test_it_notes_the_windows_that_layers_ask_for() -> None:
-    packing = Packing(LENGTHS, torch.device("cpu"))
+    packing = SequenceLayout(LENGTHS, torch.device("cpu"))
 
     for name in ("causal", "causal window"):
         packing.attend(*tensors(), RULES[name])
@@ -91,7 +91,7 @@ def test_keys_that_are_repeated_equal_grouped_ones(rule: Rule, monkeypatch: pyte
     query, key, value = tensors(groups=2)
     monkeypatch.setattr("models.layers.attention._takes_groups", lambda *_: False)
 
-    out = Packing(LENGTHS, torch.device("cpu")).one_by_one(query, key, value, rule)
+    out = SequenceLayout(LENGTHS, torch.device("cpu")).one_by_one(query, key, value, rule)
 
     torch.testing.assert_close(out, written_out(query, key, value, rule), rtol=1e-5, atol=1e-5)
 
@@ -109,7 +109,7 @@ def device_of_our_own(varlen_on_cpu: None, monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_call_for_cuda_equals_the_softmax_written_out(rule: Rule, groups: int) -> None:
     query, key, value = tensors(groups, value_width=10)
 
-    out = Packing(LENGTHS, torch.device("cpu")).attend(query, key, value, rule)
+    out = SequenceLayout(LENGTHS, torch.device("cpu")).attend(query, key, value, rule)
 
     assert sequences._is_right_at_once.cache_info().currsize == 1
     torch.testing.assert_close(out, written_out(query, key, value, rule), rtol=1e-5, atol=1e-5)
@@ -120,7 +120,7 @@ def test_heads_whose_numbers_lie_apart_are_laid_together_for_the_kernel() -> Non
     heads = tensors()
     apart = [each.mT.contiguous().mT for each in heads]
 
-    out = Packing(LENGTHS, torch.device("cpu")).attend(*apart, RULES["causal"])
+    out = SequenceLayout(LENGTHS, torch.device("cpu")).attend(*apart, RULES["causal"])
 
     torch.testing.assert_close(out, written_out(*heads, RULES["causal"]), rtol=1e-5, atol=1e-5)
 
@@ -142,6 +142,6 @@ def test_a_kernel_that_is_wrong_or_refuses_is_not_used(wrong: str, rule: str, mo
     monkeypatch.setattr("models.layers.varlen_attention._parameters", lambda: {"window_size", "enable_gqa"})
     query, key, value = tensors()
 
-    out = Packing(LENGTHS, torch.device("cpu")).attend(query, key, value, RULES[rule])
+    out = SequenceLayout(LENGTHS, torch.device("cpu")).attend(query, key, value, RULES[rule])
 
     torch.testing.assert_close(out, written_out(query, key, value, RULES[rule]), rtol=1e-5, atol=1e-5)

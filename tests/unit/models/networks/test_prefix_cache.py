@@ -2,19 +2,19 @@
 
 import numpy as np
 
-from models.networks.prefix_cache import KeptPrefix, KeptPrefixes
+from models.networks.prefix_cache import CachedPrefix, PrefixCache
 
 
-def prefix(first: int, length: int = 10) -> KeptPrefix:
-    return KeptPrefix(np.arange(first, first + length, dtype=np.int32), [])
+def prefix(first: int, length: int = 10) -> CachedPrefix:
+    return CachedPrefix(np.arange(first, first + length, dtype=np.int32), [])
 
 
-def firsts(kept: KeptPrefixes) -> list[int]:
+def firsts(kept: PrefixCache) -> list[int]:
     return sorted(int(each.ids[0]) for each in kept.offer())
 
 
 def test_a_prefix_that_is_used_stays() -> None:
-    kept = KeptPrefixes(max_idle_batches=2)
+    kept = PrefixCache(max_idle_batches=2)
     one = prefix(0)
     kept.add(one)
     for _ in range(5):
@@ -24,7 +24,7 @@ def test_a_prefix_that_is_used_stays() -> None:
 
 
 def test_a_prefix_that_no_batch_used_for_long_is_dropped() -> None:
-    kept = KeptPrefixes(max_idle_batches=2)
+    kept = PrefixCache(max_idle_batches=2)
     kept.add(prefix(0))
     for _ in range(3):
         kept.note_used([])
@@ -33,7 +33,7 @@ def test_a_prefix_that_no_batch_used_for_long_is_dropped() -> None:
 
 
 def test_the_longest_idle_makes_room() -> None:
-    kept = KeptPrefixes(max_tokens=20)
+    kept = PrefixCache(max_tokens=20)
     used, idle = prefix(0), prefix(100)
     kept.add(idle)
     kept.add(used)
@@ -45,7 +45,7 @@ def test_the_longest_idle_makes_room() -> None:
 
 
 def test_the_same_ids_are_kept_once() -> None:
-    kept = KeptPrefixes()
+    kept = PrefixCache()
     kept.add(prefix(0))
     kept.add(prefix(0))
 
@@ -53,7 +53,7 @@ def test_the_same_ids_are_kept_once() -> None:
 
 
 def test_a_prefix_over_the_bound_is_not_kept() -> None:
-    kept = KeptPrefixes(max_tokens=5)
+    kept = PrefixCache(max_tokens=5)
     kept.add(prefix(0))
 
     assert kept.offer() == []

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models import Item, LoadOptions, ModelError, Readout, load_backend, load_text
+from models import Item, LoadOptions, ModelError, Readout, load_backend, load_preprocessor
 from models.interface import Row
 from models.networks.weights import Weights
 from tests.support.checkpoints.qwen3 import build
@@ -21,7 +21,9 @@ FLOAT32 = LoadOptions(dtype="float32")
 
 
 def vector(folder: Path) -> Row:
-    return load_backend(folder, load_text(folder).info, FLOAT32).launch([Item(IDS, Readout("vector"))]).rows()[0]
+    return (
+        load_backend(folder, load_preprocessor(folder).info, FLOAT32).launch([Item(IDS, Readout("vector"))]).rows()[0]
+    )
 
 
 def rewrite(folder: Path, **changes: torch.Tensor | None) -> None:
@@ -55,7 +57,7 @@ def test_bfloat16_files_are_widened_exactly(tmp_path: Path) -> None:
 def test_an_untied_head_is_read_from_its_own_tensor(tmp_path: Path) -> None:
     folder = build(tmp_path, "llm", tie_word_embeddings=False)
     head = load_file(folder / "model.safetensors")["lm_head.weight"]
-    backend = load_backend(folder, load_text(folder).info, FLOAT32)
+    backend = load_backend(folder, load_preprocessor(folder).info, FLOAT32)
 
     state, logits = backend.launch([Item(IDS, Readout("vector")), Item(IDS, Readout("logits", (9, 4)))]).rows()
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from models import Item, LoadOptions, ModelError, Readout, finish_vectors, load_backend, load_text
+from models import Item, LoadOptions, ModelError, Readout, finish_vectors, load_backend, load_preprocessor
 from models.text.named_prompts import NamedPrompts
 from tests.support.checkpoints.classifiers import cross_encoder
 from tests.support.checkpoints.qwen3 import build
@@ -44,7 +44,7 @@ def test_a_text_behind_its_prompt_is_that_of_sentence_transformers(tmp_path: Pat
     folder = write_prompts(build(tmp_path / "m"), {"query": "Find: ", "document": "title: none | "})
     library = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
     theirs = {"query": library.encode_query, "document": library.encode_document}[name]("red planet")
-    text = load_text(folder)
+    text = load_preprocessor(folder)
 
     ids = text.tokenizer.with_special_tokens(text.tokenizer.encode([f"{text.prompts.find(name)}red planet"])[0])
 
@@ -72,7 +72,7 @@ def test_a_prompt_without_a_place_for_an_instruction_is_refused(tmp_path: Path) 
     folder = write_prompts(build(tmp_path / "m"), {"query": "Represent this sentence: "})
 
     with pytest.raises(ModelError, match="has no place for an instruction, and one is configured: Find"):
-        load_text(folder).instructed("Find")
+        load_preprocessor(folder).instructed("Find")
 
 
 def test_a_pair_has_no_place_for_an_instruction_and_the_qwen3_frame_has(tmp_path: Path) -> None:
@@ -99,13 +99,13 @@ def test_prompts_of_published_models_are_known_where_their_files_lack_them(
     folder = build(tmp_path / name)
     (folder / "config_sentence_transformers.json").unlink()
 
-    assert load_text(folder).prompts.find("query") == query
+    assert load_preprocessor(folder).prompts.find("query") == query
 
 
 def test_the_files_win_over_what_is_known(tmp_path: Path) -> None:
     folder = write_prompts(build(tmp_path / "bge-base-en-v1.5"), {"query": ""}, default="query")
 
-    prompts = load_text(folder).prompts
+    prompts = load_preprocessor(folder).prompts
 
     assert (prompts.find("query"), prompts.find("document"), prompts.default_name) == ("", "", "query")
 
@@ -115,5 +115,5 @@ def test_a_prompt_that_is_left_out_of_the_mean_is_known_as_such(tmp_path: Path) 
     file = folder / "1_Pooling" / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | {"include_prompt": False}), "utf-8")
 
-    assert not load_text(folder).prompts.are_pooled
-    assert load_text(cross_encoder(tmp_path / "pairs", "Bert")).prompts.are_pooled
+    assert not load_preprocessor(folder).prompts.are_pooled
+    assert load_preprocessor(cross_encoder(tmp_path / "pairs", "Bert")).prompts.are_pooled

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models import ModelError, load_text
-from models.text.qwen3_prompt import INSTRUCTION
+from models import ModelError, load_preprocessor
+from models.text.qwen3_prompt import DEFAULT_INSTRUCTION
 from tests.support.checkpoints.causal_rerankers import QWEN3, TASKED, save_causal
 from tests.support.networks.scores import library_scores, scores
 
@@ -25,7 +25,7 @@ def test_a_saved_cross_encoder_scores_as_the_library(saved: Path, template: str,
 
     ours = scores(saved, task=task)
 
-    assert load_text(saved).info.kind_reason == "modules.json has a cross-encoder module"
+    assert load_preprocessor(saved).info.kind_reason == "modules.json has a cross-encoder module"
     assert np.abs(ours - library_scores(saved, task=task)).max() <= 1e-5
     assert ours.std() > 0.05
 
@@ -40,15 +40,15 @@ def test_the_ids_of_its_own_files_count(saved: Path) -> None:
 
 
 def test_the_task_of_its_own_files_is_the_default(saved: Path) -> None:
-    assert load_text(saved).instruction == INSTRUCTION
+    assert load_preprocessor(saved).instruction == DEFAULT_INSTRUCTION
     prompts = {"prompts": {"faq": "Find the answer"}, "default_prompt_name": "faq", "model_type": "CrossEncoder"}
     (saved / "config_sentence_transformers.json").write_text(json.dumps(prompts), "utf-8")
 
-    assert load_text(saved).instruction == "Find the answer"
+    assert load_preprocessor(saved).instruction == "Find the answer"
 
 
 def test_a_score_by_one_token_is_refused(saved: Path) -> None:
     (saved / "1_LogitScore" / "config.json").write_text(json.dumps({"true_token_id": 5, "false_token_id": None}))
 
     with pytest.raises(ModelError, match="scores by one token alone"):
-        load_text(saved)
+        load_preprocessor(saved)

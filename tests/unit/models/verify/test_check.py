@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from models import LoadOptions, check_model
-from models.verify.check import Report
-from models.verify.offline import Trial
+from models.verify.check import CheckReport
+from models.verify.offline import OfflineModel
 from tests.support.checkpoints.causal_rerankers import TASKED, save_causal
 from tests.support.checkpoints.classifiers import cross_encoder, fold_head
 from tests.support.checkpoints.qwen3 import build
@@ -17,15 +17,15 @@ from tests.support.zoo.build import build as build_recipe
 from tests.support.zoo.catalogue import ZOO
 
 
-def check(folder: Path, dtype: Any = "float32") -> Report:
+def check(folder: Path, dtype: Any = "float32") -> CheckReport:
     return check_model(folder, LoadOptions(dtype=dtype, device="cpu"), say=lambda _: None)
 
 
-def failed(report: Report) -> set[str]:
+def failed(report: CheckReport) -> set[str]:
     return {finding.name for finding in report.findings if not finding.passed}
 
 
-def values(report: Report) -> dict[str, float]:
+def values(report: CheckReport) -> dict[str, float]:
     return {finding.name: finding.value for finding in report.findings}
 
 
@@ -92,9 +92,9 @@ def test_texts_longer_than_the_model_takes_are_cut_for_both(tmp_path: Path) -> N
 
 
 def test_a_reference_without_the_terminator_is_found_to_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = Trial.vectors
+    plain = OfflineModel.vectors
     monkeypatch.setattr(
-        Trial, "vectors", lambda self, texts, batch=8: plain(self, [f"{text} " for text in texts], batch)
+        OfflineModel, "vectors", lambda self, texts, batch=8: plain(self, [f"{text} " for text in texts], batch)
     )
 
     assert failed(check(build(tmp_path / "m"))) == {"worst_cosine"}
@@ -107,13 +107,13 @@ def test_a_suffix_one_newline_short_is_found_to_differ(tmp_path: Path, monkeypat
 
 
 def test_answers_that_depend_on_the_batch_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = Trial.rows
+    plain = OfflineModel.rows
 
-    def leaking(self: Trial, items: Any, batch: int = 8) -> list[Any]:
+    def leaking(self: OfflineModel, items: Any, batch: int = 8) -> list[Any]:
         rows = plain(self, items, batch)
         return rows if batch == 1 else [row + 0.01 * np.roll(row, 1) for row in rows]
 
-    monkeypatch.setattr(Trial, "rows", leaking)
+    monkeypatch.setattr(OfflineModel, "rows", leaking)
 
     assert "worst_cosine_alone" in failed(check(build(tmp_path / "m")))
 

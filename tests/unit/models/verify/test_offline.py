@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models import LoadOptions, Trial, fitting, fitting_documents, load_text
+from models import LoadOptions, OfflineModel, fitting, fitting_documents, load_preprocessor
 from models.checkpoint.kind import FRAME_TOKENS
 from models.verify.offline import cosines
 from models.verify.samples import DOCUMENTS, QUERIES, TEXTS
@@ -16,7 +16,7 @@ FLOAT32 = LoadOptions(dtype="float32", device="cpu")
 
 @pytest.mark.parametrize("max_tokens", [12, 40])
 def test_texts_are_cut_between_characters_to_what_the_model_takes(tmp_path: Path, max_tokens: int) -> None:
-    model = load_text(build(tmp_path / "m", max_position_embeddings=max_tokens))
+    model = load_preprocessor(build(tmp_path / "m", max_position_embeddings=max_tokens))
 
     cut = fitting(model, TEXTS)
 
@@ -26,7 +26,7 @@ def test_texts_are_cut_between_characters_to_what_the_model_takes(tmp_path: Path
 
 def test_documents_are_cut_to_what_fits_beside_the_longest_query(tmp_path: Path) -> None:
     folder = build(tmp_path / "m", "reranker", max_position_embeddings=620)
-    trial = Trial.load(folder, FLOAT32)
+    trial = OfflineModel.load(folder, FLOAT32)
 
     documents = fitting_documents(trial.text, QUERIES, DOCUMENTS)
 
@@ -36,7 +36,7 @@ def test_documents_are_cut_to_what_fits_beside_the_longest_query(tmp_path: Path)
 
 
 def test_the_size_of_a_batch_changes_nothing(tmp_path: Path) -> None:
-    trial = Trial.load(build(tmp_path / "m"), FLOAT32)
+    trial = OfflineModel.load(build(tmp_path / "m"), FLOAT32)
 
     assert min(cosines(trial.vectors(TEXTS), trial.vectors(TEXTS, batch=1))) > 0.999999
 

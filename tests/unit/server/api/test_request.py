@@ -9,7 +9,7 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from server.api.request import read_body
-from server.config import Limits
+from server.config import RequestLimits
 from server.errors import BodyTimeout, PayloadTooLarge, UnsupportedMedia
 from server.registry import ServedModel
 from tests.support.server.in_process import world
@@ -38,14 +38,14 @@ def _request(sender: _Sender, **headers: str) -> Request:
 
 
 async def test_a_body_comes_in_parts() -> None:
-    assert await read_body(_request(_Sender(b"ab", b"", b"c")), Limits(body_bytes=3)) == b"abc"
+    assert await read_body(_request(_Sender(b"ab", b"", b"c")), RequestLimits(body_bytes=3)) == b"abc"
 
 
 async def test_71_a_declared_length_over_the_limit_is_refused_unread() -> None:
     sender = _Sender(b"x")
 
     with pytest.raises(PayloadTooLarge):
-        await read_body(_request(sender, content_length="4"), Limits(body_bytes=3))
+        await read_body(_request(sender, content_length="4"), RequestLimits(body_bytes=3))
 
     assert sender.sent == 0
 
@@ -54,19 +54,19 @@ async def test_71_an_undeclared_one_is_read_no_further_than_the_limit() -> None:
     sender = _Sender(b"ab", b"cd", b"ef", b"gh")
 
     with pytest.raises(PayloadTooLarge):
-        await read_body(_request(sender), Limits(body_bytes=3))
+        await read_body(_request(sender), RequestLimits(body_bytes=3))
 
     assert sender.sent == 2
 
 
 async def test_a_body_that_does_not_arrive_in_time_is_refused() -> None:
     with pytest.raises(BodyTimeout):
-        await read_body(_request(_Sender()), Limits(body_timeout_s=0.01))
+        await read_body(_request(_Sender()), RequestLimits(body_timeout_s=0.01))
 
 
 async def test_a_client_that_leaves_is_gone() -> None:
     with pytest.raises(ClientDisconnect):
-        await read_body(_request(_Sender({"type": "http.disconnect"})), Limits())
+        await read_body(_request(_Sender({"type": "http.disconnect"})), RequestLimits())
 
 
 @pytest.mark.parametrize("media", ["text/html", "application/x-ndjson", "multipart/form-data", "image/png", "json"])
@@ -74,7 +74,7 @@ async def test_70_what_is_not_json_is_refused_unread(media: str) -> None:
     sender = _Sender(b"{}")
 
     with pytest.raises(UnsupportedMedia):
-        await read_body(_request(sender, content_type=media), Limits())
+        await read_body(_request(sender, content_type=media), RequestLimits())
 
     assert sender.sent == 0
 
@@ -82,7 +82,7 @@ async def test_70_what_is_not_json_is_refused_unread(media: str) -> None:
 @pytest.mark.parametrize("coding", ["gzip", "br", "GZIP"])
 async def test_70_compressed_bodies_are_refused(coding: str) -> None:
     with pytest.raises(UnsupportedMedia):
-        await read_body(_request(_Sender(b"{}"), content_encoding=coding), Limits())
+        await read_body(_request(_Sender(b"{}"), content_encoding=coding), RequestLimits())
 
 
 async def test_408_has_the_words_of_the_contract(embedder: ServedModel) -> None:
@@ -90,7 +90,7 @@ async def test_408_has_the_words_of_the_contract(embedder: ServedModel) -> None:
         yield b'{"input":'
         await asyncio.Event().wait()
 
-    async with world(embedder, limits=Limits(body_timeout_s=0.05)) as here:
+    async with world(embedder, limits=RequestLimits(body_timeout_s=0.05)) as here:
         answer = await here.client.post("/v1/embeddings", content=endless())
 
     assert answer.status_code == 408

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from server.cli import remote_server as posting
-from server.cli.remote_server import Neighbour, NeighbourError
+from server.cli.remote_server import RemoteServer, RemoteServerError
 
 Answer = tuple[int, Any]
-Ask = Callable[..., Neighbour]
+Ask = Callable[..., RemoteServer]
 
 
 class Stub:
@@ -89,7 +89,7 @@ def lengths(rows: Any) -> list[float]:
 )
 def test_the_dialect_is_found(stub: Stub, route: str, answer: Any, below: str, dialect: str) -> None:
     stub.routes[route] = answer
-    other = Neighbour(stub.url + below, "m")
+    other = RemoteServer(stub.url + below, "m")
 
     assert lengths(other.vectors(["a", "bb", "ccc"])) == [1, 2, 3]
     assert other.dialect == dialect
@@ -97,7 +97,7 @@ def test_the_dialect_is_found(stub: Stub, route: str, answer: Any, below: str, d
 
 def test_once_found_it_is_asked_at_once(stub: Stub) -> None:
     stub.routes["/embed"] = of_tei
-    other = Neighbour(stub.url, "m")
+    other = RemoteServer(stub.url, "m")
     other.vectors(["a"])
     stub.asked.clear()
 
@@ -108,7 +108,7 @@ def test_once_found_it_is_asked_at_once(stub: Stub) -> None:
 def test_the_model_and_the_key_are_sent(stub: Stub) -> None:
     stub.routes["/v1/embeddings"] = of_openai
 
-    Neighbour(stub.url, "text-embedding-3-small", "secret").vectors(["a"])
+    RemoteServer(stub.url, "text-embedding-3-small", "secret").vectors(["a"])
 
     assert stub.asked[0][1]["model"] == "text-embedding-3-small"
     assert stub.headers["Authorization"] == "Bearer secret"
@@ -116,7 +116,7 @@ def test_the_model_and_the_key_are_sent(stub: Stub) -> None:
 
 def test_a_text_that_is_refused_is_left_out_and_named(stub: Stub) -> None:
     stub.routes["/v1/embeddings"] = lambda body: (400, {"e": 1}) if "." in body["input"] else of_openai(body)
-    other = Neighbour(stub.url, "m")
+    other = RemoteServer(stub.url, "m")
 
     rows = other.vectors(["a", ".", "ccc"])
 
@@ -127,14 +127,14 @@ def test_a_text_that_is_refused_is_left_out_and_named(stub: Stub) -> None:
 def test_a_busy_server_is_asked_again(stub: Stub) -> None:
     stub.routes["/v1/embeddings"] = lambda body: of_openai(body) if len(stub.asked) > 2 else (429, {})
 
-    assert lengths(Neighbour(stub.url, "m").vectors(["a"])) == [1]
+    assert lengths(RemoteServer(stub.url, "m").vectors(["a"])) == [1]
 
 
 def test_a_server_that_stays_busy_is_left_alone(stub: Stub) -> None:
     stub.routes["/v1/embeddings"] = lambda body: (503, {})
 
-    with pytest.raises(NeighbourError, match="was too busy, 4 times in a row"):
-        Neighbour(stub.url, "m").vectors(["a"])
+    with pytest.raises(RemoteServerError, match="was too busy, 4 times in a row"):
+        RemoteServer(stub.url, "m").vectors(["a"])
 
 
 def of_lists(body: Any) -> Answer:
@@ -157,7 +157,7 @@ def of_lists(body: Any) -> Answer:
 )
 def test_scores_come_in_the_order_of_the_documents(stub: Stub, answer: Any, dialect: str) -> None:
     stub.routes["/rerank"] = answer
-    other = Neighbour(stub.url, "m")
+    other = RemoteServer(stub.url, "m")
 
     assert other.scores("q", ["a", "b"]).tolist() == [1, 0.5]
     assert other.dialect == dialect
@@ -174,28 +174,28 @@ def test_scores_come_in_the_order_of_the_documents(stub: Stub, answer: Any, dial
 def test_what_cannot_be_compared_is_one_sentence(stub: Stub, answer: Answer, message: str) -> None:
     stub.routes["/v1/embeddings"] = lambda _: answer
 
-    with pytest.raises(NeighbourError, match=message):
-        Neighbour(stub.url, "m").vectors(["a"])
+    with pytest.raises(RemoteServerError, match=message):
+        RemoteServer(stub.url, "m").vectors(["a"])
 
 
 def test_a_server_that_knows_no_dialect_says_what_was_tried(stub: Stub) -> None:
     stub.routes["/v1/embeddings"] = lambda _: (200, {"what": "else"})
 
-    with pytest.raises(NeighbourError, match="no way to ask this server was answered") as caught:
-        Neighbour(stub.url, "m").vectors(["a"])
+    with pytest.raises(RemoteServerError, match="no way to ask this server was answered") as caught:
+        RemoteServer(stub.url, "m").vectors(["a"])
     assert "/v1/embeddings says something that is no answer of OpenAI's form" in str(caught.value)
     assert "/embed says 404" in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["ftp://host", "host:8000", "file:///etc/passwd"])
 def test_only_http_is_asked(url: str) -> None:
-    with pytest.raises(NeighbourError, match="a server's URL begins with http"):
-        Neighbour(url, "m")
+    with pytest.raises(RemoteServerError, match="a server's URL begins with http"):
+        RemoteServer(url, "m")
 
 
 def test_nobody_there_is_one_sentence() -> None:
-    with pytest.raises(NeighbourError, match=r"cannot be asked: .*refused"):
-        Neighbour("http://127.0.0.1:9", "m").vectors(["a"])
+    with pytest.raises(RemoteServerError, match=r"cannot be asked: .*refused"):
+        RemoteServer("http://127.0.0.1:9", "m").vectors(["a"])
 
 
 def test_a_key_is_taken_to_no_other_host(stub: Stub) -> None:
@@ -203,15 +203,15 @@ def test_a_key_is_taken_to_no_other_host(stub: Stub) -> None:
     stub.routes["/elsewhere"] = of_openai
     stub.sends = {"Location": "/elsewhere"}
 
-    with pytest.raises(NeighbourError, match=r"sends us elsewhere.*give the URL: /elsewhere"):
-        Neighbour(stub.url, "m", "secret").vectors(["a"])
+    with pytest.raises(RemoteServerError, match=r"sends us elsewhere.*give the URL: /elsewhere"):
+        RemoteServer(stub.url, "m", "secret").vectors(["a"])
     assert [path for path, _ in stub.asked] == ["/v1/embeddings"]
 
 
 @pytest.mark.parametrize("key", ["secret\nX-Other: 1", "secret\x00", "s\u20accret"])
 def test_a_key_that_no_header_can_carry_is_not_shown(key: str) -> None:
-    with pytest.raises(NeighbourError) as caught:
-        Neighbour("http://127.0.0.1:9", "m", key)
+    with pytest.raises(RemoteServerError) as caught:
+        RemoteServer("http://127.0.0.1:9", "m", key)
 
     assert str(caught.value) == "the key of the other server holds a character that no header can carry"
 
@@ -219,7 +219,7 @@ def test_a_key_that_no_header_can_carry_is_not_shown(key: str) -> None:
 def test_a_line_end_behind_a_key_is_no_part_of_it(stub: Stub) -> None:
     stub.routes["/v1/embeddings"] = of_openai
 
-    Neighbour(stub.url, "m", "secret\n").vectors(["a"])
+    RemoteServer(stub.url, "m", "secret\n").vectors(["a"])
 
     assert stub.headers["Authorization"] == "Bearer secret"
 
@@ -246,18 +246,18 @@ def _vectors(*rows: Any) -> bytes:
 def test_an_answer_that_is_meant_to_break_us_is_one_sentence(
     stub: Stub, monkeypatch: pytest.MonkeyPatch, content: bytes, message: str
 ) -> None:
-    monkeypatch.setattr(posting, "MAX_BYTES", 1000 if b" " * 2000 in content else posting.MAX_BYTES)
+    monkeypatch.setattr(posting, "MAX_BYTES", 1000 if b" " * 2000 in content else posting.MAX_RESPONSE_BYTES)
     stub.routes["/v1/embeddings"] = lambda _: (200, content)
 
-    with pytest.raises(NeighbourError, match=message):
-        Neighbour(stub.url + "/v1", "m").vectors(["a"])
+    with pytest.raises(RemoteServerError, match=message):
+        RemoteServer(stub.url + "/v1", "m").vectors(["a"])
 
 
 def test_vectors_of_several_lengths_are_one_sentence(stub: Stub) -> None:
     stub.routes["/embed"] = lambda body: (200, [[1.0] * (1 + len(stub.asked) // 3)] * len(body["inputs"]))
 
-    with pytest.raises(NeighbourError, match="gave vectors of several lengths: "):
-        Neighbour(stub.url + "/embed", "m").vectors(["a"] * 40)
+    with pytest.raises(RemoteServerError, match="gave vectors of several lengths: "):
+        RemoteServer(stub.url + "/embed", "m").vectors(["a"] * 40)
 
 
 @pytest.mark.parametrize("header", ["\u00b2", "soon", "-1", "", "9" * 400])
@@ -267,24 +267,24 @@ def test_any_word_on_when_to_come_again_is_taken(stub: Stub, monkeypatch: pytest
     stub.sends = {"Retry-After": header}
     stub.routes["/v1/embeddings"] = lambda _: (503, {})
 
-    with pytest.raises(NeighbourError, match="was too busy"):
-        Neighbour(stub.url, "m").vectors(["a"])
+    with pytest.raises(RemoteServerError, match="was too busy"):
+        RemoteServer(stub.url, "m").vectors(["a"])
     assert 0 < max(waits) <= 60
 
 
 def test_what_it_says_steers_no_terminal(stub: Stub) -> None:
     stub.routes["/v1/embeddings"] = lambda _: (400, b"\x1b[2Jgone")
 
-    with pytest.raises(NeighbourError, match=r"400 \?\[2Jgone"):
-        Neighbour(stub.url + "/v1", "m").vectors(["a"])
+    with pytest.raises(RemoteServerError, match=r"400 \?\[2Jgone"):
+        RemoteServer(stub.url + "/v1", "m").vectors(["a"])
 
 
 def test_what_is_no_http_is_one_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=_answer_noise, args=(server,), daemon=True).start()
 
-        with pytest.raises(NeighbourError, match="cannot be asked: noise"):
-            Neighbour(f"http://127.0.0.1:{server.getsockname()[1]}", "m").vectors(["a"])
+        with pytest.raises(RemoteServerError, match="cannot be asked: noise"):
+            RemoteServer(f"http://127.0.0.1:{server.getsockname()[1]}", "m").vectors(["a"])
 
 
 def _answer_noise(server: socket.socket) -> None:

@@ -4,7 +4,7 @@ from collections import defaultdict
 
 import pytest
 
-from server.engine.batching import MAX_MISFITS, Entry, Job, Limits, take_batch
+from server.engine.batching import MAX_MISFITS, BatchItem, BatchLimits, Job, take_batch
 
 A, B, C = (b"", 1), (b"", 2), (b"other", 1)
 SECONDS_PER_TOKEN = 0.01
@@ -14,8 +14,8 @@ def _job(key: tuple[bytes, int], lengths: list[int], *, model: str = "m", arrive
     return Job(key, model, lengths, [0, *[shared] * (len(lengths) - 1)], arrived)
 
 
-def _take(*jobs: Job, max_tokens: int = 100, max_items: int = 10, now: float = 1) -> list[Entry]:
-    return take_batch(jobs, Limits(max_tokens, max_items), now, defaultdict(lambda: SECONDS_PER_TOKEN))
+def _take(*jobs: Job, max_tokens: int = 100, max_items: int = 10, now: float = 1) -> list[BatchItem]:
+    return take_batch(jobs, BatchLimits(max_tokens, max_items), now, defaultdict(lambda: SECONDS_PER_TOKEN))
 
 
 def test_nothing_waits_nothing_runs() -> None:
@@ -24,14 +24,14 @@ def test_nothing_waits_nothing_runs() -> None:
 
 
 def test_everything_that_fits_runs_together() -> None:
-    assert _take(_job(A, [10, 20]), _job(B, [30])) == [Entry(A, 0), Entry(A, 1), Entry(B, 0)]
+    assert _take(_job(A, [10, 20]), _job(B, [30])) == [BatchItem(A, 0), BatchItem(A, 1), BatchItem(B, 0)]
 
 
 def test_a_batch_ends_at_its_token_budget_and_the_rest_comes_next() -> None:
     job = _job(A, [60, 40, 1])
 
-    assert _take(job) == [Entry(A, 0), Entry(A, 1)]
-    assert _take(job) == [Entry(A, 2)]
+    assert _take(job) == [BatchItem(A, 0), BatchItem(A, 1)]
+    assert _take(job) == [BatchItem(A, 2)]
     assert _take(job) == []
 
 
@@ -42,8 +42,8 @@ def test_a_batch_ends_at_its_number_of_items() -> None:
 def test_an_item_over_the_budget_runs_alone() -> None:
     long, short = _job(A, [500], arrived=-100), _job(B, [5])
 
-    assert _take(long, short) == [Entry(A, 0)]
-    assert _take(long, short) == [Entry(B, 0)]
+    assert _take(long, short) == [BatchItem(A, 0)]
+    assert _take(long, short) == [BatchItem(B, 0)]
 
 
 def test_a_job_that_does_not_fit_leaves_room_for_one_that_does() -> None:
@@ -56,7 +56,7 @@ def test_it_does_not_look_through_thousands_of_jobs_to_fill_a_gap() -> None:
     large = [_job((b"", n), [90]) for n in range(MAX_MISFITS + 1)]
     fits = _job(A, [10], arrived=1)
 
-    assert _take(*large, fits, now=0) == [Entry((b"", 0), 0)]
+    assert _take(*large, fits, now=0) == [BatchItem((b"", 0), 0)]
     assert len(_take(*large[1:20], fits, now=0)) == 2
 
 
@@ -67,11 +67,11 @@ def test_one_batch_is_of_one_model() -> None:
 
 
 def test_a_short_job_passes_a_long_one_that_came_at_the_same_time() -> None:
-    assert _take(_job(A, [10] * 50), _job(B, [10]))[0] == Entry(B, 0)
+    assert _take(_job(A, [10] * 50), _job(B, [10]))[0] == BatchItem(B, 0)
 
 
 def test_a_long_job_that_has_waited_passes_a_short_one_that_has_not() -> None:
-    assert _take(_job(A, [10] * 50, arrived=-1000), _job(B, [10], arrived=1))[0] == Entry(A, 0)
+    assert _take(_job(A, [10] * 50, arrived=-1000), _job(B, [10], arrived=1))[0] == BatchItem(A, 0)
 
 
 def test_the_last_batches_of_a_long_job_do_not_pass_a_query() -> None:
@@ -79,7 +79,7 @@ def test_the_last_batches_of_a_long_job_do_not_pass_a_query() -> None:
     for _ in range(40):
         long.take()
 
-    assert _take(long, query, now=410)[0] == Entry(B, 0)
+    assert _take(long, query, now=410)[0] == BatchItem(B, 0)
 
 
 def test_items_of_a_job_stay_neighbours() -> None:
@@ -98,7 +98,7 @@ def test_a_shared_beginning_counts_once_in_a_batch() -> None:
 def test_and_again_in_the_next_batch() -> None:
     job = _job(A, [50, 50, 50], shared=40)
 
-    assert _take(job, max_tokens=69) == [Entry(A, 0), Entry(A, 1)]
+    assert _take(job, max_tokens=69) == [BatchItem(A, 0), BatchItem(A, 1)]
     assert job.next_cost(joins=False) == 50
 
 
@@ -120,6 +120,6 @@ def test_the_response_ratio_is_waiting_time_in_units_of_the_work_that_is_left(wa
 def test_each_models_own_speed_decides_who_waits_longest() -> None:
     fast, slow = _job(A, [10], model="fast", arrived=0.5), _job(B, [10], model="slow", arrived=0)
 
-    taken = take_batch([slow, fast], Limits(100, 10), 1, {"fast": 0.001, "slow": 1.0})
+    taken = take_batch([slow, fast], BatchLimits(100, 10), 1, {"fast": 0.001, "slow": 1.0})
 
-    assert taken == [Entry(A, 0)]
+    assert taken == [BatchItem(A, 0)]

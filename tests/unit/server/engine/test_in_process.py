@@ -10,7 +10,7 @@ import pytest
 from models import DeviceLost, Item, ModelError, NonFinite, OutOfMemory
 from models.backends.fake import FakeBackend, FakePending
 from server.engine.admission import Admission
-from server.engine.batching import Limits
+from server.engine.batching import BatchLimits
 from server.registry import ServedModel
 from tests.support.server.in_process import ROWS, WIDTH, world
 
@@ -76,7 +76,7 @@ async def test_76_while_it_drains_new_requests_get_503_and_old_ones_their_answer
 
 
 async def test_75_a_full_queue_is_429_and_nothing_of_the_request_runs(embedder: ServedModel) -> None:
-    async with world(embedder, admission=Admission(10, 100, 590), batch=Limits(8, 8)) as here:
+    async with world(embedder, admission=Admission(10, 100, 590), batch=BatchLimits(8, 8)) as here:
         here.backend.gate.clear()
         first = here.ask_later("aaaaaaa")
         await here.until(lambda: here.backend.batches)
@@ -94,7 +94,7 @@ async def test_75_a_full_queue_is_429_and_nothing_of_the_request_runs(embedder: 
 
 
 async def test_78_a_request_whose_time_is_over_is_504(embedder: ServedModel) -> None:
-    async with world(embedder, batch=Limits(1, 1)) as here:
+    async with world(embedder, batch=BatchLimits(1, 1)) as here:
         here.backend.gate.clear()
         first = here.ask_later("a")
         await here.until(lambda: here.backend.batches)
@@ -134,7 +134,7 @@ async def test_27_a_number_that_is_not_finite_fails_its_request_alone(embedder: 
 
 async def test_27_not_even_a_backend_that_does_not_look_brings_nan_onto_the_wire(embedder: ServedModel) -> None:
     class Careless(FakeBackend):
-        def launch(self, items: Sequence[Item], *, more_follow: bool = False) -> FakePending:
+        def launch(self, items: Sequence[Item], *, keep_prefix: bool = False) -> FakePending:
             rows = [np.full(WIDTH, np.nan if _holds_poison(item) else 1, dtype=np.float32) for item in items]
             return replace(super().launch(items), make=lambda: rows)
 
@@ -189,7 +189,7 @@ async def test_a_lost_device_is_told_to_everybody_who_waits_and_to_whoever_comes
     def fault(items: Sequence[Item]) -> None:
         raise DeviceLost("it fell off the bus")
 
-    async with world(embedder, backend=FakeBackend(WIDTH, ROWS, fault=fault), batch=Limits(2, 1)) as here:
+    async with world(embedder, backend=FakeBackend(WIDTH, ROWS, fault=fault), batch=BatchLimits(2, 1)) as here:
         here.backend.gate.clear()
         waiting = [here.ask_later(given) for given in ("a", "b", "c")]
         await here.until(lambda: here.engine.state().waiting_items == 3)
@@ -216,7 +216,7 @@ async def test_83_probes_never_wait_for_a_batch(embedder: ServedModel) -> None:
 
 
 async def test_what_still_waits_when_the_engine_ends_is_answered(embedder: ServedModel) -> None:
-    async with world(embedder, batch=Limits(1, 1)) as here:
+    async with world(embedder, batch=BatchLimits(1, 1)) as here:
         here.backend.gate.clear()
         waiting = [here.ask_later(given) for given in ("a", "b")]
         await here.until(lambda: here.engine.state().waiting_items == 2)

@@ -5,30 +5,38 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import BackendInfo, Readout, TextModel
-from server.engine.client import NearSide
-from server.engine.load_balancer import Engines
-from server.engine.messages import Cancel, Done, Queue, Report, State, Timings, Work
+from models import BackendInfo, Preprocessor, Readout
+from server.engine.client import EngineClient
+from server.engine.load_balancer import LoadBalancer
+from server.engine.messages import (
+    CancelRequest,
+    EngineReport,
+    EngineRequest,
+    EngineResult,
+    EngineState,
+    QueueStats,
+    Timings,
+)
 from server.errors import Draining, ModelLoading, QueueFull
 from server.launch.engine_process import by_device
 from tests.support.server.in_process import ADMISSION, served
 
 
-class _Near(NearSide):
+class _Near(EngineClient):
     """An engine that keeps what it was sent."""
 
     def __init__(self) -> None:
         super().__init__(ADMISSION)
-        self.sent: list[Work | Cancel] = []
+        self.sent: list[EngineRequest | CancelRequest] = []
 
     def report(self, model: str, *, waiting: int = 0, rate: float = 0.0, device: str = "") -> None:
-        queue = Queue(1 if waiting else 0, waiting, rate)
-        self._hear(Report(State("ready", {model: queue}), {model: _info(model, device)}))
+        queue = QueueStats(1 if waiting else 0, waiting, rate)
+        self._hear(EngineReport(EngineState("ready", {model: queue}), {model: _info(model, device)}))
 
-    def answer(self, work: Work) -> None:
-        self._hear(Done(work.id, np.zeros((1, 1), dtype=np.float32), Timings(0, 0, 1)))
+    def answer(self, work: EngineRequest) -> None:
+        self._hear(EngineResult(work.id, np.zeros((1, 1), dtype=np.float32), Timings(0, 0, 1)))
 
-    def _send(self, message: Work | Cancel) -> None:
+    def _send(self, message: EngineRequest | CancelRequest) -> None:
         self.sent.append(message)
 
 
@@ -43,17 +51,17 @@ def near() -> dict[str, _Near]:
 
 
 @pytest.fixture
-def engines(near: dict[str, _Near]) -> Engines:
+def engines(near: dict[str, _Near]) -> LoadBalancer:
     """Both as one."""
-    return Engines({model: [engine] for model, engine in near.items()})
+    return LoadBalancer({model: [engine] for model, engine in near.items()})
 
 
-def _work(engines: Engines, model: str) -> Work:
+def _work(engines: LoadBalancer, model: str) -> EngineRequest:
     ids = [np.zeros(3, dtype=np.int32)]
-    return Work(engines.new_id(), model, Readout("vector"), ids, np.zeros(1, dtype=np.int32))
+    return EngineRequest(engines.new_id(), model, Readout("vector"), ids, np.zeros(1, dtype=np.int32))
 
 
-async def test_work_goes_to_the_engine_of_its_model(engines: Engines, near: dict[str, _Near]) -> None:
+async def test_work_goes_to_the_engine_of_its_model(engines: LoadBalancer, near: dict[str, _Near]) -> None:
     near["m"].report("m")
     near["n"].report("n")
     work = _work(engines, "n")
@@ -65,7 +73,7 @@ async def test_work_goes_to_the_engine_of_its_model(engines: Engines, near: dict
     assert (await future).id == work.id
 
 
-async def test_a_cancelled_request_is_cancelled_where_it_runs(engines: Engines, near: dict[str, _Near]) -> None:
+async def test_a_cancelled_request_is_cancelled_where_it_runs(engines: LoadBalancer, near: dict[str, _Near]) -> None:
     near["m"].report("m")
     near["n"].report("n")
     first, second = _work(engines, "m"), _work(engines, "n")
@@ -74,21 +82,21 @@ async def test_a_cancelled_request_is_cancelled_where_it_runs(engines: Engines, 
 
     engines.cancel(first.id)
 
-    assert near["m"].sent == [first, Cancel(first.id)]
+    assert near["m"].sent == [first, CancelRequest(first.id)]
     assert near["n"].sent == [second]
 
 
-def test_all_are_ready_when_the_last_one_is(engines: Engines, near: dict[str, _Near]) -> None:
+def test_all_are_ready_when_the_last_one_is(engines: LoadBalancer, near: dict[str, _Near]) -> None:
     near["m"].report("m", waiting=5)
     before = engines.state().phase
     near["n"].report("n", waiting=7)
 
     assert (before, engines.state().phase) == ("loading", "ready")
-    assert engines.state().queues == {"m": Queue(1, 5), "n": Queue(1, 7)}
+    assert engines.state().queues == {"m": QueueStats(1, 5), "n": QueueStats(1, 7)}
     assert {model: info.device for model, info in engines.info.items()} == {"m": "device of m", "n": "device of n"}
 
 
-def test_while_one_loads_the_other_takes_requests(engines: Engines, near: dict[str, _Near]) -> None:
+def test_while_one_loads_the_other_takes_requests(engines: LoadBalancer, near: dict[str, _Near]) -> None:
     near["m"].report("m")
 
     engines.check_open()
@@ -97,7 +105,7 @@ def test_while_one_loads_the_other_takes_requests(engines: Engines, near: dict[s
         engines.check_room("n", 1, 1)
 
 
-def test_what_all_refuse_is_refused_before_a_body_is_read(engines: Engines, near: dict[str, _Near]) -> None:
+def test_what_all_refuse_is_refused_before_a_body_is_read(engines: LoadBalancer, near: dict[str, _Near]) -> None:
     near["m"].report("m", waiting=10_100, rate=10)
     near["n"].report("n", waiting=10_100, rate=50)
 
@@ -109,7 +117,7 @@ def test_what_all_refuse_is_refused_before_a_body_is_read(engines: Engines, near
 
 async def test_a_model_on_two_devices_is_asked_where_less_waits() -> None:
     one, other = _Near(), _Near()
-    engines = Engines({"m": [one, other]})
+    engines = LoadBalancer({"m": [one, other]})
     one.report("m", device="cuda:0", rate=100)
     works = [_work(engines, "m") for _ in range(4)]
 
@@ -119,11 +127,11 @@ async def test_a_model_on_two_devices_is_asked_where_less_waits() -> None:
 
     assert ([work.id for work in one.sent], [work.id for work in other.sent]) == ([1, 3], [2, 4])
     assert engines.info["m"].device == "cuda:0, cuda:1"
-    assert engines.state().queue("m") == Queue(4, 12, 200)
+    assert engines.state().queue("m") == QueueStats(4, 12, 200)
     assert not any(future.done() for future in futures)
 
 
-def test_all_are_drained(engines: Engines, near: dict[str, _Near]) -> None:
+def test_all_are_drained(engines: LoadBalancer, near: dict[str, _Near]) -> None:
     near["m"].report("m")
     near["n"].report("n")
 
@@ -146,7 +154,7 @@ def test_all_are_drained(engines: Engines, near: dict[str, _Near]) -> None:
     ],
 )
 def test_models_are_grouped_by_their_device(
-    embedder_text: TextModel, devices: list[Any], groups: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    embedder_text: Preprocessor, devices: list[Any], groups: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     models = [served(embedder_text, name, device=device) for name, device in zip("abc", devices, strict=False)]

@@ -7,10 +7,18 @@ import numpy as np
 
 from models import Readout
 from models.backends.fake import FakeBackend
-from server.engine.batching import Limits
-from server.engine.loop import Client, Driver, FromClient, ToClient
-from server.engine.messages import Cancel, Done, Hello, Queue, Report, State, Work
-from server.engine.scheduler import Worker
+from server.engine.batching import BatchLimits
+from server.engine.loop import Client, EngineLoop, FromClient, ToClient
+from server.engine.messages import (
+    CancelRequest,
+    EngineReport,
+    EngineRequest,
+    EngineResult,
+    EngineState,
+    QueueStats,
+    Subscribe,
+)
+from server.engine.scheduler import Scheduler
 
 ONE, OTHER = b"one", b"other"
 
@@ -36,69 +44,73 @@ class _Script:
         return [(client, message) for client, message in self.sent if isinstance(message, kind)]
 
 
-def _work(work_id: int, *lengths: int) -> Work:
+def _work(work_id: int, *lengths: int) -> EngineRequest:
     ids = [np.full(length, work_id, dtype=np.int32) for length in lengths]
-    return Work(work_id, "m", Readout("vector"), ids, np.zeros(len(ids), dtype=np.int32))
+    return EngineRequest(work_id, "m", Readout("vector"), ids, np.zeros(len(ids), dtype=np.int32))
 
 
 def _drive(*messages: tuple[Client, FromClient], batch_tokens: int = 100) -> tuple[_Script, FakeBackend]:
     backend, script = FakeBackend(), _Script(*messages)
-    Driver(Worker({"m": backend}, Limits(batch_tokens, 10)), script, lambda _: None).run()
+    EngineLoop(Scheduler({"m": backend}, BatchLimits(batch_tokens, 10)), script, lambda _: None).run()
     return script, backend
 
 
 def test_each_client_gets_its_own_answers() -> None:
     script, _ = _drive((ONE, _work(1, 3)), (OTHER, _work(1, 4)), (ONE, _work(2, 5)))
 
-    answers = script.of(Done)
+    answers = script.of(EngineResult)
     assert sorted((client, message.id) for client, message in answers) == [(ONE, 1), (ONE, 2), (OTHER, 1)]
 
 
 def test_the_same_id_of_two_clients_is_two_requests() -> None:
     script, backend = _drive((ONE, _work(1, 3)), (OTHER, _work(1, 3)))
 
-    assert len(script.of(Done)) == 2
+    assert len(script.of(EngineResult)) == 2
     assert sum(map(len, backend.batches)) == 2
 
 
 def test_what_is_cancelled_is_not_answered() -> None:
-    script, _ = _drive((ONE, _work(1, 3)), (ONE, Cancel(1)), (ONE, Cancel(1)), batch_tokens=1)
+    script, _ = _drive((ONE, _work(1, 3)), (ONE, CancelRequest(1)), (ONE, CancelRequest(1)), batch_tokens=1)
 
-    assert len(script.of(Done)) <= 1
+    assert len(script.of(EngineResult)) <= 1
 
 
 def test_for_a_client_that_is_gone_nothing_more_is_computed() -> None:
     backend = FakeBackend()
-    script = _Script((OTHER, _work(1, *[3] * 10)), (ONE, Hello()), gone=OTHER)
+    script = _Script((OTHER, _work(1, *[3] * 10)), (ONE, Subscribe()), gone=OTHER)
 
-    Driver(Worker({"m": backend}, Limits(3, 1)), script, lambda _: None).run()
+    EngineLoop(Scheduler({"m": backend}, BatchLimits(3, 1)), script, lambda _: None).run()
 
-    assert script.of(Done) == []
+    assert script.of(EngineResult) == []
     assert backend.batches == [(3,)]
 
 
 def test_who_says_hello_is_told_how_the_engine_is() -> None:
-    script, _ = _drive((ONE, Hello()))
+    script, _ = _drive((ONE, Subscribe()))
 
-    [(client, report), *_] = script.of(Report)
+    [(client, report), *_] = script.of(EngineReport)
     assert client == ONE
-    assert report.state == State("ready", {"m": Queue()})
+    assert report.state == EngineState("ready", {"m": QueueStats()})
     assert report.info["m"].backend == "fake"
 
 
 def test_a_client_hears_of_what_others_have_sent_and_not_of_its_own() -> None:
     backend = FakeBackend()
-    script = _Script((ONE, Hello()), (ONE, _work(1, 3, 4)), (OTHER, Hello()))
-    worker = Worker({"m": backend}, Limits(1, 1))
+    script = _Script((ONE, Subscribe()), (ONE, _work(1, 3, 4)), (OTHER, Subscribe()))
+    worker = Scheduler({"m": backend}, BatchLimits(1, 1))
 
-    Driver(worker, script, lambda _: None).run()
+    EngineLoop(worker, script, lambda _: None).run()
 
-    first = {client: message.state.waiting_tokens for client, message in reversed(script.of(Report))}
+    first = {client: message.state.waiting_tokens for client, message in reversed(script.of(EngineReport))}
     assert first[ONE] == 0
-    assert max(message.state.waiting_tokens for client, message in script.of(Report) if client == OTHER) in (3, 4, 7)
+    assert max(message.state.waiting_tokens for client, message in script.of(EngineReport) if client == OTHER) in (
+        3,
+        4,
+        7,
+    )
 
 
 def test_an_engine_that_falls_idle_says_so() -> None:
     script, _ = _drive((ONE, _work(1, 3)))
 
-    assert script.of(Report)[-1][1].state.waiting_tokens == 0
+    assert script.of(EngineReport)[-1][1].state.waiting_tokens == 0

@@ -4,7 +4,19 @@ import numpy as np
 import pytest
 
 from models import BackendInfo, Readout
-from server.engine.messages import Cancel, Done, Failed, Hello, Queue, Report, State, Timings, Work, decode, encode
+from server.engine.messages import (
+    CancelRequest,
+    EngineFailure,
+    EngineReport,
+    EngineRequest,
+    EngineResult,
+    EngineState,
+    QueueStats,
+    Subscribe,
+    Timings,
+    decode,
+    encode,
+)
 
 
 def _over(message: object) -> object:
@@ -13,11 +25,11 @@ def _over(message: object) -> object:
 
 def test_work_comes_with_its_ids() -> None:
     ids = [np.array(one, dtype=np.int32) for one in ([1, 2, 3], [1, 2], [9])]
-    sent = Work(7, "m", Readout("logits", (4, 5)), ids, np.array([0, 2, 0], dtype=np.int32))
+    sent = EngineRequest(7, "m", Readout("logits", (4, 5)), ids, np.array([0, 2, 0], dtype=np.int32))
 
     found = _over(sent)
 
-    assert isinstance(found, Work)
+    assert isinstance(found, EngineRequest)
     assert (found.id, found.model, found.readout) == (7, "m", Readout("logits", (4, 5)))
     assert [one.tolist() for one in found.ids] == [[1, 2, 3], [1, 2], [9]]
     assert found.shared.tolist() == [0, 2, 0]
@@ -27,9 +39,9 @@ def test_work_comes_with_its_ids() -> None:
 def test_rows_come_bit_for_bit() -> None:
     rows = np.random.default_rng(0).standard_normal((3, 5), dtype=np.float32)
 
-    found = _over(Done(7, rows[:, ::-1], Timings(0.1, 0.2, 3)))
+    found = _over(EngineResult(7, rows[:, ::-1], Timings(0.1, 0.2, 3)))
 
-    assert isinstance(found, Done)
+    assert isinstance(found, EngineResult)
     assert np.array_equal(found.rows, rows[:, ::-1])
     assert found.timings == Timings(0.1, 0.2, 3)
 
@@ -37,12 +49,13 @@ def test_rows_come_bit_for_bit() -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        Cancel(3),
-        Hello(),
-        Failed(3, "non_finite", 1),
-        Failed(4, "unavailable"),
-        Report(
-            State("failed", {"m": Queue(1, 2, 3.5)}, "why"), {"m": BackendInfo("fake", "r", "cpu", "float32", 7, True)}
+        CancelRequest(3),
+        Subscribe(),
+        EngineFailure(3, "non_finite", 1),
+        EngineFailure(4, "unavailable"),
+        EngineReport(
+            EngineState("failed", {"m": QueueStats(1, 2, 3.5)}, "why"),
+            {"m": BackendInfo("fake", "r", "cpu", "float32", 7, True)},
         ),
     ],
 )

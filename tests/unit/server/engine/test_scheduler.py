@@ -7,23 +7,23 @@ import pytest
 
 from models import DeviceLost, Item, NonFinite, OutOfMemory, Readout, Row
 from models.backends.fake import FakeBackend
-from server.engine.batching import Limits
-from server.engine.messages import BatchNote, Done, Failed, Queue, Work
-from server.engine.scheduler import Answer, Worker
+from server.engine.batching import BatchLimits
+from server.engine.messages import BatchStats, EngineFailure, EngineRequest, EngineResult, QueueStats
+from server.engine.scheduler import Answer, Scheduler
 
 FIRST, SECOND, THIRD = (b"", 1), (b"", 2), (b"", 3)
 
 
-def _work(*lists: list[int], work_id: int = 1) -> Work:
+def _work(*lists: list[int], work_id: int = 1) -> EngineRequest:
     ids = [np.array(one, dtype=np.int32) for one in lists]
-    return Work(work_id, "m", Readout("vector"), ids, np.zeros(len(ids), dtype=np.int32))
+    return EngineRequest(work_id, "m", Readout("vector"), ids, np.zeros(len(ids), dtype=np.int32))
 
 
-def _worker(backend: FakeBackend, *, max_tokens: int = 100, max_items: int = 10) -> Worker:
-    return Worker({"m": backend}, Limits(max_tokens, max_items))
+def _worker(backend: FakeBackend, *, max_tokens: int = 100, max_items: int = 10) -> Scheduler:
+    return Scheduler({"m": backend}, BatchLimits(max_tokens, max_items))
 
 
-def _finish(worker: Worker) -> list[Answer]:
+def _finish(worker: Scheduler) -> list[Answer]:
     answers: list[Answer] = []
     while worker.wait_s() is not None:
         answers += worker.step()
@@ -50,7 +50,7 @@ def test_a_request_gets_its_rows_in_its_order() -> None:
     [(key, answer)] = _finish(worker)
 
     assert key == FIRST
-    assert isinstance(answer, Done)
+    assert isinstance(answer, EngineResult)
     assert answer.rows.shape == (3, backend.width)
     assert answer.rows.dtype == np.float32
     assert np.array_equal(answer.rows[0], answer.rows[2])
@@ -90,8 +90,8 @@ def test_a_failed_batch_does_not_stop_the_worker() -> None:
     worker.add(SECOND, _work([1], work_id=2))
     [(_, answer)] = _finish(worker)
 
-    assert failed == [(FIRST, Failed(1, "internal", 0))]
-    assert isinstance(answer, Done)
+    assert failed == [(FIRST, EngineFailure(1, "internal", 0))]
+    assert isinstance(answer, EngineResult)
 
 
 def test_a_fault_in_launch_is_a_fault_of_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +101,7 @@ def test_a_fault_in_launch_is_a_fault_of_the_batch(monkeypatch: pytest.MonkeyPat
 
     worker.add(FIRST, _work([1]))
 
-    assert _finish(worker) == [(FIRST, Failed(1, "internal", 0))]
+    assert _finish(worker) == [(FIRST, EngineFailure(1, "internal", 0))]
 
 
 def test_out_of_memory_halves_the_batch_until_it_fits() -> None:
@@ -115,7 +115,7 @@ def test_out_of_memory_halves_the_batch_until_it_fits() -> None:
     worker.add(FIRST, _work([1], [2], [3], [4], [5]))
     [(_, answer)] = _finish(worker)
 
-    assert isinstance(answer, Done)
+    assert isinstance(answer, EngineResult)
     assert np.array_equal(answer.rows, np.stack([_row(backend, token) for token in range(1, 6)]))
 
 
@@ -128,9 +128,9 @@ def test_out_of_memory_fails_the_guilty_request_alone() -> None:
     worker.add(THIRD, _work([4], work_id=3))
     answers = dict(_finish(worker))
 
-    assert answers[SECOND] == Failed(2, "out_of_memory", 1)
-    assert isinstance(answers[FIRST], Done)
-    assert isinstance(answers[THIRD], Done)
+    assert answers[SECOND] == EngineFailure(2, "out_of_memory", 1)
+    assert isinstance(answers[FIRST], EngineResult)
+    assert isinstance(answers[THIRD], EngineResult)
 
 
 def test_after_out_of_memory_batches_are_smaller() -> None:
@@ -159,7 +159,7 @@ def test_a_row_that_is_not_finite_fails_its_request_alone() -> None:
     worker.add(THIRD, _work([3], work_id=3))
     answers = [answer for _, answer in _finish(worker)]
 
-    assert [type(answer) for answer in answers] == [Done, Failed, Done]
+    assert [type(answer) for answer in answers] == [EngineResult, EngineFailure, EngineResult]
     assert (answers[1].reason, answers[1].index) == ("non_finite", 0)
 
 
@@ -229,13 +229,13 @@ def test_state_counts_what_has_not_been_launched() -> None:
     worker.step()
     after = worker.state()
 
-    assert before.queue("m") == Queue(3, 6, 0)
+    assert before.queue("m") == QueueStats(3, 6, 0)
     assert (after.waiting_items, after.waiting_tokens) == (2, 4)
 
 
 def test_a_worker_tells_for_how_long_a_batch_has_been_running() -> None:
     now = [10.0]
-    worker = Worker({"m": FakeBackend()}, Limits(10, 10), clock=lambda: now[0])
+    worker = Scheduler({"m": FakeBackend()}, BatchLimits(10, 10), clock=lambda: now[0])
 
     before = worker.batch_s()
     worker.add(FIRST, _work([1]))
@@ -248,8 +248,8 @@ def test_a_worker_tells_for_how_long_a_batch_has_been_running() -> None:
 
 
 def test_each_batch_is_noted() -> None:
-    notes: list[BatchNote] = []
-    worker = Worker({"m": FakeBackend()}, Limits(10, 10), notes.append)
+    notes: list[BatchStats] = []
+    worker = Scheduler({"m": FakeBackend()}, BatchLimits(10, 10), notes.append)
 
     worker.add(FIRST, _work([1, 1, 1], [2, 2]))
     _finish(worker)
@@ -264,7 +264,7 @@ def _row(backend: FakeBackend, token: int) -> Row:
 
 def test_the_speed_of_one_model_says_nothing_of_another() -> None:
     now = [0.0]
-    worker = Worker({"m": FakeBackend(), "n": FakeBackend()}, Limits(10, 10), clock=lambda: now[0])
+    worker = Scheduler({"m": FakeBackend(), "n": FakeBackend()}, BatchLimits(10, 10), clock=lambda: now[0])
     worker.add(FIRST, _work([1] * 8, [1] * 4))
     worker.step()
     now[0] = 4.0
@@ -277,7 +277,7 @@ def test_the_speed_of_one_model_says_nothing_of_another() -> None:
 
 def test_a_batch_that_leaves_nothing_waiting_is_not_full() -> None:
     now = [0.0]
-    worker = Worker({"m": FakeBackend()}, Limits(10, 10), clock=lambda: now[0])
+    worker = Scheduler({"m": FakeBackend()}, BatchLimits(10, 10), clock=lambda: now[0])
     worker.add(FIRST, _work([1, 1]))
     worker.step()
     now[0] = 4.0

@@ -13,16 +13,16 @@ import pytest
 from models import Readout
 from models.backends.fake import FakeBackend
 from server.engine.admission import Admission
-from server.engine.batching import Limits
-from server.engine.loop import Client, Driver, FromClient
-from server.engine.messages import Done, Failed, Message, Work, decode
-from server.engine.scheduler import Worker
-from server.engine.zmq_transport import RemoteEngine, _ZmqPort
+from server.engine.batching import BatchLimits
+from server.engine.loop import Client, EngineLoop, FromClient
+from server.engine.messages import EngineFailure, EngineRequest, EngineResult, Message, decode
+from server.engine.scheduler import Scheduler
+from server.engine.zmq_transport import ZmqEngineClient, ZmqTransport
 from server.errors import Draining, ModelLoading, QueueFull, Unavailable
 from tests.support.server.in_process import ADMISSION, BATCH, until
 
 
-class _ClosingPort(_ZmqPort):
+class _ClosingPort(ZmqTransport):
     """A port that looks now and then whether its thread is to end."""
 
     def __init__(self, address: str) -> None:
@@ -37,7 +37,7 @@ class _ClosingPort(_ZmqPort):
 
 
 @contextmanager
-def _far_side(address: str, backend: FakeBackend, limits: Limits = BATCH) -> Iterator[None]:
+def _far_side(address: str, backend: FakeBackend, limits: BatchLimits = BATCH) -> Iterator[None]:
     ports: list[_ClosingPort] = []
     bound = threading.Event()
 
@@ -45,7 +45,7 @@ def _far_side(address: str, backend: FakeBackend, limits: Limits = BATCH) -> Ite
         port = _ClosingPort(address)
         ports.append(port)
         bound.set()
-        Driver(Worker({"m": backend}, limits), port, lambda _: None).run()
+        EngineLoop(Scheduler({"m": backend}, limits), port, lambda _: None).run()
         port.end()
 
     thread = threading.Thread(target=main)
@@ -58,8 +58,8 @@ def _far_side(address: str, backend: FakeBackend, limits: Limits = BATCH) -> Ite
 
 
 @asynccontextmanager
-async def _near_side(address: str, admission: Admission = ADMISSION) -> AsyncIterator[RemoteEngine]:
-    async with RemoteEngine(address, admission) as engine:
+async def _near_side(address: str, admission: Admission = ADMISSION) -> AsyncIterator[ZmqEngineClient]:
+    async with ZmqEngineClient(address, admission) as engine:
         yield engine
 
 
@@ -69,9 +69,9 @@ def address(tmp_path: Path) -> str:
     return f"ipc://{tmp_path}/engine"
 
 
-def _work(engine: RemoteEngine, *lengths: int) -> Work:
+def _work(engine: ZmqEngineClient, *lengths: int) -> EngineRequest:
     ids = [np.arange(length, dtype=np.int32) for length in lengths]
-    return Work(engine.new_id(), "m", Readout("vector"), ids, np.zeros(len(ids), dtype=np.int32))
+    return EngineRequest(engine.new_id(), "m", Readout("vector"), ids, np.zeros(len(ids), dtype=np.int32))
 
 
 async def test_before_the_engine_is_there_it_is_loading(address: str) -> None:
@@ -89,7 +89,7 @@ async def test_work_goes_over_and_rows_come_back(address: str) -> None:
             await until(lambda: engine.state().phase == "ready")
             answer = await engine.submit(_work(engine, 3, 4))
 
-            assert isinstance(answer, Done)
+            assert isinstance(answer, EngineResult)
             assert answer.rows.shape == (2, backend.width)
             assert answer.timings.batches == 1
             assert engine.info["m"].backend == "fake"
@@ -126,7 +126,7 @@ async def test_two_clients_get_their_own(address: str) -> None:
 
 async def test_75_what_others_have_sent_counts(address: str) -> None:
     backend = FakeBackend()
-    with _far_side(address, backend, Limits(1, 1)):
+    with _far_side(address, backend, BatchLimits(1, 1)):
         async with _near_side(address) as one, _near_side(address, Admission(10, 100, 590)) as other:
             await until(lambda: one.state().phase == other.state().phase == "ready")
             backend.gate.clear()
@@ -140,7 +140,7 @@ async def test_75_what_others_have_sent_counts(address: str) -> None:
 
 async def test_77_what_is_cancelled_while_it_waits_never_runs(address: str) -> None:
     backend = FakeBackend()
-    with _far_side(address, backend, Limits(1, 1)):
+    with _far_side(address, backend, BatchLimits(1, 1)):
         async with _near_side(address) as engine:
             await until(lambda: engine.state().phase == "ready")
             backend.gate.clear()
@@ -166,13 +166,13 @@ async def test_a_draining_engine_takes_nothing_new_and_answers_what_is_on_its_wa
                 engine.check_open()
             answer = await engine.submit(_work(engine, 1))
 
-    assert isinstance(answer, Done)
+    assert isinstance(answer, EngineResult)
 
 
 async def test_when_the_process_ends_everybody_is_told_and_the_next_one_serves(address: str) -> None:
     backend = FakeBackend()
     async with _near_side(address) as engine:
-        with _far_side(address, backend, Limits(1, 1)):
+        with _far_side(address, backend, BatchLimits(1, 1)):
             await until(lambda: engine.state().phase == "ready")
             backend.gate.clear()
             engine.submit(_work(engine, 1))
@@ -185,8 +185,8 @@ async def test_when_the_process_ends_everybody_is_told_and_the_next_one_serves(a
             await until(lambda: engine.state().phase == "ready")
             served = await engine.submit(_work(engine, 3))
 
-    assert isinstance(lost, Failed | Done)
-    assert isinstance(served, Done)
+    assert isinstance(lost, EngineFailure | EngineResult)
+    assert isinstance(served, EngineResult)
 
 
 async def test_a_process_that_will_not_come_back_is_told_of(address: str) -> None:

@@ -4,24 +4,24 @@ from pathlib import Path
 
 import pytest
 
-from models import LoadOptions, ModelError, demo_models, load_text
+from models import LoadOptions, ModelError, demo_models, load_preprocessor
 from models.backends.fake import FakeBackend
 from server.config import Batching
-from server.engine.batching import Limits
+from server.engine.batching import BatchLimits
 from server.launch.engine_process import CPU_BATCH_TOKENS, EngineSettings, load, make_limits
 
 
 def test_a_batch_has_the_budget_that_suits_the_device() -> None:
-    assert make_limits(Batching(), {"m": FakeBackend()}) == Limits(CPU_BATCH_TOKENS, 2048)
+    assert make_limits(Batching(), {"m": FakeBackend()}) == BatchLimits(CPU_BATCH_TOKENS, 2048)
 
 
 def test_or_the_one_that_the_configuration_gives() -> None:
-    assert make_limits(Batching(max_tokens=5, max_items=6), {"m": FakeBackend()}) == Limits(5, 6)
+    assert make_limits(Batching(max_tokens=5, max_items=6), {"m": FakeBackend()}) == BatchLimits(5, 6)
 
 
 def test_every_model_is_loaded_as_it_was_asked() -> None:
     options = LoadOptions(backend="fake")
-    info = load_text(Path(demo_models()[0]), options).info
+    info = load_preprocessor(Path(demo_models()[0]), options).info
 
     backends = load({"one": (info, options), "two": (info, options)})
 
@@ -29,7 +29,7 @@ def test_every_model_is_loaded_as_it_was_asked() -> None:
 
 
 def test_a_backend_that_does_not_exist_is_an_error_that_names_those_that_do() -> None:
-    info = load_text(Path(demo_models()[0])).info
+    info = load_preprocessor(Path(demo_models()[0])).info
 
     with pytest.raises(ModelError, match="known are packed, transformers"):
         load({"one": (info, LoadOptions(backend="nope"))})

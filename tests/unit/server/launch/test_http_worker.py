@@ -9,7 +9,7 @@ from anyio import to_thread
 
 from server.config import Config
 from server.launch.http_worker import THREADS, DrainingServer, make_server
-from server.registry import Catalogue, ServedModel
+from server.registry import ModelRegistry, ServedModel
 from tests.support.server.in_process import world
 
 
@@ -31,7 +31,7 @@ class _Connection:
 async def server(embedder: ServedModel) -> AsyncIterator[DrainingServer]:
     """A server that was not asked anything yet."""
     async with world(embedder) as here:
-        yield make_server(Config(), Catalogue([embedder]), here.engine)
+        yield make_server(Config(), ModelRegistry([embedder]), here.engine)
 
 
 async def test_an_answer_that_is_still_being_read_keeps_the_process(server: DrainingServer) -> None:

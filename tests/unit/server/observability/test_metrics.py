@@ -2,7 +2,7 @@
 
 import re
 
-from server.engine.messages import BatchNote, Queue, State
+from server.engine.messages import BatchStats, EngineState, QueueStats
 from server.observability.metrics import Metrics
 from server.registry import ServedModel
 from tests.support.server.in_process import world
@@ -21,7 +21,7 @@ def test_requests_are_counted_by_route_and_status() -> None:
     metrics.started()
     metrics.answered("/v1/embeddings", 200, 0.02, {"forward": 0.01})
 
-    text = metrics.text(State("ready")).decode()
+    text = metrics.text(EngineState("ready")).decode()
     assert _value(text, 'hearth_requests_total{route="/v1/embeddings",status="200"}') == 1
     assert _value(text, "hearth_requests_in_flight") == 1
     assert _value(text, 'hearth_stage_seconds_sum{stage="forward"}') == 0.01
@@ -31,9 +31,9 @@ def test_requests_are_counted_by_route_and_status() -> None:
 def test_batches_are_counted_with_their_fill() -> None:
     metrics = Metrics()
 
-    metrics.batch(BatchNote("m", 3, 50, 0.5, 0.001, 0.01))
+    metrics.batch(BatchStats("m", 3, 50, 0.5, 0.001, 0.01))
 
-    text = metrics.text(State("ready")).decode()
+    text = metrics.text(EngineState("ready")).decode()
     assert _value(text, 'hearth_tokens_total{model="m"}') == 50
     assert _value(text, "hearth_batch_items_sum") == 3
     assert _value(text, 'hearth_batch_fill_bucket{le="0.5"}') == 1
@@ -42,9 +42,9 @@ def test_batches_are_counted_with_their_fill() -> None:
 def test_the_queue_and_readiness_are_gauges() -> None:
     metrics = Metrics()
 
-    metrics.queue(State("ready", {"m": Queue(4, 50, 100.0), "n": Queue()}))
+    metrics.queue(EngineState("ready", {"m": QueueStats(4, 50, 100.0), "n": QueueStats()}))
 
-    text = metrics.text(State("loading")).decode()
+    text = metrics.text(EngineState("loading")).decode()
     assert _value(text, 'hearth_queue_items{model="m"}') == 4
     assert _value(text, 'hearth_queue_tokens{model="m"}') == 50
     assert _value(text, "hearth_ready") == 0

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import NamedPrompts, TextModel
-from server.config import Limits
+from models import NamedPrompts, Preprocessor
+from server.config import RequestLimits
 from server.registry import ServedModel
 from tests.support.server.in_process import ROWS, served, world
 
@@ -27,7 +27,7 @@ from tests.support.server.in_process import ROWS, served, world
     ],
 )
 async def test_what_is_refused_never_runs(embedder: ServedModel, fields: dict[str, Any], code: str | None) -> None:
-    async with world(embedder, limits=Limits(inputs=3, request_tokens=9)) as here:
+    async with world(embedder, limits=RequestLimits(inputs=3, request_tokens=9)) as here:
         answer = await here.client.post("/v1/embeddings", json={"input": "a", "model": "embedder", **fields})
 
     assert answer.status_code in (400, 404)
@@ -55,7 +55,7 @@ async def test_11_dimensions_are_called_as_the_client_does(
 
 
 async def test_44_the_size_of_an_answer_is_bounded_in_vectors_too(embedder: ServedModel) -> None:
-    async with world(embedder, limits=Limits(response_floats=16)) as here:
+    async with world(embedder, limits=RequestLimits(response_floats=16)) as here:
         refused = await here.embed(["a", "b", "c"])
         fewer = await here.embed(["a", "b", "c"], dimensions=5)
 
@@ -64,7 +64,7 @@ async def test_44_the_size_of_an_answer_is_bounded_in_vectors_too(embedder: Serv
 
 
 async def test_44_and_in_logits(reranker: ServedModel) -> None:
-    async with world(reranker, limits=Limits(response_floats=400)) as here:
+    async with world(reranker, limits=RequestLimits(response_floats=400)) as here:
         refused = await here.embed(["a", "b"], return_logits=[])
         served = await here.embed("a", return_logits=[])
 
@@ -73,7 +73,7 @@ async def test_44_and_in_logits(reranker: ServedModel) -> None:
 
 
 async def test_the_request_of_just_the_limit_is_served(embedder: ServedModel) -> None:
-    async with world(embedder, limits=Limits(inputs=3, request_tokens=9)) as here:
+    async with world(embedder, limits=RequestLimits(inputs=3, request_tokens=9)) as here:
         answer = await here.embed(["aa", "aa", "aa"])
 
     assert answer.json()["usage"]["total_tokens"] == 9
@@ -97,7 +97,7 @@ async def test_10_vectors_are_cut_and_then_scaled(embedder: ServedModel) -> None
 
 
 @pytest.mark.parametrize(("dimensions", "status"), [(8, 200), (4, 400)])
-async def test_12_a_model_that_is_not_matryoshka(embedder_text: TextModel, dimensions: int, status: int) -> None:
+async def test_12_a_model_that_is_not_matryoshka(embedder_text: Preprocessor, dimensions: int, status: int) -> None:
     fixed = served(replace(embedder_text, info=replace(embedder_text.info, matryoshka=False)), "fixed")
 
     async with world(fixed) as here:
@@ -121,7 +121,7 @@ async def test_a_named_prompt_goes_before_text_and_not_before_ids(embedder: Serv
     [("search_query", 7), ("search_document", 3), ("clustering", 11), ("classification", 0)],
 )
 async def test_coheres_input_types_find_the_models_prompts(
-    embedder_text: TextModel, input_type: str, tokens: int
+    embedder_text: Preprocessor, input_type: str, tokens: int
 ) -> None:
     prompts = NamedPrompts({"search_query": "Query: ", "passage": "P: ", "clustering": "clustering:"})
     model = served(replace(embedder_text, prompts=prompts), "e")
@@ -132,7 +132,7 @@ async def test_coheres_input_types_find_the_models_prompts(
     assert answer.json()["meta"]["billed_units"]["input_tokens"] == tokens + 2
 
 
-async def test_a_prompt_that_is_left_out_of_the_mean_is_refused(embedder_text: TextModel) -> None:
+async def test_a_prompt_that_is_left_out_of_the_mean_is_refused(embedder_text: Preprocessor) -> None:
     model = served(replace(embedder_text, prompts=NamedPrompts({"query": "Query: "}, are_pooled=False)), "e")
 
     async with world(model) as here:
@@ -154,7 +154,7 @@ async def test_more_logits_than_the_head_has_rows_are_refused_before_they_are_lo
     assert (more.status_code, more.json()["error"]["code"]) == (400, "array_above_max_length")
 
 
-async def test_a_model_may_cut_what_is_too_long_unless_the_request_says_no(embedder_text: TextModel) -> None:
+async def test_a_model_may_cut_what_is_too_long_unless_the_request_says_no(embedder_text: Preprocessor) -> None:
     async with world(served(embedder_text, "e", truncate=True)) as here:
         silent = await here.embed("a" * 2000)
         refused = await here.embed("a" * 2000, truncate=False)
@@ -168,7 +168,7 @@ async def test_a_model_may_cut_what_is_too_long_unless_the_request_says_no(embed
     assert info.json()["auto_truncate"] is True
 
 
-async def test_a_model_may_have_a_prompt_for_requests_that_name_none(embedder_text: TextModel) -> None:
+async def test_a_model_may_have_a_prompt_for_requests_that_name_none(embedder_text: Preprocessor) -> None:
     async with world(served(embedder_text, "e", prompt_name="query")) as here:
         silent = await here.embed("a")
         none = await here.embed("a", prompt_name="")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from server.engine.batching import Limits
+from server.engine.batching import BatchLimits
 from server.errors import ClientGone
 from server.processing.submit import answer_or_gone
 from server.registry import ServedModel
@@ -82,7 +82,7 @@ async def test_77_a_client_that_leaves_the_queue_costs_no_forward_pass(
     embedder: ServedModel, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "hearth.access")
-    async with world(embedder, batch=Limits(1, 1)) as here, _Served(here) as served:
+    async with world(embedder, batch=BatchLimits(1, 1)) as here, _Served(here) as served:
         here.backend.gate.clear()
         running = await served.send("first")
         await until(lambda: here.backend.batches)

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import TextModel
+from models import Preprocessor
 from server.errors import ApiError, EmptyArray, ForeignTokenIds, InputTooLong, InvalidValue
-from server.processing.requests import Cut, IdLists, Texts
-from server.processing.tokenization import Prepared, prepare_ids, prepare_prompts, prepare_texts
+from server.processing.requests import Texts, TokenIds, Truncation
+from server.processing.tokenization import TokenizedInputs, prepare_ids, prepare_prompts, prepare_texts
 from server.registry import ServedModel
 from tests.support.server.in_process import served, text_model
 
@@ -25,63 +25,63 @@ def _texts(*values: str, is_list: bool = True) -> Texts:
     return Texts(values, is_list)
 
 
-def _lists(*values: list[int], is_list: bool = True) -> IdLists:
-    return IdLists(tuple(np.array(one, dtype=np.int64) for one in values), is_list)
+def _lists(*values: list[int], is_list: bool = True) -> TokenIds:
+    return TokenIds(tuple(np.array(one, dtype=np.int64) for one in values), is_list)
 
 
-def _ids(prepared: Prepared) -> list[list[int]]:
+def _ids(prepared: TokenizedInputs) -> list[list[int]]:
     return [ids.tolist() for ids in prepared.ids]
 
 
-def _short(text: TextModel, max_tokens: int, **options: Any) -> ServedModel:
+def _short(text: Preprocessor, max_tokens: int, **options: Any) -> ServedModel:
     from dataclasses import replace
 
     return served(replace(text, info=replace(text.info, max_tokens=max_tokens)), "short", **options)
 
 
 def test_a_text_ends_in_the_terminator(embedder: ServedModel) -> None:
-    assert _ids(prepare_texts(_texts("ab", ""), Cut(), embedder)) == [[A, B, END], [END]]
+    assert _ids(prepare_texts(_texts("ab", ""), Truncation(), embedder)) == [[A, B, END], [END]]
 
 
-def test_20_a_cut_takes_text_and_leaves_the_terminator(embedder_text: TextModel) -> None:
-    prepared = prepare_texts(_texts("abab", "a"), Cut(allowed=True), _short(embedder_text, 3))
+def test_20_a_cut_takes_text_and_leaves_the_terminator(embedder_text: Preprocessor) -> None:
+    prepared = prepare_texts(_texts("abab", "a"), Truncation(allowed=True), _short(embedder_text, 3))
 
     assert _ids(prepared) == [[A, B, END], [A, END]]
     assert prepared.truncated == 1
 
 
 def test_21_or_the_beginning_of_the_text(embedder: ServedModel) -> None:
-    prepared = prepare_texts(_texts("aab"), Cut(allowed=True, max_tokens=3, side="left"), embedder)
+    prepared = prepare_texts(_texts("aab"), Truncation(allowed=True, max_tokens=3, side="left"), embedder)
 
     assert _ids(prepared) == [[A, B, END]]
 
 
-def test_21_a_cut_longer_than_the_model_takes_is_the_models(embedder_text: TextModel) -> None:
-    prepared = prepare_texts(_texts("abab"), Cut(allowed=True, max_tokens=50), _short(embedder_text, 3))
+def test_21_a_cut_longer_than_the_model_takes_is_the_models(embedder_text: Preprocessor) -> None:
+    prepared = prepare_texts(_texts("abab"), Truncation(allowed=True, max_tokens=50), _short(embedder_text, 3))
 
     assert _ids(prepared) == [[A, B, END]]
 
 
 def test_21_a_cut_to_one_token_leaves_the_terminator(embedder: ServedModel) -> None:
-    assert _ids(prepare_texts(_texts("ab"), Cut(allowed=True, max_tokens=1), embedder)) == [[END]]
+    assert _ids(prepare_texts(_texts("ab"), Truncation(allowed=True, max_tokens=1), embedder)) == [[END]]
 
 
 @pytest.mark.parametrize(("is_list", "where"), [(True, "input[1]"), (False, "input")])
-def test_19_too_long_is_an_error_that_names_the_input(embedder_text: TextModel, is_list: bool, where: str) -> None:
+def test_19_too_long_is_an_error_that_names_the_input(embedder_text: Preprocessor, is_list: bool, where: str) -> None:
     texts = _texts(*["a", "abab"][not is_list :], is_list=is_list)
 
     with pytest.raises(InputTooLong) as caught:
-        prepare_texts(texts, Cut(), _short(embedder_text, 4))
+        prepare_texts(texts, Truncation(), _short(embedder_text, 4))
 
     assert caught.value.message == f"Invalid '{where}': maximum input length is 4 tokens."
 
 
-def test_19_just_the_maximum_is_not_too_long(embedder_text: TextModel) -> None:
-    assert _ids(prepare_texts(_texts("aba"), Cut(), _short(embedder_text, 4))) == [[A, B, A, END]]
+def test_19_just_the_maximum_is_not_too_long(embedder_text: Preprocessor) -> None:
+    assert _ids(prepare_texts(_texts("aba"), Truncation(), _short(embedder_text, 4))) == [[A, B, A, END]]
 
 
 def test_17_control_tokens_are_spelt_out(embedder: ServedModel) -> None:
-    [ids] = _ids(prepare_texts(_texts("<|im_start|><think>"), Cut(), embedder))
+    [ids] = _ids(prepare_texts(_texts("<|im_start|><think>"), Truncation(), embedder))
 
     assert len(ids) == len("<|im_start|><think>") + 1
     assert max(ids[:-1]) < END
@@ -89,7 +89,7 @@ def test_17_control_tokens_are_spelt_out(embedder: ServedModel) -> None:
 
 @pytest.mark.parametrize("ids", [[A, B], [A, B, END]])
 def test_28_ids_are_closed_like_a_text(embedder: ServedModel, ids: list[int]) -> None:
-    prepared = prepare_ids(_lists(ids), Cut(), embedder, for_logits=False)
+    prepared = prepare_ids(_lists(ids), Truncation(), embedder, for_logits=False)
 
     assert _ids(prepared) == [[A, B, END]]
     assert prepared.token_ids == "native"
@@ -104,22 +104,22 @@ def test_28_ids_are_closed_like_a_text(embedder: ServedModel, ids: list[int]) ->
         (_lists([9, 2**40], is_list=False), "Invalid 'input[1]': token id 1099511627776 is outside"),
     ],
 )
-def test_28_an_id_outside_the_table_is_named(embedder: ServedModel, lists: IdLists, message: str) -> None:
+def test_28_an_id_outside_the_table_is_named(embedder: ServedModel, lists: TokenIds, message: str) -> None:
     with pytest.raises(InvalidValue) as caught:
-        prepare_ids(lists, Cut(), embedder, for_logits=False)
+        prepare_ids(lists, Truncation(), embedder, for_logits=False)
 
     assert caught.value.message.startswith(message)
 
 
 def test_28_an_id_that_openai_has_is_told_how_to_stop_sending_it(embedder: ServedModel) -> None:
     with pytest.raises(InvalidValue, match=r"vocabulary \(0..319\). If you use .* check_embedding_ctx_length=False"):
-        prepare_ids(_lists([0, 100276]), Cut(), embedder, for_logits=False)
+        prepare_ids(_lists([0, 100276]), Truncation(), embedder, for_logits=False)
 
 
 @pytest.mark.parametrize("token", [-1, 100277])
 def test_28_an_id_that_nobody_has_is_not(embedder: ServedModel, token: int) -> None:
     with pytest.raises(InvalidValue, match=r"vocabulary \(0..319\).$"):
-        prepare_ids(_lists([0, token]), Cut(), embedder, for_logits=False)
+        prepare_ids(_lists([0, token]), Truncation(), embedder, for_logits=False)
 
 
 def test_30_ids_outside_the_table_are_read_as_openais_where_its_vocabulary_is_at_hand(
@@ -127,22 +127,22 @@ def test_30_ids_outside_the_table_are_read_as_openais_where_its_vocabulary_is_at
 ) -> None:
     monkeypatch.setattr("server.processing.tokenization.decode_cl100k", lambda lists: ("ab",))
 
-    prepared = prepare_ids(_lists([0, 100276]), Cut(), embedder, for_logits=False)
+    prepared = prepare_ids(_lists([0, 100276]), Truncation(), embedder, for_logits=False)
 
     assert _ids(prepared) == [[A, B, END]]
     assert prepared.token_ids == "cl100k_base"
 
 
-def test_33_and_never_by_a_model_that_was_told_not_to(embedder_text: TextModel) -> None:
+def test_33_and_never_by_a_model_that_was_told_not_to(embedder_text: Preprocessor) -> None:
     native = served(embedder_text, "native", token_ids="native")
 
     with pytest.raises(InvalidValue, match=r"vocabulary \(0..319\).$"):
-        prepare_ids(_lists([0, 320]), Cut(), native, for_logits=False)
+        prepare_ids(_lists([0, 320]), Truncation(), native, for_logits=False)
 
 
 def test_06_an_empty_id_list_is_an_error(embedder: ServedModel) -> None:
     with pytest.raises(EmptyArray):
-        prepare_ids(_lists([A], []), Cut(), embedder, for_logits=False)
+        prepare_ids(_lists([A], []), Truncation(), embedder, for_logits=False)
 
 
 # "n" and "o" are one token when a text has them side by side.
@@ -151,36 +151,36 @@ FOREIGN = [77, 78]
 
 def test_29_ids_that_no_text_gives_are_foreign(embedder: ServedModel) -> None:
     with pytest.raises(ForeignTokenIds, match="check_embedding_ctx_length=False"):
-        prepare_ids(_lists([A], FOREIGN), Cut(), embedder, for_logits=False)
+        prepare_ids(_lists([A], FOREIGN), Truncation(), embedder, for_logits=False)
 
 
-def test_33_a_model_may_take_them(embedder_text: TextModel) -> None:
+def test_33_a_model_may_take_them(embedder_text: Preprocessor) -> None:
     native = served(embedder_text, "native", token_ids="native")
 
-    assert _ids(prepare_ids(_lists(FOREIGN), Cut(), native, for_logits=False)) == [[*FOREIGN, END]]
+    assert _ids(prepare_ids(_lists(FOREIGN), Truncation(), native, for_logits=False)) == [[*FOREIGN, END]]
 
 
-def test_33_or_take_none(embedder_text: TextModel) -> None:
+def test_33_or_take_none(embedder_text: Preprocessor) -> None:
     with pytest.raises(InvalidValue, match="takes no token ids"):
-        prepare_ids(_lists([A]), Cut(), served(embedder_text, "no", token_ids="reject"), for_logits=False)
+        prepare_ids(_lists([A]), Truncation(), served(embedder_text, "no", token_ids="reject"), for_logits=False)
 
 
 def test_a_bare_body_is_framed(reranker: ServedModel) -> None:
-    prompt = reranker.text.rerank
+    prompt = reranker.preprocessor.rerank
     assert prompt
 
-    prepared = prepare_prompts(_texts(BODY), Cut(), reranker)
+    prepared = prepare_prompts(_texts(BODY), Truncation(), reranker)
 
-    body = reranker.text.tokenizer.encode([BODY])[0].tolist()
+    body = reranker.preprocessor.tokenizer.encode([BODY])[0].tolist()
     assert _ids(prepared) == [prompt.prefix.tolist() + body + prompt.suffix.tolist()]
     assert prepared.framed == 1
 
 
 def test_39_the_framed_body_is_the_prompt_of_the_rerank_route(reranker: ServedModel) -> None:
-    prompt = reranker.text.rerank
+    prompt = reranker.preprocessor.rerank
     assert prompt
 
-    [ids] = _ids(prepare_prompts(_texts(BODY), Cut(), reranker))
+    [ids] = _ids(prepare_prompts(_texts(BODY), Truncation(), reranker))
 
     assert ids == prompt.join(prompt.head("i", "q"), prompt.documents(["abc"])[0]).tolist()
 
@@ -188,34 +188,34 @@ def test_39_the_framed_body_is_the_prompt_of_the_rerank_route(reranker: ServedMo
 def test_40_a_complete_prompt_is_parsed_and_left_alone(reranker: ServedModel) -> None:
     text = "<|im_start|>user\na<|im_end|>"
 
-    prepared = prepare_prompts(_texts(text), Cut(), reranker)
+    prepared = prepare_prompts(_texts(text), Truncation(), reranker)
 
-    assert _ids(prepared) == [reranker.text.tokenizer.encode_control(text).tolist()]
+    assert _ids(prepared) == [reranker.preprocessor.tokenizer.encode_control(text).tolist()]
     assert _ids(prepared)[0][0] == 261
     assert prepared.framed == 0
 
 
 def test_43_other_texts_are_plain(reranker: ServedModel) -> None:
-    assert _ids(prepare_prompts(_texts("ab"), Cut(), reranker)) == [[A, B]]
+    assert _ids(prepare_prompts(_texts("ab"), Truncation(), reranker)) == [[A, B]]
 
 
 def test_42_control_tokens_of_a_document_are_spelt_out(reranker: ServedModel) -> None:
-    prompt = reranker.text.rerank
+    prompt = reranker.preprocessor.rerank
     assert prompt
 
-    [ids] = _ids(prepare_prompts(_texts(BODY + "<|im_end|>\n<|im_start|>"), Cut(), reranker))
+    [ids] = _ids(prepare_prompts(_texts(BODY + "<|im_end|>\n<|im_start|>"), Truncation(), reranker))
 
     body = ids[len(prompt.prefix) : -len(prompt.suffix)]
     assert max(body) < END
 
 
-def test_46_a_cut_takes_the_document_and_leaves_head_and_suffix(reranker_text: TextModel) -> None:
+def test_46_a_cut_takes_the_document_and_leaves_head_and_suffix(reranker_text: Preprocessor) -> None:
     prompt = reranker_text.rerank
     assert prompt
     head = prompt.head("i", "q")
     model = _short(reranker_text, len(head) + 2 + len(prompt.suffix))
 
-    prepared = prepare_prompts(_texts(BODY), Cut(allowed=True), model)
+    prepared = prepare_prompts(_texts(BODY), Truncation(allowed=True), model)
 
     document = prompt.documents(["abc"])[0]
     assert _ids(prepared) == [prompt.join(head, document[:2]).tolist()]
@@ -225,22 +225,22 @@ def test_46_a_cut_takes_the_document_and_leaves_head_and_suffix(reranker_text: T
 @pytest.mark.parametrize(
     "text", ["<|im_start|>" + "a" * 200, "<Instruct>: " + "i" * 200 + "\n<Query>: q\n<Document>: a"]
 )
-def test_46_what_cannot_be_cut_without_harm_is_an_error(reranker_text: TextModel, text: str) -> None:
+def test_46_what_cannot_be_cut_without_harm_is_an_error(reranker_text: Preprocessor, text: str) -> None:
     with pytest.raises(InputTooLong):
-        prepare_prompts(_texts(text), Cut(allowed=True), _short(reranker_text, 150))
+        prepare_prompts(_texts(text), Truncation(allowed=True), _short(reranker_text, 150))
 
 
-def test_41_the_frame_may_be_switched_off(reranker_text: TextModel) -> None:
+def test_41_the_frame_may_be_switched_off(reranker_text: Preprocessor) -> None:
     model = served(reranker_text, "bare", frame_rerank_prompts=False)
 
-    prepared = prepare_prompts(_texts(BODY), Cut(), model)
+    prepared = prepare_prompts(_texts(BODY), Truncation(), model)
 
     assert _ids(prepared) == [reranker_text.tokenizer.encode([BODY])[0].tolist()]
     assert prepared.framed == 0
 
 
 def test_ids_for_logits_get_nothing_added(reranker: ServedModel) -> None:
-    prepared = prepare_ids(_lists([A, B]), Cut(), reranker, for_logits=True)
+    prepared = prepare_ids(_lists([A, B]), Truncation(), reranker, for_logits=True)
 
     assert _ids(prepared) == [[A, B]]
     assert prepared.framed == 0
@@ -248,4 +248,4 @@ def test_ids_for_logits_get_nothing_added(reranker: ServedModel) -> None:
 
 def test_a_model_without_terminator_needs_a_token(tmp_path: Any) -> None:
     with pytest.raises(ApiError, match="needs at least one token"):
-        prepare_texts(_texts(""), Cut(), served(text_model(tmp_path, "llm"), "language"))
+        prepare_texts(_texts(""), Truncation(), served(text_model(tmp_path, "llm"), "language"))

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import transformers
 
-from models import LoadOptions, ModelError, load_backend, load_text
-from models.backends.huggingface.config import read_config
+from models import LoadOptions, ModelError, load_backend, load_preprocessor
+from models.backends.huggingface.config import library_config
 from models.checkpoint.folder import Checkpoint
 from tests.support.networks.one_at_a_time import cosines
 from tests.support.networks.tiny_networks import CONFIGS, alone, save
@@ -39,7 +39,7 @@ def write(folder: Path, config: dict[str, Any]) -> Checkpoint:
 def test_the_published_configurations_are_known(tmp_path: Path, name: str) -> None:
     recipe = next(recipe for recipe in ZOO if recipe.name == name)
 
-    config = read_config(write(tmp_path, dict(recipe.config)))
+    config = library_config(write(tmp_path, dict(recipe.config)))
 
     assert config.model_type == PUBLISHED[name]
 
@@ -60,7 +60,7 @@ def test_kimi_k2_runs_as_deepseek_v3(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sizes", [{}, {"n_embd": 64, "n_head": 4, "n_inner": 96, "n_layer": 3}])
 def test_nomics_own_words_are_understood(tmp_path: Path, sizes: dict[str, int]) -> None:
-    config = read_config(write(tmp_path, {**NOMIC, **sizes, "rotary_emb_base": 2000}))
+    config = library_config(write(tmp_path, {**NOMIC, **sizes, "rotary_emb_base": 2000}))
 
     asked = {**NOMIC, **sizes}
     assert config.hidden_size == asked["n_embd"]
@@ -72,7 +72,7 @@ def test_nomics_own_words_are_understood(tmp_path: Path, sizes: dict[str, int]) 
 
 
 def test_nomics_words_and_the_librarys_give_the_same_network(tmp_path: Path) -> None:
-    found = read_config(write(tmp_path, dict(NOMIC))).to_dict()
+    found = library_config(write(tmp_path, dict(NOMIC))).to_dict()
 
     wanted = transformers.NomicBertConfig().to_dict()
     differ = {key for key in wanted if found[key] != wanted[key]}
@@ -90,23 +90,23 @@ def test_nomics_words_and_the_librarys_give_the_same_network(tmp_path: Path) -> 
 )
 def test_another_nomic_is_refused_by_name(tmp_path: Path, entries: dict[str, Any], named: str) -> None:
     with pytest.raises(ModelError, match=f"it differs in: {named}$"):
-        read_config(write(tmp_path, {**NOMIC, **entries}))
+        library_config(write(tmp_path, {**NOMIC, **entries}))
 
 
 def test_a_nomic_that_leaves_out_what_it_means_is_refused(tmp_path: Path) -> None:
     config = {key: value for key, value in NOMIC.items() if key != "rotary_emb_fraction"}
 
     with pytest.raises(ModelError, match=r"it differs in: rotary_emb_fraction$"):
-        read_config(write(tmp_path, config))
+        library_config(write(tmp_path, config))
 
 
 def test_nomic_takes_2048_tokens_unless_more_are_asked_for(tmp_path: Path) -> None:
     folder = build(next(recipe for recipe in ZOO if recipe.name == "nomic-ai/nomic-embed-text-v1.5"), tmp_path)
 
-    assert load_text(folder).info.max_tokens == 2048
-    assert load_text(folder, LoadOptions(max_tokens=8192)).info.max_tokens == 8192
+    assert load_preprocessor(folder).info.max_tokens == 2048
+    assert load_preprocessor(folder, LoadOptions(max_tokens=8192)).info.max_tokens == 8192
     with pytest.raises(ModelError, match="which is 8192: 9000"):
-        load_text(folder, LoadOptions(max_tokens=9000))
+        load_preprocessor(folder, LoadOptions(max_tokens=9000))
 
 
 @pytest.mark.parametrize(
@@ -119,9 +119,9 @@ def test_nomic_takes_2048_tokens_unless_more_are_asked_for(tmp_path: Path) -> No
 )
 def test_a_deepseek_of_another_kind_is_refused(tmp_path: Path, entries: dict[str, Any], named: str) -> None:
     with pytest.raises(ModelError, match=f"unknown to DeepseekV3Config: {named}$"):
-        read_config(write(tmp_path, {**published("deepseek-r1-0528"), **entries}))
+        library_config(write(tmp_path, {**published("deepseek-r1-0528"), **entries}))
 
 
 def test_a_second_name_must_say_what_the_first_says(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"unknown to GptOssConfig: experts_per_token$"):
-        read_config(write(tmp_path, {**published("gpt-oss-20b"), "experts_per_token": 8}))
+        library_config(write(tmp_path, {**published("gpt-oss-20b"), "experts_per_token": 8}))

@@ -13,7 +13,7 @@ from models.backends.huggingface import layouts as unpadded
 from models.backends.huggingface.network import LibraryNetwork
 from models.backends.huggingface.transformers_backend import PADDED, TransformersBackend
 from models.interface import Ids
-from models.layers.sequence_attention import Packing, Rule
+from models.layers.sequence_attention import Rule, SequenceLayout
 from tests.support.networks.one_at_a_time import Matrix, cosines
 from tests.support.networks.tiny_networks import CONFIGS, alone, save, texts
 
@@ -64,9 +64,9 @@ def without(field: str) -> Callable[..., Rule]:
     return lambda **fields: Rule(**fields | {field: False if field == "causal" else None})
 
 
-def as_one(lengths: Sequence[int], device: torch.device) -> Packing:
+def as_one(lengths: Sequence[int], device: torch.device) -> SequenceLayout:
     """A packing that lets texts see each other."""
-    return Packing([sum(lengths)], device)
+    return SequenceLayout([sum(lengths)], device)
 
 
 def from_zero(_network: LibraryNetwork, ids: Ids) -> Any:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models import Backend, Item, LoadOptions, ModelError, NonFinite, Readout, load_backend, load_text
+from models import Backend, Item, LoadOptions, ModelError, NonFinite, Readout, load_backend, load_preprocessor
 from models.backends.huggingface.layouts import similar_lengths
 from models.backends.huggingface.transformers_backend import TransformersBackend
 from models.interface import Ids, Pooling
@@ -35,7 +35,7 @@ def set_config(folder: Path, **entries: Any) -> None:
 
 def test_qwen3_equals_one_at_a_time(tmp_path: Path) -> None:
     folder = build(tmp_path, "llm")
-    backend = load_backend(folder, load_text(folder).info, FLOAT32)
+    backend = load_backend(folder, load_preprocessor(folder).info, FLOAT32)
 
     assert cosines(vectors(backend, texts()), reference(folder, texts())[0]).min() >= 0.999999
 
@@ -51,7 +51,7 @@ def test_bert_pooled_in_each_way_equals_one_at_a_time(tmp_path: Path, pooling: P
 
 def test_scores_and_logits_equal_those_of_the_packed_backend(tmp_path: Path) -> None:
     folder = build(tmp_path, "reranker", tie_word_embeddings=False)
-    info = load_text(folder).info
+    info = load_preprocessor(folder).info
     asked = (VECTOR, Readout("logits", (4, 9)), Readout("score"), Readout("logits"))
     items = [Item(ids, what) for ids in texts() for what in asked]
 
@@ -63,7 +63,7 @@ def test_scores_and_logits_equal_those_of_the_packed_backend(tmp_path: Path) -> 
 
 def test_overflow_in_bfloat16_is_computed_again_in_float32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = build(tmp_path, "llm", dtype=torch.bfloat16)
-    backend = load_backend(folder, load_text(folder).info, HALF)
+    backend = load_backend(folder, load_preprocessor(folder).info, HALF)
     assert isinstance(backend, TransformersBackend)
     part = backend._network.module.layers[1].mlp  # type: ignore[union-attr, index]
     forward = part.forward
@@ -91,7 +91,7 @@ def test_bert_is_computed_again_in_float32_too(tmp_path: Path) -> None:
 
 def test_nan_is_reported_for_its_rows(tmp_path: Path) -> None:
     folder = build(tmp_path, "llm")
-    backend = load_backend(folder, load_text(folder).info, FLOAT32)
+    backend = load_backend(folder, load_preprocessor(folder).info, FLOAT32)
     assert isinstance(backend, TransformersBackend)
     with torch.no_grad():
         backend._network.module.embed_tokens.weight[299] = torch.nan  # type: ignore[union-attr, operator]

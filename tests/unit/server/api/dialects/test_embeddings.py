@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from server.api.dialects.embeddings import parse_embeddings, write_embeddings
-from server.api.dialects.protocol import EmbedRequest
+from server.api.dialects.protocol import ParsedEmbedding
 from server.errors import ApiError
 from server.observability.trace import Trace
-from server.processing.requests import Cut, Embedded
+from server.processing.requests import EmbeddingResult, Truncation
 
 
-def _parse(*, door: bool = True, **fields: Any) -> EmbedRequest:
+def _parse(*, door: bool = True, **fields: Any) -> ParsedEmbedding:
     return parse_embeddings({"input": "a", **fields}, normalize=door)
 
 
@@ -38,15 +38,15 @@ def test_normalize_is_the_doors_unless_asked(door: bool, fields: dict[str, Any],
 @pytest.mark.parametrize(
     ("fields", "cut"),
     [
-        ({}, Cut(allowed=None, max_tokens=None, side="right")),
-        ({"truncate": True}, Cut(allowed=True, max_tokens=None, side="right")),
-        ({"truncate_prompt_tokens": -1}, Cut(allowed=True, max_tokens=None, side="right")),
-        ({"truncate_prompt_tokens": 8}, Cut(allowed=True, max_tokens=8, side="right")),
-        ({"truncate": "true", "truncation_direction": "Left"}, Cut(allowed=True, max_tokens=None, side="left")),
-        ({"truncation_side": "left"}, Cut(allowed=None, max_tokens=None, side="left")),
+        ({}, Truncation(allowed=None, max_tokens=None, side="right")),
+        ({"truncate": True}, Truncation(allowed=True, max_tokens=None, side="right")),
+        ({"truncate_prompt_tokens": -1}, Truncation(allowed=True, max_tokens=None, side="right")),
+        ({"truncate_prompt_tokens": 8}, Truncation(allowed=True, max_tokens=8, side="right")),
+        ({"truncate": "true", "truncation_direction": "Left"}, Truncation(allowed=True, max_tokens=None, side="left")),
+        ({"truncation_side": "left"}, Truncation(allowed=None, max_tokens=None, side="left")),
     ],
 )
-def test_an_input_is_cut_only_when_asked(fields: dict[str, Any], cut: Cut) -> None:
+def test_an_input_is_cut_only_when_asked(fields: dict[str, Any], cut: Truncation) -> None:
     assert _parse(**fields).call.cut == cut
 
 
@@ -66,7 +66,7 @@ def test_what_would_change_the_answer_is_never_dropped_in_silence(fields: dict[s
 
 
 def _write(**fields: Any) -> Any:
-    result = Embedded("modèle", np.array([[1, 2], [3, 4]], dtype=np.float32), 7, 1, 0, "native")
+    result = EmbeddingResult("modèle", np.array([[1, 2], [3, 4]], dtype=np.float32), 7, 1, 0, "native")
     return write_embeddings(_parse(**fields), result, Trace("r", stages={"forward": 0.5}))
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from server.api.dialects.embeddings import parse_embeddings
 from server.errors import ApiError, EmptyArray
-from server.processing.requests import IdLists, Texts
+from server.processing.requests import Texts, TokenIds
 
 
 def read_input(sent: Any) -> Any:
@@ -33,7 +33,7 @@ def test_text_is_one_input_or_several(sent: Any, values: tuple[str, ...], is_lis
 def test_ids_are_one_input_or_several(sent: Any, values: list[list[int]], is_list: bool) -> None:
     found = read_input(sent)
 
-    assert isinstance(found, IdLists)
+    assert isinstance(found, TokenIds)
     assert [ids.tolist() for ids in found.values] == values
     assert found.is_list is is_list
 

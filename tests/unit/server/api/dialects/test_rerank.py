@@ -8,15 +8,15 @@ import pytest
 
 from server.api.dialects.fireworks import Fireworks
 from server.api.dialects.openai import OpenAI
-from server.api.dialects.protocol import RerankRequest
+from server.api.dialects.protocol import ParsedRerank
 from server.api.dialects.tei import TEI
 from server.api.dialects.vllm import VLLM
 from server.errors import ApiError, InternalError
 from server.observability.trace import Trace
-from server.processing.requests import Reranked
+from server.processing.requests import RerankResult
 
 FIREWORKS, OPENAI = Fireworks(), OpenAI()
-RESULT = Reranked("m", (1, 0), np.array([0.25, 0.5], dtype=np.float32), 9)
+RESULT = RerankResult("m", (1, 0), np.array([0.25, 0.5], dtype=np.float32), 9)
 
 
 def _body(**fields: Any) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def test_55_documents_are_left_out_when_not_wanted(door: Fireworks | OpenAI) -> 
 
 
 def test_60_warnings_are_bounded() -> None:
-    result = Reranked("m", (0,), RESULT.scores, 9, tuple(f"w{number}" for number in range(25)))
+    result = RerankResult("m", (0,), RESULT.scores, 9, tuple(f"w{number}" for number in range(25)))
 
     reply = OPENAI.write_rerank(OPENAI.parse_rerank(_body()), result, Trace("r"))
 
@@ -190,6 +190,6 @@ def test_73_each_door_writes_errors_in_its_own_shape() -> None:
 
 
 def test_fields_without_effect_are_silent() -> None:
-    asked: RerankRequest = OPENAI.parse_rerank(_body(user="u", truncate=True, max_chunks_per_doc=3, foo=1))
+    asked: ParsedRerank = OPENAI.parse_rerank(_body(user="u", truncate=True, max_chunks_per_doc=3, foo=1))
 
     assert asked.ignored == ["foo"]
