@@ -16,7 +16,7 @@ serve: $(VENV)/.runtime ## Serve what config.yaml says, by default the demo pair
 	$(BIN)/hearth serve --config config.yaml
 
 test: $(VENV)/.development ## The tests, in a few minutes
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(VENV)/.demo ## The tests that take minutes each
 	$(BIN)/python -m pytest -m slow --timeout 1800

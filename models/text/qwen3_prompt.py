@@ -17,7 +17,7 @@ FRAME_SUFFIX = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
 DEFAULT_INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
 FRAME_START = "<|im_start|>"
 
-# The ids of FRAME_SUFFIX in Qwen3's own vocabulary; one newline short it ends in 198, and scores are wrong but plausible.
+# FRAME_SUFFIX in Qwen3's own vocabulary. One newline short it ends in 198, and scores are wrong but plausible.
 QWEN3_VOCABULARY = 151643
 QWEN3_SUFFIX = [151645, 198, 151644, 77091, 198, 151667, 271, 151668, 271]
 QWEN3_NO_YES = (2152, 9693)
