@@ -87,7 +87,7 @@ def load_preprocessor(path: Path, options: LoadOptions | None = None) -> Preproc
     check_modules(checkpoint, (*EMBEDDER_MODULES, *RERANKER_MODULES))
     checkpoint.check()
     tokenizer = Tokenizer(path / "tokenizer.json", lower_case=asks_lower_case(checkpoint))
-    kind, reason = decide_kind(checkpoint, tokenizer, options.kind)
+    kind, reason = decide_kind(checkpoint, tokenizer.added, options.kind)
     check_served(checkpoint, kind)
     check_terminator(checkpoint, tokenizer, kind)
     names = tuple(filter(None, (manifest.source if manifest else None, options.id)))

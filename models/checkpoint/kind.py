@@ -1,10 +1,11 @@
 """Which kind a checkpoint is, and why. All three kinds may be `Qwen3ForCausalLM`, so it is decided and said."""
 
+from collections.abc import Collection
+
 from models.checkpoint.folder import Checkpoint
 from models.checkpoint.quantization import check_quantised
 from models.checkpoint.sentence_transformers_files import ONLY_IN_LIBRARY, POST_POOLING, check_first_part, check_modules
 from models.interface import Kind, ModelError
-from models.text.tokenizer import Tokenizer
 
 # sentence-transformers, CrossEncoder.get_default_activation_fn: what it does to the logit. Either keeps the order, and
 # what we send is the sigmoid (docs/decisions.md).
@@ -53,7 +54,7 @@ ENCODERS = {
 }
 
 
-def decide_kind(checkpoint: Checkpoint, tokenizer: Tokenizer, asked: Kind | None) -> tuple[Kind, str]:
+def decide_kind(checkpoint: Checkpoint, added_tokens: Collection[str], asked: Kind | None) -> tuple[Kind, str]:
     """The kind and the reason, by the first rule that holds (shown in the log and in GET /v1/models)."""
     if asked is not None:
         return asked, "kind: in the configuration"
@@ -67,7 +68,7 @@ def decide_kind(checkpoint: Checkpoint, tokenizer: Tokenizer, asked: Kind | None
         return "reranker", "modules.json has a cross-encoder module"
     if checkpoint.model_type in ENCODERS:
         return "embedder", f"{checkpoint.model_type} is an encoder, and there is no modules.json"
-    if _is_named_rerank(checkpoint) and has_frame(tokenizer):
+    if _is_named_rerank(checkpoint) and has_frame(added_tokens):
         return "reranker", "a causal model with the chat tokens, and 'rerank' in its name"
     return "llm", "a causal model without modules.json and without 'rerank' in its name"
 
@@ -90,9 +91,9 @@ def is_classifier(checkpoint: Checkpoint, kind: Kind) -> bool:
     return kind == "reranker" and checkpoint.architecture.endswith(CLASSIFIER)
 
 
-def has_frame(tokenizer: Tokenizer) -> bool:
+def has_frame(added_tokens: Collection[str]) -> bool:
     """Whether the vocabulary has the control tokens of the Qwen3 reranker's prompt."""
-    return all(token in tokenizer.added for token in FRAME_TOKENS)
+    return all(token in added_tokens for token in FRAME_TOKENS)
 
 
 def _is_named_rerank(checkpoint: Checkpoint) -> bool:

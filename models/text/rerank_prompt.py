@@ -13,7 +13,7 @@ def _rerank_prompt(checkpoint: Checkpoint, tokenizer: Tokenizer) -> Qwen3RerankP
     if not is_classifier(checkpoint, "reranker"):
         return causal_prompt(checkpoint, tokenizer)
     # A Qwen3 classifier is a Qwen3 reranker whose head was folded into one row (MODELS: section 3): the same frame.
-    if checkpoint.model_type == "qwen3" and has_frame(tokenizer):
+    if checkpoint.model_type == "qwen3" and has_frame(tokenizer.added):
         return qwen3_rerank_prompt(tokenizer)
     return pair_prompt(tokenizer, has_types=checkpoint.number("type_vocab_size") > 1)
 
