@@ -80,7 +80,7 @@ class Case:
     def __init__(self, folder: Path, config: dict[str, Any]) -> None:
         # Stored as published weights are: what bfloat16 loses is then what activations lose, as with real ones.
         self.folder = build(folder, "reranker", dtype=torch.bfloat16, **config)
-        self.text = load_preprocessor(self.folder)
+        self.preprocessor = load_preprocessor(self.folder)
         self.texts = texts()
         self.vectors, _ = reference(self.folder, self.texts)
 

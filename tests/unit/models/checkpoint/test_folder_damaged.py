@@ -217,7 +217,7 @@ def test_a_damaged_folder_is_one_sentence(tmp_path: Path, name: str) -> None:
 
 def test_a_text_file_of_any_size_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = build(tmp_path / "m")
-    monkeypatch.setattr(reading, "MAX_BYTES", 40_000)
+    monkeypatch.setattr(reading, "MAX_JSON_BYTES", 40_000)
     os.truncate(folder / "config.json", 50_000)
 
     with pytest.raises(ModelError, match=r"config\.json is no text file of a model; such a file has at most"):

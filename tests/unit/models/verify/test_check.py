@@ -101,7 +101,8 @@ def test_a_reference_without_the_terminator_is_found_to_differ(tmp_path: Path, m
 
 
 def test_a_suffix_one_newline_short_is_found_to_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.verify.reference.SUFFIX", "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n")
+    suffix = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n"
+    monkeypatch.setattr("models.verify.reference.FRAME_SUFFIX", suffix)
 
     assert failed(check(build(tmp_path / "m", "reranker"))) == {"worst_score"}
 

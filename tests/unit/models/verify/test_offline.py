@@ -28,7 +28,7 @@ def test_documents_are_cut_to_what_fits_beside_the_longest_query(tmp_path: Path)
     folder = build(tmp_path / "m", "reranker", max_position_embeddings=620)
     trial = OfflineModel.load(folder, FLOAT32)
 
-    documents = fitting_documents(trial.text, QUERIES, DOCUMENTS)
+    documents = fitting_documents(trial.preprocessor, QUERIES, DOCUMENTS)
 
     assert max(len(ids) for query in QUERIES for ids in trial.pairs(query, documents)) <= 620
     assert len(documents[-1]) < len(DOCUMENTS[-1])

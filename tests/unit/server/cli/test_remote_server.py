@@ -246,7 +246,7 @@ def _vectors(*rows: Any) -> bytes:
 def test_an_answer_that_is_meant_to_break_us_is_one_sentence(
     stub: Stub, monkeypatch: pytest.MonkeyPatch, content: bytes, message: str
 ) -> None:
-    monkeypatch.setattr(posting, "MAX_BYTES", 1000 if b" " * 2000 in content else posting.MAX_RESPONSE_BYTES)
+    monkeypatch.setattr(posting, "MAX_RESPONSE_BYTES", 1000 if b" " * 2000 in content else posting.MAX_RESPONSE_BYTES)
     stub.routes["/v1/embeddings"] = lambda _: (200, content)
 
     with pytest.raises(RemoteServerError, match=message):

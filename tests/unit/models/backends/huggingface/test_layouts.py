@@ -83,8 +83,8 @@ def from_zero(_network: LibraryNetwork, ids: Ids) -> Any:
         ("embeddinggemma", unpadded, "Rule", without("window")),
         ("qwen2", unpadded, "Rule", without("causal")),
         ("gemma3_text", unpadded, "Rule", without("scale")),
-        ("bert", unpadded, "Packing", as_one),
-        ("deepseek_v3", unpadded, "Packing", as_one),
+        ("bert", unpadded, "SequenceLayout", as_one),
+        ("deepseek_v3", unpadded, "SequenceLayout", as_one),
         ("xlm-roberta", LibraryNetwork, "positions", from_zero),
     ],
 )
