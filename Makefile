@@ -28,7 +28,7 @@ clients: $(VENV)/.development ## Real client packages against a live server, and
 	$(BIN)/python -m tests.contract.clients $(FAMILIES)
 
 model-table: $(VENV)/.development ## Every model of the guides and its relatives, at reduced size, against the reference (1 minute)
-	$(BIN)/python -m benchmarks.model_table
+	$(BIN)/python -m docs.generate.models
 
 fuzz: $(VENV)/.development $(FUZZ)/.installed ## Generated requests against our own OpenAPI document (2 minutes)
 	$(BIN)/python -m tests.fuzz $(FUZZ)/bin/st

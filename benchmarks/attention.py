@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.pages import machine, show
+from benchmarks.support.report import machine, show
 from models.layers.cpu_attention import BlockAttention, KeysValues
 from models.packing import pack
 

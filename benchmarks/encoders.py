@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.contenders import BATCH_TOKENS, VECTOR, Matrix
 from benchmarks.forward import interleaved, worst_cosine
-from benchmarks.pages import machine, markdown, show, write
-from benchmarks.workloads import Workload, spaced
+from benchmarks.support.contenders import BATCH_TOKENS, VECTOR, Matrix
+from benchmarks.support.report import machine, markdown, show, write
+from benchmarks.support.workloads import Workload, spaced
 from models import Item, LoadOptions, Preprocessor, load_backend, load_preprocessor
 from models.interface import Dtype
 from tests.support.zoo.build import build

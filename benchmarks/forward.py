@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.contenders import Clock, Contender, Matrix, clock_of, plan, scale_of, timed
-from benchmarks.workloads import Workload
+from benchmarks.support.contenders import Clock, Contender, Matrix, clock_of, plan, scale_of, timed
+from benchmarks.support.workloads import Workload
 from models.devices import choose_device
 from models.layers.onednn import layers_for
 from models.packing import pack

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from benchmarks.client import Address, Answer, ask_for, measured, milliseconds, post
-from benchmarks.pages import RESULTS, machine, markdown, show, write
+from benchmarks.support.client import Address, Answer, ask_for, measured, milliseconds, post
+from benchmarks.support.report import RESULTS, machine, markdown, show, write
 from tests.support.server.process import Hearth
 
 WORDS = ("the", "of", "search", "a", "model", "text", "query", "with", "what", "how", "river", "light", "stone", "red")

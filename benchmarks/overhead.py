@@ -18,9 +18,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from benchmarks.client import Address, Answer, ask_for, get, measured, milliseconds, post
 from benchmarks.load import Figures, bodies, medians
-from benchmarks.pages import RESULTS, machine, markdown, show, write
+from benchmarks.support.client import Address, Answer, ask_for, get, measured, milliseconds, post
+from benchmarks.support.report import RESULTS, machine, markdown, show, write
 from models import demo_models
 from server.engine.batching import BatchLimits, Job, take_batch
 from tests.support.server.fake_models import FakeModel, children, pid_of

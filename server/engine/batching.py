@@ -58,7 +58,7 @@ class Job:
 
         Brinch Hansen's highest response ratio next, per request: a short one passes a long one at once, and a long one
         that has waited passes in its turn. Per item it would be first come, first served; by what is left of a job, the
-        last batches of each bulk job would pass every query (benchmarks/results/simulate.md: p99 of 6 batches for 3).
+        last batches of each bulk job would pass every query (benchmarks/results/simulation.md: p99 of 6 batches for 3).
         """
         service_s = max(self.tokens, 1) * seconds_per_token
         return (now - self.arrived + service_s) / service_s

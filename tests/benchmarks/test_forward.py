@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.contenders import (
+from benchmarks.forward import KEY_VALUE_PARAMETERS, LAYER_PARAMETERS, machine_of, work_gflop, worst_cosine
+from benchmarks.support.contenders import (
     BATCH_TOKENS,
     CPU_SCALE,
     GPU_SCALE,
@@ -16,8 +17,7 @@ from benchmarks.contenders import (
     sentence_transformers,
     transformers_padded,
 )
-from benchmarks.forward import KEY_VALUE_PARAMETERS, LAYER_PARAMETERS, machine_of, work_gflop, worst_cosine
-from benchmarks.workloads import HEAD_TOKENS, mixed, query, rerank, uniform
+from benchmarks.support.workloads import HEAD_TOKENS, mixed, query, rerank, uniform
 from models import LoadOptions, load_backend, load_preprocessor
 from tests.support.checkpoints.qwen3 import build
 

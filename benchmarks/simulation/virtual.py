@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from benchmarks.arrivals import Arrival
-from benchmarks.policies import Policy
+from benchmarks.simulation.arrivals import Arrival
+from benchmarks.simulation.policies import Policy
 from server.engine.batching import BatchItem, BatchLimits, Job, Key
 from server.engine.cost_model import CostModel
 from server.engine.scheduler import BIND_AT_HOST_TIMES

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import model_table
+from docs.generate import models as models_page
 from models import ModelError
 from tests.support.zoo.catalogue import SEEDS
 from tests.support.zoo.measure import Measured
@@ -28,20 +28,20 @@ async def _breaks(recipe: Recipe, folder: Path) -> Measured:
 
 
 def test_the_committed_page_has_a_row_for_every_model_of_the_seed_documents() -> None:
-    rows = [line for line in model_table.PAGE.read_text("utf-8").splitlines() if line.startswith("| ")]
+    rows = [line for line in models_page.PAGE.read_text("utf-8").splitlines() if line.startswith("| ")]
 
     assert [recipe.name for recipe in SEEDS if sum(f"| {recipe.name} " in f"{row} " for row in rows) < 2] == []
     assert [row for row in rows if "**" in row] == []
 
 
 def test_the_committed_page_begins_with_the_guide() -> None:
-    guide = model_table.GUIDE.read_text("utf-8")
+    guide = models_page.GUIDE.read_text("utf-8")
 
-    assert model_table.PAGE.read_text("utf-8").startswith(guide), "edit benchmarks/model_guide.md: make model-table"
+    assert models_page.PAGE.read_text("utf-8").startswith(guide), "edit docs/generate/models_guide.md: make model-table"
 
 
 def test_a_model_that_is_served_right_gives_status_0(capsys: pytest.CaptureFixture[str]) -> None:
-    assert model_table.main(["--only", "Qwen3-Reranker-0.6B"]) == 0
+    assert models_page.main(["--only", "Qwen3-Reranker-0.6B"]) == 0
 
     assert "packed" in capsys.readouterr().out
 
@@ -49,8 +49,8 @@ def test_a_model_that_is_served_right_gives_status_0(capsys: pytest.CaptureFixtu
 def test_a_model_that_does_not_load_has_a_row_and_gives_status_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(model_table, "measure", _breaks)
+    monkeypatch.setattr(models_page, "measure", _breaks)
 
-    assert model_table.main(["--only", "Qwen3-Embedding-0.6B"]) == 1
+    assert models_page.main(["--only", "Qwen3-Embedding-0.6B"]) == 1
 
     assert "not served" in capsys.readouterr().out

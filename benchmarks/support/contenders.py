@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.workloads import Ids, Workload, mixed, query, rerank, uniform
+from benchmarks.support.workloads import Ids, Workload, mixed, query, rerank, uniform
 from models import Backend, Item, LoadOptions, Readout, load_backend, load_preprocessor
 
 Matrix = NDArray[np.float32]

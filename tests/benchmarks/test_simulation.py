@@ -4,10 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.arrivals import Arrival, recorded, reranks, write_recorded
-from benchmarks.policies import OURS, POLICIES, Policy
-from benchmarks.simulate import Load, Scenario, bulk_then_query, compare, eight_bulk_clients, percentiles, rows
-from benchmarks.virtual import CPU, GPU, Device, Run, simulate
+from benchmarks.simulation.__main__ import (
+    Load,
+    Scenario,
+    bulk_then_query,
+    compare,
+    eight_bulk_clients,
+    percentiles,
+    rows,
+)
+from benchmarks.simulation.arrivals import Arrival, recorded, reranks, write_recorded
+from benchmarks.simulation.policies import OURS, POLICIES, Policy
+from benchmarks.simulation.virtual import CPU, GPU, Device, Run, simulate
 
 OURS_LATE, OURS_AT_START, OURS_AT_END, BY_REST, FIFO, TEI, VLLM = (policy.name for policy in POLICIES)
 SMALL = Load(4, 200, 5, 4)

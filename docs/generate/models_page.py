@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.pages import Lines, markdown
+from benchmarks.support.report import Lines, markdown
 from tests.support.zoo.measure import Measured
 from tests.support.zoo.recipe import Recipe
 

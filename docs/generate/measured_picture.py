@@ -1,12 +1,12 @@
-"""Draws committed results as the picture in the README: python -m benchmarks.plots (needs matplotlib)."""
+"""Draws committed results as the picture in the README: python -m docs.generate.measured_picture (needs matplotlib)."""
 
 import json
 import statistics
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
-PICTURE = Path(__file__).parent.parent / "docs" / "images" / "measured.svg"
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+PICTURE = Path(__file__).parents[1] / "images" / "measured.svg"
 OURS, OTHERS = "#d1495b", "#9aa5b1"
 
 
@@ -60,7 +60,7 @@ def draw_waits(axes: Any) -> None:
 
 def read_table(heading: str) -> dict[str, str]:
     """The column of query times of one table in simulate.md, by rule."""
-    text = (RESULTS / "simulate.md").read_text("utf-8").split(f"## {heading}", 1)[1]
+    text = (RESULTS / "simulation.md").read_text("utf-8").split(f"## {heading}", 1)[1]
     lines = [line.strip("| ").split(" | ") for line in text.split("\n## ", 1)[0].splitlines() if line.startswith("|")]
     column = lines[0].index("query p50 / p99 ms")
     return {cells[0]: cells[column] for cells in lines[2:]}

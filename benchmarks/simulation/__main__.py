@@ -1,6 +1,6 @@
 """Scheduling rules compared in virtual time: the server's real take_batch beside others', on modelled devices.
 
-    python -m benchmarks.simulate [--seed 0] [--recorded FILE] [--out benchmarks/results/simulate.md]
+    python -m benchmarks.simulation [--seed 0] [--recorded FILE] [--out benchmarks/results/simulation.md]
 
 Same seed, same table.
 """
@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.arrivals import Arrival, bulk, bulk_clients, bulk_jobs, queries, recorded, reranks
-from benchmarks.pages import RESULTS, markdown, show, write
-from benchmarks.policies import POLICIES, Policy
-from benchmarks.virtual import CPU, GPU, Device, Run, Served, simulate
+from benchmarks.simulation.arrivals import Arrival, bulk, bulk_clients, bulk_jobs, queries, recorded, reranks
+from benchmarks.simulation.policies import POLICIES, Policy
+from benchmarks.simulation.virtual import CPU, GPU, Device, Run, Served, simulate
+from benchmarks.support.report import RESULTS, markdown, show, write
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +168,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Scheduling rules compared in virtual time.")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--recorded", type=Path, help="arrivals from a file, instead of the synthetic ones")
-    parser.add_argument("--out", type=Path, default=RESULTS / "simulate.md")
+    parser.add_argument("--out", type=Path, default=RESULTS / "simulation.md")
     asked = parser.parse_args()
-    page = [f"# Scheduling rules in virtual time\n\n`python -m benchmarks.simulate --seed {asked.seed}`\n\n{NOTES}"]
+    page = [f"# Scheduling rules in virtual time\n\n`python -m benchmarks.simulation --seed {asked.seed}`\n\n{NOTES}"]
     for scenario in _from_file(asked.recorded) if asked.recorded else scenarios(asked.seed):
         lines = rows(compare(scenario))
         show(heading(scenario), lines)

@@ -1,6 +1,6 @@
 """Every model of the seed documents, and relatives, served at reduced size and held against the reference libraries.
 
-    python -m benchmarks.model_table [--out docs/models.md]
+    python -m docs.generate.models [--out docs/models.md]
 
 Prints two rows a model, how it runs and what it offers, and writes the page. Ends with status 1 when a row is wrong.
 """
@@ -19,8 +19,8 @@ from tempfile import TemporaryDirectory
 import torch
 from rich.progress import track
 
-from benchmarks.model_page import Line, offer_rows, page, run_rows
-from benchmarks.pages import machine, show
+from benchmarks.support.report import machine, show
+from docs.generate.models_page import Line, offer_rows, page, run_rows
 from models import ModelError
 from tests.support.zoo.build import build, build_quantised
 from tests.support.zoo.catalogue import ZOO
@@ -29,8 +29,8 @@ from tests.support.zoo.measure import Measured, measure
 from tests.support.zoo.recipe import Recipe
 from tests.support.zoo.verdict import faults
 
-GUIDE = Path(__file__).with_name("model_guide.md")
-PAGE = Path(__file__).parents[1] / "docs" / "models.md"
+GUIDE = Path(__file__).with_name("models_guide.md")
+PAGE = Path(__file__).parents[1] / "models.md"
 REAL = "sentence-transformers/all-MiniLM-L6-v2"
 
 
