@@ -27,7 +27,7 @@ from models.text.chat_prompt import ChatPrompt
 from models.text.named_prompts import NamedPrompts
 from models.text.pair_prompt import PairPrompt
 from models.text.qwen3_prompt import DEFAULT_INSTRUCTION, Qwen3RerankPrompt, is_complete_prompt
-from models.text.tokenizer import EDGE_FROM_IDS, agree_inside, cut
+from models.text.tokenizer import EDGE_FROM_IDS, Side, agree_inside, cut
 from models.verify.check import CheckReport, check_model
 from models.verify.compare import Scores, Vectors, compare_scores, compare_vectors
 from models.verify.offline import OfflineModel, fitting, fitting_documents
@@ -66,6 +66,7 @@ __all__ = [
     "Readout",
     "Row",
     "Scores",
+    "Side",
     "Vectors",
     "agree_inside",
     "check_model",

@@ -20,7 +20,7 @@ from server.api.tokenize_routes import add_tokenizing
 from server.config import Config
 from server.engine.client import Engine
 from server.observability.metrics import Metrics
-from server.processing.submit import Service
+from server.processing.context import ServingContext
 from server.registry import ModelRegistry
 
 
@@ -38,7 +38,7 @@ def create_app(config: Config, registry: ModelRegistry, engine: Engine, metrics:
     """
     # No docs_url: FastAPI's page loads its assets from another host, and this server works behind an air gap.
     app = _App(title="Hearth", version=VERSION, docs_url=None, redoc_url=None, redirect_slashes=False)
-    service = Service(registry, engine, config.limits)
+    service = ServingContext(registry, engine, config.limits)
     doors: tuple[ApiDialect, ...] = (Fireworks(), OpenAI())
     # Routes of the application itself: a router that is included is searched twice for every request.
     app.router.route_class = PlainRoute
@@ -63,7 +63,7 @@ def create_app(config: Config, registry: ModelRegistry, engine: Engine, metrics:
     return app
 
 
-def _add_routes(router: APIRouter, doors: tuple[ApiDialect, ...], service: Service, config: Config) -> None:
+def _add_routes(router: APIRouter, doors: tuple[ApiDialect, ...], service: ServingContext, config: Config) -> None:
     embeds: tuple[EmbeddingDialect, ...] = (*doors, TEI(), Cohere(), CohereV1())
     for dialect in embeds:
         add_embeddings(router, dialect, service, config)

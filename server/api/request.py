@@ -11,7 +11,7 @@ from server.api.dialects.parsing import JsonObject, read_object
 from server.config import Config, RequestLimits
 from server.errors import BodyTimeout, PayloadTooLarge, UnsupportedMedia
 from server.observability.trace import trace_of
-from server.processing.submit import Caller
+from server.processing.context import RequestContext
 
 # Above this a body is parsed in a thread: 2,048 x 300 token ids take 35-85 ms.
 PARSE_IN_THREAD_BYTES = 256 * 1024
@@ -30,10 +30,10 @@ async def parsed(body: bytes, read: Callable[[JsonObject], T]) -> T:
     return await to_thread.run_sync(lambda: read(read_object(body)))
 
 
-def _caller(request: Request, config: Config, body_bytes: int) -> Caller:
+def _caller(request: Request, config: Config, body_bytes: int) -> RequestContext:
     asked = request.headers.get("x-request-timeout", "")
     seconds = float(asked) if asked.replace(".", "", 1).isdecimal() else config.request_timeout_s
-    return Caller(trace_of(request.scope), request.receive, min(seconds, config.request_timeout_s), body_bytes)
+    return RequestContext(trace_of(request.scope), request.receive, min(seconds, config.request_timeout_s), body_bytes)
 
 
 async def read_body(request: Request, limits: RequestLimits) -> bytes:

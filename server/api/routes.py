@@ -15,9 +15,9 @@ from server.api.middleware import SCOPE_DIALECT
 from server.api.openapi import LISTED_MODEL, LISTED_MODELS, STRING, operation
 from server.api.request import _caller, parsed, read_body
 from server.config import Config
+from server.processing.context import ServingContext
 from server.processing.embed import embed
 from server.processing.rerank import rerank
-from server.processing.submit import Service
 from server.registry import ServedModel
 from server.serialization import dump
 
@@ -50,7 +50,7 @@ class PlainRoute(APIRoute):
         self.app = answer
 
 
-def add_embeddings(router: APIRouter, dialect: EmbeddingDialect, service: Service, config: Config) -> None:
+def add_embeddings(router: APIRouter, dialect: EmbeddingDialect, service: ServingContext, config: Config) -> None:
     """Vectors and logits, on every path that the dialect names."""
 
     async def embeddings(request: Request) -> Response:
@@ -70,7 +70,7 @@ def add_embeddings(router: APIRouter, dialect: EmbeddingDialect, service: Servic
         router.add_api_route(path, embeddings, methods=["POST"], openapi_extra=dialect.document_embeddings(), name=path)
 
 
-def add_rerank(router: APIRouter, dialect: RerankDialect, service: Service, config: Config) -> None:
+def add_rerank(router: APIRouter, dialect: RerankDialect, service: ServingContext, config: Config) -> None:
     """Scores, on every path that the dialect names."""
 
     async def rerank_documents(request: Request) -> Response:
@@ -88,7 +88,7 @@ def add_rerank(router: APIRouter, dialect: RerankDialect, service: Service, conf
         )
 
 
-def add_models(router: APIRouter, dialect: ApiDialect, service: Service) -> None:
+def add_models(router: APIRouter, dialect: ApiDialect, service: ServingContext) -> None:
     """What is served, on every path that the dialect names."""
     for path in dialect.models_paths:
         extra = operation("What is served", dialect.group, dialect.error_shape, LISTED_MODELS)
@@ -106,7 +106,7 @@ def _parse_rerank(dialect: RerankDialect, fields: JsonObject, request: Request) 
     return spoken, spoken.parse_rerank(fields)
 
 
-def _models(dialect: ApiDialect, service: Service) -> Handler:
+def _models(dialect: ApiDialect, service: ServingContext) -> Handler:
     async def models(request: Request) -> Response:
         served = service.registry.models
         listed = [_listed(dialect, service, model, name) for model in served for name in model.names]
@@ -115,7 +115,7 @@ def _models(dialect: ApiDialect, service: Service) -> Handler:
     return models
 
 
-def _model(dialect: ApiDialect, service: Service) -> Handler:
+def _model(dialect: ApiDialect, service: ServingContext) -> Handler:
     async def model(request: Request) -> Response:
         name = request.path_params["model"]
         found = service.registry.find(name, "embedder")
@@ -124,7 +124,7 @@ def _model(dialect: ApiDialect, service: Service) -> Handler:
     return model
 
 
-def _listed(dialect: ApiDialect, service: Service, model: ServedModel, name: str) -> JsonObject:
+def _listed(dialect: ApiDialect, service: ServingContext, model: ServedModel, name: str) -> JsonObject:
     listed = {
         "id": name,
         "object": "model",
@@ -139,7 +139,7 @@ def _listed(dialect: ApiDialect, service: Service, model: ServedModel, name: str
     return dialect.write_model(listed, _served(service, model))
 
 
-def _served(service: Service, model: ServedModel) -> JsonObject:
+def _served(service: ServingContext, model: ServedModel) -> JsonObject:
     info, how = model.preprocessor.info, service.engine.info.get(model.id)
     served = {
         "kind": model.kind,

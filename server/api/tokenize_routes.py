@@ -20,8 +20,8 @@ from server.api.middleware import SCOPE_DIALECT
 from server.api.request import parsed, read_body
 from server.config import Config
 from server.errors import ArrayTooLong, InvalidValue, TooManyTokens
+from server.processing.context import ServingContext
 from server.processing.requests import Texts, TokenIds
-from server.processing.submit import Service
 from server.registry import ModelRegistry, ServedModel
 from server.serialization import dump
 
@@ -146,7 +146,7 @@ def document_info() -> JsonObject:
 MAX_CHARACTERS = 1_000_000
 
 
-def add_tokenizing(router: APIRouter, service: Service, config: Config) -> None:
+def add_tokenizing(router: APIRouter, service: ServingContext, config: Config) -> None:
     """/tokenize, /detokenize, /decode and /info."""
     registry = service.registry
 

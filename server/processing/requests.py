@@ -1,14 +1,17 @@
 """What was asked, free of dialect, and what came of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models import Side
 from server.serialization import EncodingFormat
 
-Side = Literal["left", "right"]
+# How an error names an input: the client's field, and the index in it.
+Label = Callable[[int], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,11 @@ class TemplateVariables:
     values: tuple[dict[str, Any], ...]
     is_list: bool
     field: str = "input"
+
+
+def label_of(inputs: Texts | TokenIds | TemplateVariables) -> Label:
+    """`input[3]` where the client sent a list, else `input`."""
+    return lambda index: f"{inputs.field}[{index}]" if inputs.is_list else inputs.field
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Inputs -> token ids that fit the model, or the error that names the input. Runs in a thread, never on the loop."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,11 +8,10 @@ import numpy as np
 from models import Ids, Qwen3RerankPrompt, cut, is_complete_prompt
 from server.errors import SEND_TEXT, ApiError, EmptyArray, ForeignTokenIds, InputTooLong, InvalidValue
 from server.processing.cl100k import CL100K_IDS, decode_cl100k
-from server.processing.requests import TemplateVariables, Texts, TokenIds, Truncation
+from server.processing.requests import Label, Texts, TokenIds, Truncation, label_of
 from server.registry import ServedModel
 
-Label = Callable[[int], str]
-NOTHING: Ids = np.array([], dtype=np.int32)
+_NO_IDS: Ids = np.array([], dtype=np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ def prepare_ids(lists: TokenIds, how: Truncation, model: ServedModel, *, for_log
     if outside:
         raise outside
     if for_logits:
-        parts = [PromptParts(NOTHING, ids, NOTHING, may_be_cut=False) for ids in values]
+        parts = [PromptParts(_NO_IDS, ids, _NO_IDS, may_be_cut=False) for ids in values]
     else:
         tokenizer = model.preprocessor.tokenizer
         parts = [
@@ -83,11 +82,6 @@ def prepare_ids(lists: TokenIds, how: Truncation, model: ServedModel, *, for_log
     fitted, truncated = _fit(parts, how, model, label)
     framed = 0 if for_logits and model.kind == "reranker" else None
     return TokenizedInputs(fitted, truncated, framed, token_ids="native")
-
-
-def label_of(inputs: Texts | TokenIds | TemplateVariables) -> Label:
-    """How an error names an input: by its field, with its index when a list was sent."""
-    return lambda index: f"{inputs.field}[{index}]" if inputs.is_list else inputs.field
 
 
 def _framed_parts(texts: Texts, model: ServedModel) -> dict[int, PromptParts]:
@@ -103,7 +97,7 @@ def _complete_parts(texts: Texts, model: ServedModel) -> dict[int, PromptParts]:
     # Cutting a complete prompt takes its suffix, and the score with it: too long is an error even with `truncate`.
     encode = model.preprocessor.tokenizer.encode_control
     return {
-        index: PromptParts(NOTHING, encode(text), NOTHING, may_be_cut=False)
+        index: PromptParts(_NO_IDS, encode(text), _NO_IDS, may_be_cut=False)
         for index, text in enumerate(texts.values)
         if is_complete_prompt(text)
     }

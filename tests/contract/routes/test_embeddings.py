@@ -215,7 +215,7 @@ def test_11_output_dimension_is_the_same_field(plain: httpx.Client) -> None:
 def test_11_dimensions_outside_the_width_are_400_and_name_it(plain: httpx.Client, wanted: int) -> None:
     error = openai_error(embed(plain, FOX, dimensions=wanted), 400)
 
-    assert error["message"] == "Invalid 'dimensions': must be between 1 and 256 for this model."
+    assert error["message"] == f"Invalid 'dimensions': must be between 1 and 256 for this model; got {wanted}."
     assert (error["param"], error["code"]) == ("dimensions", "invalid_value")
 
 
@@ -239,7 +239,7 @@ def test_12_sizes_that_the_model_has_are_served(odd: httpx.Client, model: str, w
 def test_12_a_size_that_is_not_listed_is_400_and_the_listed_ones_are_named(odd: httpx.Client) -> None:
     error = openai_error(embed(odd, "a", model="sizes", dimensions=65), 400)
 
-    assert error["message"] == "Invalid 'dimensions': must be one of 64, 128 or 256 for this model."
+    assert error["message"] == "Invalid 'dimensions': must be one of 64, 128 or 256 for this model; got 65."
 
 
 @pytest.mark.parametrize("path", [V1, FIREWORKS])

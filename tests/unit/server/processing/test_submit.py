@@ -10,7 +10,7 @@ import uvicorn
 
 from server.engine.batching import BatchLimits
 from server.errors import ClientGone
-from server.processing.submit import answer_or_gone
+from server.processing.submit import wait_for_result
 from server.registry import ServedModel
 from tests.support.server.in_process import World, until, world
 
@@ -28,14 +28,14 @@ async def test_an_answer_that_comes_is_given() -> None:
     future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     future.set_result("answer")
 
-    assert await answer_or_gone(future, _never, 5) == "answer"
+    assert await wait_for_result(future, _never, 5) == "answer"
 
 
 async def test_a_client_that_leaves_ends_the_waiting() -> None:
     future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     with pytest.raises(ClientGone):
-        await answer_or_gone(future, _leaves, 5)
+        await wait_for_result(future, _leaves, 5)
 
     assert not future.done()
 
@@ -44,14 +44,14 @@ async def test_78_so_does_the_deadline() -> None:
     future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     with pytest.raises(TimeoutError):
-        await answer_or_gone(future, _never, 0)
+        await wait_for_result(future, _never, 0)
 
 
 async def test_an_answer_wins_over_a_client_that_left_at_the_same_time() -> None:
     future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     future.set_result("answer")
 
-    assert await answer_or_gone(future, _leaves, 5) == "answer"
+    assert await wait_for_result(future, _leaves, 5) == "answer"
 
 
 class _Served:
