@@ -1,17 +1,18 @@
-"""The 88 cases of the contract, each with its tests and what came of them: `python -m tests.contract.conformance`.
+"""The cases of docs/http-contract.md with their tests and results: `python -m tests.contract.conformance`.
 
-A test named test_NN_... belongs to case NN; tests that live elsewhere, under names of their own, are listed here.
+A test named test_NN_... belongs to case NN. Tests that have other names are listed here.
 """
 
 import re
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 from rich.table import Table
 
-CASES = range(1, 89)
+PAGE = Path(__file__).parents[2] / "docs" / "http-contract.md"
 NUMBERED = re.compile(r"::test_(\d\d)_")
 
 DEVICE = "tests/faults/test_device.py"
@@ -40,32 +41,36 @@ NOTES = {
     9: "openai-js: make clients",
     12: "nomic-embed-text-v1.5: the tests of that model",
     30: "needs cl100k_base's file in TIKTOKEN_CACHE_DIR",
-    67: "openai-python here; the others of section 13: make clients",
+    67: "openai-python here; the other clients: make clients",
     87: "over plain HTTP here; cohere: make clients",
 }
 
 
+def cases() -> dict[int, str]:
+    """Number and sentence of each case of the page."""
+    listed = PAGE.read_text("utf-8").split("\n## Cases\n")[1]
+    return {int(number): sentence for number, sentence in re.findall(r"(?m)^(\d+)\. (.+)$", listed)}
+
+
 class Results:
-    """A pytest plugin that runs the tests of cases alone, and counts the outcomes of each with all its parameters."""
+    """A pytest plugin that runs the tests of the cases alone and counts their outcomes."""
 
     def __init__(self) -> None:
         """Nothing has run yet."""
         self.outcomes: dict[str, Counter[str]] = {}
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """Called by pytest with all tests."""
         chosen = {item for item in items if _number(item.nodeid) or _name(item.nodeid) in LISTED}
         config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
         items[:] = [item for item in items if item in chosen]
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Called by pytest after each phase of each test."""
         if report.when == "call" or report.outcome != "passed":
             self.outcomes.setdefault(_name(report.nodeid), Counter())[report.outcome] += 1
 
     def of(self, case: int) -> dict[str, Counter[str]]:
-        """The case's tests."""
-        named = {name: found for name, found in self.outcomes.items() if _number(name) == case}
+        """The outcomes of a case's tests, by test."""
+        named = {name: outcomes for name, outcomes in self.outcomes.items() if _number(name) == case}
         return named | {name: self.outcomes.get(name, Counter(missing=1)) for name in ELSEWHERE.get(case, ())}
 
 
@@ -73,14 +78,15 @@ def main() -> int:
     """Run the tests and print the table; 0 when every case has a test and none is red."""
     results = Results()
     pytest.main(["-q", "--no-header", "-m", "not gpu", *FOLDERS], plugins=[results])
-    table = Table("case", "tests", "result", "note", title="CONTRACT section 14", title_justify="left")
-    verdicts = {case: _verdict(results.of(case)) for case in CASES}
+    table = Table("case", "what holds", "tests", "result", "note", title="Cases of docs/http-contract.md")
+    sentences = cases()
+    verdicts = {case: _verdict(results.of(case)) for case in sentences}
     for case, verdict in verdicts.items():
         tests = "\n".join(name.removeprefix("tests/") for name in results.of(case)) or "none"
-        table.add_row(str(case), tests, verdict, NOTES.get(case, ""))
-    Console(width=160).print(table)
+        table.add_row(str(case), sentences[case], tests, verdict, NOTES.get(case, ""))
+    Console(width=200).print(table)
     bad = [case for case, verdict in verdicts.items() if verdict in ("red", "no test")]
-    sys.stdout.write(f"{len(CASES) - len(bad)} of {len(CASES)} cases are green. Not: {bad or 'none'}\n")
+    sys.stdout.write(f"{len(verdicts) - len(bad)} of {len(verdicts)} cases are green. Not green: {bad or 'none'}\n")
     return int(bool(bad))
 
 
@@ -89,9 +95,9 @@ def _name(nodeid: str) -> str:
 
 
 def _number(name: str) -> int | None:
-    # There a number counts clients.
-    found = None if name.startswith("tests/faults/") else NUMBERED.search(name)
-    return int(found[1]) if found else None
+    # In tests/faults a number in a name counts clients.
+    match = None if name.startswith("tests/faults/") else NUMBERED.search(name)
+    return int(match[1]) if match else None
 
 
 def _verdict(tests: dict[str, Counter[str]]) -> str:

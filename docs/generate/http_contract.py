@@ -1,0 +1,140 @@
+"""The generated sections of docs/http-contract.md, from the OpenAPI document and the table of errors.
+
+`python -m docs.generate.http_contract` writes them anew; tests/docs/test_http_contract.py keeps them in step.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from docs.generate.page import DOCS, filled, table
+from server.api.app import create_app
+from server.api.openapi import GROUPS
+from server.config import Config
+from server.errors import ApiError
+from server.observability.metrics import Metrics
+from server.registry import ModelRegistry
+
+PAGE = DOCS / "http-contract.md"
+
+JsonObject = dict[str, Any]
+
+
+def sections() -> dict[str, str]:
+    """Each generated section of the page, by name."""
+    # The document does not depend on which models are served.
+    app = create_app(Config(), ModelRegistry([]), object(), Metrics())  # type: ignore[arg-type]
+    document = app.openapi()
+    operations = _operations(document)
+    return {
+        "routes": _routes(operations),
+        "fields": "\n\n".join(_fields(operations)),
+        "errors": _errors(),
+        "headers": _headers(document["components"]["headers"]),
+    }
+
+
+def _operations(document: JsonObject) -> dict[tuple[str, str, str], list[tuple[str, JsonObject]]]:
+    """Routes that are one operation under several paths: (group, method, summary) -> paths with their description."""
+    operations: dict[tuple[str, str, str], list[tuple[str, JsonObject]]] = {}
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            key = (operation["tags"][0], method.upper(), operation["summary"])
+            operations.setdefault(key, []).append((path, operation))
+    return dict(sorted(operations.items(), key=lambda entry: (list(GROUPS).index(entry[0][0]), entry[1][0][0])))
+
+
+def _routes(operations: dict[tuple[str, str, str], list[tuple[str, JsonObject]]]) -> str:
+    rows = [
+        (group, f"`{method}`", ", ".join(f"`{path}`" for path, _ in routes), summary)
+        for (group, method, summary), routes in operations.items()
+    ]
+    return table(("API", "method", "paths", "what it gives"), rows)
+
+
+def _fields(operations: dict[tuple[str, str, str], list[tuple[str, JsonObject]]]) -> Iterator[str]:
+    for (group, method, summary), routes in operations.items():
+        path, operation = routes[0]
+        if "requestBody" not in operation:
+            continue
+        schema = operation["requestBody"]["content"]["application/json"]["schema"]
+        for body in _bodies(schema):
+            title = f"### {group}: `{method} {path}`\n\n{body.get('description') or summary}"
+            yield f"{title}\n\n{table(('field', 'type', 'default', 'meaning'), _rows(body))}"
+
+
+def _bodies(schema: JsonObject) -> list[JsonObject]:
+    """The bodies that a route takes: most take one, some take one of several."""
+    if "properties" in schema:
+        return [schema]
+    return [body for option in schema.get("anyOf", ()) for body in _bodies(option)]
+
+
+def _rows(body: JsonObject) -> list[tuple[str, ...]]:
+    required = set(body.get("required", ())) | {
+        name for part in body.get("allOf", ()) if len(part.get("required", ())) == 1 for name in part["required"]
+    }
+    return [
+        (
+            f"`{name}`",
+            type_of(field),
+            "required" if name in required else _default(field),
+            field.get("description", ""),
+        )
+        for name, field in body["properties"].items()
+    ]
+
+
+def _default(field: JsonObject) -> str:
+    value = field.get("default")
+    return "" if value is None else f"`{value!r}`" if isinstance(value, str) else f"`{value}`".lower()
+
+
+def type_of(schema: JsonObject) -> str:
+    """A JSON Schema in a few words. A boolean may also be sent as text, which the rules of the page say once."""
+    if "enum" in schema:
+        return " or ".join(f"`{value}`" for value in schema["enum"])
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    if "anyOf" in schema:
+        options = [option for option in schema["anyOf"] if "pattern" not in option and option.get("type") != "null"]
+        return " or ".join(dict.fromkeys(map(type_of, options)))
+    kind = schema.get("type", "any")
+    if kind == "array":
+        return f"list of {type_of(schema.get('items', {}))}"
+    return ", ".join(kind) if isinstance(kind, list) else str(kind)
+
+
+def _errors() -> str:
+    rows = [
+        (
+            error.status,
+            f"`{error.type}`",
+            f"`{error.code}`" if error.code else "",
+            f"`{error.fireworks_code}`" if error.fireworks_code else "",
+            (error.__doc__ or "").split("\n\n")[0].strip().replace("\n    ", " "),
+        )
+        for error in sorted(_subclasses(ApiError), key=lambda error: error.status)
+    ]
+    columns = ("status", "`type`", "`code`, OpenAI", "`code`, Fireworks", "when")
+    return table(columns, rows)
+
+
+def _subclasses(error: type[ApiError]) -> Iterator[type[ApiError]]:
+    for subclass in error.__subclasses__():
+        # A class without a code that others refine is never raised itself.
+        if subclass.code is not None or not subclass.__subclasses__():
+            yield subclass
+        yield from _subclasses(subclass)
+
+
+def _headers(headers: JsonObject) -> str:
+    return table(("header", "content"), [(f"`{name}`", header["description"]) for name, header in headers.items()])
+
+
+def main() -> None:
+    """Write the sections into the page."""
+    PAGE.write_text(filled(PAGE.read_text("utf-8"), sections()), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
