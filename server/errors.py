@@ -1,15 +1,57 @@
-"""What a client is told that is not an answer: status, type, codes. How it is written is the dialect's.
+"""The one table of errors: what a client gets instead of a result. Each dialect writes them in its own format.
 
-Here is what may be wrong with a request whatever its body says: keys, routes, models, transport. Bodies are refused in
-refusals.py, and what is wrong with the server is in outages.py.
+Exception                           status  type                    code
+ClientGone                          (499)   the client disconnected: logged, nothing is sent
+ApiError                            400     invalid_request_error   none
+├── InvalidJson                     400     invalid_request_error   invalid_json
+├── MissingParameter                400     invalid_request_error   missing_required_parameter
+├── InvalidValue                    400     invalid_request_error   invalid_value
+├── MissingVariable                 400     invalid_request_error   invalid_value
+├── EmptyArray                      400     invalid_request_error   empty_array
+├── ArrayTooLong                    400     invalid_request_error   array_above_max_length
+├── InputTooLong                    400     invalid_request_error   none
+├── NoRoom                          400     invalid_request_error   none
+├── TooManyTokens                   400     max_tokens_per_request  max_tokens_per_request
+├── DimensionsUnsupported           400     invalid_request_error   none
+├── ResponseTooLarge                400     invalid_request_error   response_too_large
+├── WrongModelKind                  400     invalid_request_error   wrong_model_kind
+├── ForeignTokenIds                 400     invalid_request_error   foreign_token_ids
+├── InvalidApiKey                   401     invalid_request_error   invalid_api_key
+├── UnknownUrl                      404     invalid_request_error   unknown_url
+├── ModelNotFound                   404     invalid_request_error   model_not_found
+├── MethodNotAllowed                405     invalid_request_error   method_not_allowed
+├── BodyTimeout                     408     timeout_error           request_timeout
+├── PayloadTooLarge                 413     invalid_request_error   payload_too_large
+├── UnsupportedMedia                415     invalid_request_error   unsupported_media_type
+├── InternalError                   500     server_error            internal_error
+│   ├── NonFiniteOutput             500     server_error            non_finite_output
+│   └── TooLargeForDevice           500     server_error            out_of_memory
+├── DeadlineExceeded                504     timeout_error           deadline_exceeded
+└── Retryable                       with Retry-After
+    ├── QueueFull                   429     tokens                  rate_limit_exceeded
+    │   ├── TooManyWaiting          429     requests                rate_limit_exceeded
+    │   └── TooLate                 429     tokens                  rate_limit_exceeded
+    └── Unavailable                 503     server_error            unavailable
+        ├── ModelLoading            503     server_error            model_loading
+        └── Draining                503     server_error            draining
 """
 
 from collections.abc import Mapping
 from typing import ClassVar
 
+# Tells a client how to stop sending ids of a vocabulary that is not the model's.
+SEND_TEXT = "If you use LangChain's OpenAIEmbeddings, set check_embedding_ctx_length=False, or send text."
+
+
+class ClientGone(Exception):
+    """The client disconnected before its response was ready."""
+
 
 class ApiError(Exception):
-    """An answer other than 200. Subclasses are the rows of the table; the message names the field and the fix."""
+    """An error response. The message names the field, the value, the limit and the fix; users' text is quoted in part.
+
+    Fireworks' dialect has codes of its own, and a message of its own where its clients compare the text.
+    """
 
     status: ClassVar[int] = 400
     type: ClassVar[str] = "invalid_request_error"
@@ -24,8 +66,129 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
 
+class InvalidJson(ApiError):
+    """The body is not JSON, or not an object."""
+
+    code = "invalid_json"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"We could not parse the JSON body of your request: {reason}")
+
+
+class MissingParameter(ApiError):
+    """A required field is absent or null."""
+
+    code = "missing_required_parameter"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Missing required parameter: '{name}'.", param=name)
+
+
+class InvalidValue(ApiError):
+    """A field has a wrong type or value."""
+
+    code = "invalid_value"
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"Invalid '{where}': {reason}", param=where.split("[")[0])
+
+
+class MissingVariable(ApiError):
+    """A prompt_template uses a variable that an input does not have."""
+
+    code = "invalid_value"
+
+    def __init__(self, name: str, where: str) -> None:
+        message = f"prompt_template needs '{name[:64]}', which {where} does not have."
+        super().__init__(message, param="prompt_template")
+
+
+class EmptyArray(ApiError):
+    """An array without items."""
+
+    code = "empty_array"
+
+    def __init__(self, where: str) -> None:
+        super().__init__(f"Invalid '{where}': empty array. Expected at least one item.", param=where.split("[")[0])
+
+
+class ArrayTooLong(ApiError):
+    """An array with more items than its limit."""
+
+    code = "array_above_max_length"
+
+    def __init__(self, name: str, limit: int, got: int) -> None:
+        message = f"Invalid '{name}': array too long. Expected at most {limit} items, but got {got}."
+        super().__init__(message, param=name)
+
+
+class InputTooLong(ApiError):
+    """An input over the model's maximum. Clients parse the index out of the message, so the wording is fixed."""
+
+    def __init__(self, where: str, limit: int) -> None:
+        super().__init__(f"Invalid '{where}': maximum input length is {limit} tokens.", param=where.split("[")[0])
+
+
+class NoRoom(ApiError):
+    """The instruction and the query leave no room for a document."""
+
+    def __init__(self, tokens: int, limit: int, what: str = "the model's maximum", where: str = "query") -> None:
+        message = (
+            f"Invalid '{where}': instruction and query take {tokens} tokens and leave no room for a document; "
+            f"{what} is {limit}."
+        )
+        super().__init__(message, param=where.split("[")[0])
+
+
+class TooManyTokens(ApiError):
+    """A request over the limit on its total tokens. The wording is OpenAI's."""
+
+    type = "max_tokens_per_request"
+    code = "max_tokens_per_request"
+
+    def __init__(self, got: int, limit: int, param: str) -> None:
+        super().__init__(f"Requested {got} tokens, max {limit} tokens per request", param=param)
+
+
+class DimensionsUnsupported(ApiError):
+    """The model was not trained for shorter vectors (Matryoshka). The wording is OpenAI's."""
+
+    def __init__(self, field: str = "dimensions") -> None:
+        super().__init__("This model does not support specifying dimensions.", param=field)
+
+
+class ResponseTooLarge(ApiError):
+    """The response would hold too many numbers."""
+
+    code = "response_too_large"
+
+    def __init__(self, inputs: int, values: int, what: str, limit: int) -> None:
+        super().__init__(
+            f"{inputs} inputs × {values} {what} exceed the limit of {limit} values per response. Send fewer inputs."
+        )
+
+
+class WrongModelKind(ApiError):
+    """The model cannot do what the route does."""
+
+    code = "wrong_model_kind"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, param="model")
+
+
+class ForeignTokenIds(ApiError):
+    """Token ids of another vocabulary."""
+
+    code = "foreign_token_ids"
+
+    def __init__(self, model: str, where: str = "input") -> None:
+        message = f"Invalid '{where}': these token ids are not from the vocabulary of model `{model}`. {SEND_TEXT}"
+        super().__init__(message, param=where)
+
+
 class InvalidApiKey(ApiError):
-    """No key, or an unknown one."""
+    """No API key, or an unknown one."""
 
     status = 401
     code = "invalid_api_key"
@@ -37,7 +200,7 @@ class InvalidApiKey(ApiError):
 
 
 class UnknownUrl(ApiError):
-    """No such route."""
+    """No route has this path."""
 
     status = 404
     code = "unknown_url"
@@ -48,7 +211,7 @@ class UnknownUrl(ApiError):
 
 
 class ModelNotFound(ApiError):
-    """No served model of that name."""
+    """No served model has this name."""
 
     status = 404
     code = "model_not_found"
@@ -64,7 +227,7 @@ class ModelNotFound(ApiError):
 
 
 class MethodNotAllowed(ApiError):
-    """The route exists, for another method."""
+    """The route exists for another method."""
 
     status = 405
     code = "method_not_allowed"
@@ -98,142 +261,59 @@ class PayloadTooLarge(ApiError):
 
 
 class UnsupportedMedia(ApiError):
-    """Form data, or a content encoding that is not read."""
+    """Form data, or a content encoding that is not supported."""
 
     status = 415
     code = "unsupported_media_type"
     fireworks_code = "UNSUPPORTED_MEDIA_TYPE"
 
     def __init__(self) -> None:
-        super().__init__("Send JSON with Content-Type: application/json.")
+        super().__init__("Send JSON with Content-Type: application/json, without a Content-Encoding.")
 
 
-class ClientGone(Exception):
-    """The client hung up: nothing is sent, the log shows 499."""
+class InternalError(ApiError):
+    """A fault of the server. The log has the details under the request id."""
+
+    status = 500
+    type = "server_error"
+    code = "internal_error"
+    fireworks_code = "INTERNAL_SERVER_ERROR"
 
 
-# What stops a client from sending ids of a vocabulary that is not the model's.
-SEND_TEXT = "If you use LangChain's OpenAIEmbeddings, set check_embedding_ctx_length=False, or send text."
+class NonFiniteOutput(InternalError):
+    """The model computed NaN or Inf; a retry gives the same result."""
 
-
-class InvalidJson(ApiError):
-    """The body is not JSON, or not an object."""
-
-    code = "invalid_json"
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"We could not parse the JSON body of your request: {reason}")
-
-
-class MissingParameter(ApiError):
-    """A required field is absent or null."""
-
-    code = "missing_required_parameter"
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"Missing required parameter: '{name}'.", param=name)
-
-
-class InvalidValue(ApiError):
-    """A field has a wrong type or value."""
-
-    code = "invalid_value"
-
-    def __init__(self, where: str, reason: str) -> None:
-        super().__init__(f"Invalid '{where}': {reason}", param=where.split("[")[0])
-
-
-class MissingVariable(ApiError):
-    """A prompt_template needs what an input does not have."""
-
-    code = "invalid_value"
-
-    def __init__(self, name: str, where: str) -> None:
-        message = f"prompt_template needs '{name[:64]}', which {where} does not have."
-        super().__init__(message, param="prompt_template")
-
-
-class EmptyArray(ApiError):
-    """A list without items."""
-
-    code = "empty_array"
+    code = "non_finite_output"
 
     def __init__(self, where: str) -> None:
-        super().__init__(f"Invalid '{where}': empty array. Expected at least one item.", param=where.split("[")[0])
+        message = f"The model produced a non-finite value for {where}."
+        super().__init__(message, headers={"x-should-retry": "false"})
 
 
-class ArrayTooLong(ApiError):
-    """More items than a request may have."""
+class TooLargeForDevice(InternalError):
+    """One input alone needs more memory than the device has."""
 
-    code = "array_above_max_length"
+    code = "out_of_memory"
 
-    def __init__(self, name: str, limit: int, got: int) -> None:
-        message = f"Invalid '{name}': array too long. Expected at most {limit} items, but got {got}."
-        super().__init__(message, param=name)
-
-
-class InputTooLong(ApiError):
-    """An input over the model's maximum; clients take the index out of the message, so the wording is fixed."""
-
-    def __init__(self, where: str, limit: int) -> None:
-        super().__init__(f"Invalid '{where}': maximum input length is {limit} tokens.", param=where.split("[")[0])
+    def __init__(self, where: str, tokens: int) -> None:
+        message = f"The device has too little memory for {where}, which has {tokens} tokens. Send shorter text."
+        super().__init__(message, headers={"x-should-retry": "false"})
 
 
-class NoRoom(ApiError):
-    """Instruction and query leave no room for a document."""
+class DeadlineExceeded(ApiError):
+    """The result did not come within the request's time limit."""
 
-    def __init__(self, tokens: int, limit: int, what: str = "the model's maximum", where: str = "query") -> None:
-        message = f"Invalid '{where}': instruction and query take {tokens} tokens; {what} is {limit}."
-        super().__init__(message, param=where.split("[")[0])
+    status = 504
+    type = "timeout_error"
+    code = "deadline_exceeded"
+    fireworks_code = "TIMEOUT"
 
-
-class TooManyTokens(ApiError):
-    """A request over the limit on tokens in all."""
-
-    type = "max_tokens_per_request"
-    code = "max_tokens_per_request"
-
-    def __init__(self, got: int, limit: int, param: str) -> None:
-        super().__init__(f"Requested {got} tokens, max {limit} tokens per request", param=param)
-
-
-class DimensionsUnsupported(ApiError):
-    """The model is not Matryoshka."""
-
-    def __init__(self, field: str = "dimensions") -> None:
-        super().__init__("This model does not support specifying dimensions.", param=field)
-
-
-class ResponseTooLarge(ApiError):
-    """The answer would hold too many numbers."""
-
-    code = "response_too_large"
-
-    def __init__(self, inputs: int, values: int, what: str, limit: int) -> None:
-        super().__init__(f"{inputs} inputs × {values} {what} exceed the limit of {limit} values per response.")
-
-
-class WrongModelKind(ApiError):
-    """The model cannot do what the route does."""
-
-    code = "wrong_model_kind"
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, param="model")
-
-
-class ForeignTokenIds(ApiError):
-    """Token ids of another vocabulary."""
-
-    code = "foreign_token_ids"
-
-    def __init__(self, model: str, where: str = "input") -> None:
-        message = f"Invalid '{where}': these token ids are not from the vocabulary of model `{model}`. {SEND_TEXT}"
-        super().__init__(message, param=where)
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"The request was not answered within its limit of {seconds:g} s.")
 
 
 class Retryable(ApiError):
-    """A refusal that may pass; SDKs wait as long as Retry-After says, and not at all above 120 seconds."""
+    """A refusal that may pass. SDKs wait as Retry-After says, and do not retry at all if it is over 120 seconds."""
 
     def __init__(self, message: str, retry_after_s: float) -> None:
         self.retry_after_s = retry_after_s
@@ -243,7 +323,7 @@ class Retryable(ApiError):
 
 
 class QueueFull(Retryable):
-    """Too much is waiting."""
+    """Too many tokens are waiting."""
 
     status = 429
     type = "tokens"
@@ -264,15 +344,15 @@ class TooManyWaiting(QueueFull):
 
 
 class TooLate(QueueFull):
-    """The request could not be answered within its time, so that it is refused at once."""
+    """The request could not finish within its time limit, so it is refused at once."""
 
     def __init__(self, wait_s: float, timeout_s: float) -> None:
-        message = f"The queue is {wait_s:.0f} s long, and a request may take {timeout_s:g} s."
+        message = f"The request would take about {wait_s:.0f} s, and the limit is {timeout_s:g} s."
         Retryable.__init__(self, message, wait_s - timeout_s)
 
 
 class Unavailable(Retryable):
-    """The engine cannot take work now."""
+    """The engine cannot accept work now."""
 
     status = 503
     type = "server_error"
@@ -296,44 +376,3 @@ class Draining(Unavailable):
 
     def __init__(self) -> None:
         super().__init__("The server is shutting down.", 5)
-
-
-class InternalError(ApiError):
-    """A fault of ours; the log holds the rest under the request id."""
-
-    status = 500
-    type = "server_error"
-    code = "internal_error"
-    fireworks_code = "INTERNAL_SERVER_ERROR"
-
-
-class NonFiniteOutput(InternalError):
-    """The model gave NaN or Inf; trying again gives the same."""
-
-    code = "non_finite_output"
-
-    def __init__(self, where: str) -> None:
-        message = f"The model produced a non-finite value for {where}."
-        super().__init__(message, headers={"x-should-retry": "false"})
-
-
-class TooLargeForDevice(InternalError):
-    """One input alone needs more memory than the device has."""
-
-    code = "out_of_memory"
-
-    def __init__(self, where: str, tokens: int) -> None:
-        message = f"The device has too little memory for {where}, which is {tokens} tokens long."
-        super().__init__(message, headers={"x-should-retry": "false"})
-
-
-class DeadlineExceeded(ApiError):
-    """The request waited too long."""
-
-    status = 504
-    type = "timeout_error"
-    code = "deadline_exceeded"
-    fireworks_code = "TIMEOUT"
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"The request waited longer than {seconds:g} s.")

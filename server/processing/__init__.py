@@ -1,1 +1,1 @@
-"""From a parsed request to its result: prompts, tokenization, limits, post-processing. No HTTP."""
+"""From a parsed request to its result: prompts, tokenization, limits and post-processing. No HTTP."""

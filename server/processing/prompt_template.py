@@ -1,4 +1,4 @@
-"""prompt_template: Jinja from a closed list, or plain {name}; nothing a client writes can run, or grow without end."""
+"""prompt_template: Jinja from an allow-list, or plain {name}. A template runs no code, and its output is bounded."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -8,44 +8,51 @@ from typing import Any
 import orjson
 
 from server.errors import InvalidValue, MissingVariable
-from server.processing.template_sandbox import MAX_CALLS, Missing, TemplateRefused, compile_template
+from server.processing.template_sandbox import (
+    MAX_CALLS,
+    TRUNCATE,
+    Missing,
+    TemplateRefused,
+    TruncateTokens,
+    Variables,
+    compile_template,
+)
 
 MAX_TEMPLATE_CHARACTERS = 20_000
 MAX_OUTPUT_CHARACTERS = 4_000_000
 
+# {name}, {name.sub}, {truncate_tokens(name)} and {truncate_tokens(name, 5)}.
 _FIELD = re.compile(r"\{(?:(truncate_tokens)\(\s*)?([A-Za-z_]\w*(?:\.\w+)*)\s*(?:,\s*(\d{1,9})\s*)?(\))?\}")
-
-Variables = Mapping[str, Any]
-# Cuts a text to n tokens, or to what fits the model when n is None.
-TruncateTokens = Callable[[str, int | None], str]
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A checked template for the inputs of one request."""
+    """A checked template; all inputs of one request are rendered with it."""
 
     _pieces: Callable[[Variables], Iterable[str]]
 
     def render(self, variables: Variables, where: str) -> str:
-        """The text for one input, which `where` names in errors.
+        """The text for one input, which errors name as `where`.
 
-        Raises: InvalidValue: a missing variable, a value of the wrong kind, or an output that is too long.
+        Raises: MissingVariable. InvalidValue: a value of the wrong type, or too much output or work.
         """
         try:
             return _joined(self._pieces(variables))
         except Missing as error:
             raise MissingVariable(str(error), where) from None
         except TemplateRefused as error:
-            raise InvalidValue("prompt_template", f"cannot be filled from {where}: {error}") from None
+            raise InvalidValue("prompt_template", f"cannot be rendered for {where}: {error}") from None
 
 
 def read_template(source: str, truncate: TruncateTokens) -> Template:
-    """Jinja if it holds `{{` or `{%`, else every `{name}` and `{name.sub}` is replaced and other braces stay.
+    """Check a template: Jinja if it contains `{{` or `{%`, else plain fields; other braces are text.
 
-    Raises: InvalidValue: a syntax error, with its line, or something that is not on the list.
+    Raises: InvalidValue: a syntax error, with its line, or a construct that is not on the allow-list.
     """
     if len(source) > MAX_TEMPLATE_CHARACTERS:
-        raise InvalidValue("prompt_template", f"expected at most {MAX_TEMPLATE_CHARACTERS} characters.")
+        raise InvalidValue(
+            "prompt_template", f"expected at most {MAX_TEMPLATE_CHARACTERS} characters; got {len(source)}."
+        )
     if "{{" not in source and "{%" not in source:
         return _plain(source, truncate)
     try:
@@ -55,20 +62,21 @@ def read_template(source: str, truncate: TruncateTokens) -> Template:
 
 
 def _joined(pieces: Iterable[str]) -> str:
-    kept: list[str] = []
+    parts: list[str] = []
     characters = 0
     for piece in pieces:
         characters += len(piece)
         if characters > MAX_OUTPUT_CHARACTERS:
-            raise TemplateRefused(f"more than {MAX_OUTPUT_CHARACTERS} characters.")
-        kept.append(piece)
-    return "".join(kept)
+            raise TemplateRefused(f"the text is longer than {MAX_OUTPUT_CHARACTERS} characters.")
+        parts.append(piece)
+    return "".join(parts)
 
 
 def _plain(source: str, truncate: TruncateTokens) -> Template:
     fields = list(_FIELD.finditer(source))
-    if sum(1 for field in fields if field.group(1)) > MAX_CALLS:
-        raise InvalidValue("prompt_template", f"expected at most {MAX_CALLS} truncate_tokens().")
+    calls = sum(1 for field in fields if field.group(1))
+    if calls > MAX_CALLS:
+        raise InvalidValue("prompt_template", f"expected at most {MAX_CALLS} calls of {TRUNCATE}(); got {calls}.")
 
     def pieces(variables: Variables) -> Iterator[str]:
         end = 0
@@ -81,10 +89,10 @@ def _plain(source: str, truncate: TruncateTokens) -> Template:
     return Template(pieces)
 
 
-def _fill(match: re.Match[str], variables: Variables, truncate: TruncateTokens) -> str:
-    call, name, count, closing = match.groups()
+def _fill(field: re.Match[str], variables: Variables, truncate: TruncateTokens) -> str:
+    call, name, count, closing = field.groups()
     if (call is None) != (closing is None) or (count is not None and call is None):
-        return match.group()
+        return field.group()
     text = _as_text(_look_up(name, variables))
     return truncate(text, int(count) if count else None) if call else text
 

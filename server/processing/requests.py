@@ -1,4 +1,4 @@
-"""What was asked, free of dialect, and what came of it."""
+"""Parsed requests, independent of the API format, and their results."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from models import Side
 from server.serialization import EncodingFormat
 
-# How an error names an input: the client's field, and the index in it.
+# How an error names an input, by its index: `input` or `inputs[3]`.
 Label = Callable[[int], str]
 
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """Inputs as text. `is_list` and `field` tell how an error names one: `input` or `inputs[3]`."""
+    """Inputs as text. `field` is the client's name for them, `is_list` whether a list was sent."""
 
     values: tuple[str, ...]
     is_list: bool
@@ -25,7 +25,7 @@ class Texts:
 
 @dataclass(frozen=True, slots=True)
 class TokenIds:
-    """Inputs as token ids, not yet range-checked; `[1, 2]` is one input and `[[1, 2]]` a list of one."""
+    """Inputs as token ids, not checked against a vocabulary; `[1, 2]` is one input, `[[1, 2]]` a list of one."""
 
     values: tuple[NDArray[np.int64], ...]
     is_list: bool
@@ -34,7 +34,7 @@ class TokenIds:
 
 @dataclass(frozen=True, slots=True)
 class TemplateVariables:
-    """Inputs as variables of a prompt_template; `is_list` as in Texts."""
+    """Inputs as the variables of a prompt_template."""
 
     values: tuple[dict[str, Any], ...]
     is_list: bool
@@ -48,7 +48,7 @@ def label_of(inputs: Texts | TokenIds | TemplateVariables) -> Label:
 
 @dataclass(frozen=True, slots=True)
 class Truncation:
-    """What may be done about an input that is too long; where the client did not say, as the model is configured."""
+    """Whether and how an input that is too long is cut. None: as the model is configured, to the model's maximum."""
 
     allowed: bool | None = None
     max_tokens: int | None = None
@@ -57,26 +57,27 @@ class Truncation:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingRequest:
-    """An embeddings request, or one for logits."""
+    """A request for vectors, or for token logits if `return_logits` is set."""
 
     model: str | None
     input: Texts | TokenIds | TemplateVariables
     dimensions: int | None
     normalize: bool
     return_logits: tuple[int, ...] | None
-    # "" is none; None is what the model is configured to put before texts.
+    # None: the model's configured prompt; "": no prompt.
     prompt_name: str | None
     prompt_template: str | None
     cut: Truncation
     encoding_format: EncodingFormat
+    # Cohere's input_type: a model without such a prompt gets the text alone.
     prompt_is_optional: bool = False
-    # How errors call the dimensions.
+    # The client's name for the dimensions, for errors.
     dimensions_field: str = "dimensions"
 
 
 @dataclass(frozen=True, slots=True)
 class RerankRequest:
-    """A rerank request: one query for all documents, or one for each. The dialect keeps what it echoes."""
+    """One query for all documents, or one query for each."""
 
     model: str | None
     queries: tuple[str, ...]
@@ -86,16 +87,16 @@ class RerankRequest:
     raw_scores: bool
     max_tokens_per_doc: int | None
     truncate_prompt_tokens: int | None
-    # How errors call the documents and the query.
+    # The client's names for the documents and the query, for errors.
     field: str = "documents"
     query_field: str = "query"
-    # Under which names an instruction was sent: not every reranker has a place for one.
+    # The fields in which an instruction was sent; reported as ignored by models whose prompt has no instruction.
     task_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingResult:
-    """Rows for every input, [n, d] float32, finite, in input order."""
+    """One row for each input: [inputs, width] float32, finite, in input order."""
 
     model: str
     rows: NDArray[np.float32]
@@ -107,7 +108,7 @@ class EmbeddingResult:
 
 @dataclass(frozen=True, slots=True)
 class RerankResult:
-    """Document indexes, best first, with their scores."""
+    """The indexes of the best documents, best first, and the scores of all: [documents] float32, in request order."""
 
     model: str
     order: tuple[int, ...]

@@ -1,8 +1,8 @@
-"""Jinja templates that clients write, from a closed list: nothing in one can run, loop for ever, or reach an object.
+"""A sandbox for the Jinja templates that clients write: no code runs, no Python object is reached, no loop is endless.
 
-The sandbox alone does not hold: Jinja folds constants while it compiles, and a Python thread cannot be stopped. So a
-template is parsed first, and only then compiled, if every node in it is on the list; what may still be dear, a long
-text in a filter or a turn of a loop, is paid from a purse that all inputs of a request share.
+Jinja's own sandbox does not suffice, because Jinja evaluates constants while it compiles, and a Python thread cannot be
+stopped. A template is therefore parsed first, and compiled only if every node of it is on the allow-list. Work that may
+still be expensive (a filter over a long text, an iteration of a loop) is charged to a budget before it is done.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -15,171 +15,177 @@ from jinja2.runtime import LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 TRUNCATE = "truncate_tokens"
-MAX_TURNS = 256
-# In characters that a filter or a comparison goes through: a quarter of a second's worth.
-MAX_RENDER_COST = 100_000_000
-NODE_COSTS = 100
-# Tokenising is slower than any filter.
-CALL_COSTS = 4
-
-
-class Missing(Exception):
-    """The message is the name of a variable that is not there."""
-
-
-class TemplateRefused(Exception):
-    """The template, or what it is filled with, is not taken; the message says why, in words for the client."""
-
-
-class RenderBudget:
-    """What one request may still spend."""
-
-    def __init__(self) -> None:
-        self._left = MAX_RENDER_COST
-
-    def pay(self, cost: int) -> None:
-        """Raises: Refused: there is not so much left."""
-        self._left -= cost
-        if self._left < 0:
-            raise TemplateRefused("takes too long to fill; send shorter texts or a simpler template.")
-
-    def paid(self, made: Callable[..., Any]) -> Callable[..., Any]:
-        """A filter that pays for what it goes through."""
-
-        # wraps() keeps the marks by which Jinja knows filters that want the environment first.
-        @wraps(made)
-        def filtered(*arguments: Any) -> Any:
-            for argument in arguments:
-                self._weigh(argument)
-            return made(*arguments)
-
-        return filtered
-
-    def paid_call(self, truncate: Callable[[str, int | None], str]) -> Callable[..., str]:
-        """truncate_tokens() as templates call it."""
-
-        def truncate_tokens(text: Any, count: Any = None) -> str:
-            if isinstance(count, Undefined):
-                raise Missing(str(count._undefined_name))  # noqa: SLF001
-            if count is not None and (type(count) is not int or count < 0):
-                raise TemplateRefused(f"{TRUNCATE}() takes a number of tokens, 0 or more.")
-            self._weigh(text)
-            written = str(text)
-            self.pay(CALL_COSTS * len(written))
-            return truncate(written, count)
-
-        return truncate_tokens
-
-    def compared(self, value: Any) -> Any:
-        """A value that is about to be compared."""
-        self._weigh(value)
-        return value
-
-    def turns(self, value: Any, nodes_inside: int) -> Any:
-        """A value that a loop is about to go over.
-
-        Raises: Missing, Refused.
-        """
-        if isinstance(value, Undefined):
-            raise Missing(str(value._undefined_name))  # noqa: SLF001
-        if not isinstance(value, list | Mapping):
-            raise TemplateRefused("a loop goes over a list or an object.")
-        if len(value) > MAX_TURNS:
-            raise TemplateRefused(f"a loop has at most {MAX_TURNS} turns.")
-        self.pay(NODE_COSTS * nodes_inside * len(value))
-        return value
-
-    def _weigh(self, value: Any) -> None:
-        open_values = [value]
-        while open_values:
-            value = open_values.pop()
-            if isinstance(value, str):
-                self.pay(len(value))
-            elif isinstance(value, list | Mapping):
-                self.pay(NODE_COSTS * len(value))
-                open_values += value.values() if isinstance(value, Mapping) else value
-
-
 MAX_CALLS = 4
 MAX_FILTERS = 16
 MAX_LOOPS = 2
+MAX_ITERATIONS = 256
 MAX_NODES = 1000
-# Python, which Jinja makes of a template, takes no more than 100 levels.
+# The Python code that Jinja generates may be nested 100 levels deep at most.
 MAX_DEPTH = 40
+
+# In characters that a filter or a comparison reads: about a quarter of a second.
+MAX_RENDER_COST = 100_000_000
+NODE_COST = 100
+# Per character: tokenizing is slower than any filter.
+TRUNCATE_COST = 4
+
+Variables = Mapping[str, Any]
+# Cuts a text to n tokens, or with None to what fits the model.
+TruncateTokens = Callable[[str, int | None], str]
 
 _NODES: tuple[type[nodes.Node], ...] = (
     *(nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Getattr, nodes.Getitem, nodes.Const),
     *(nodes.If, nodes.And, nodes.Or, nodes.Not, nodes.Compare, nodes.Operand, nodes.CondExpr),
     *(nodes.For, nodes.Filter, nodes.Call, nodes.Test),
 )
-# None of these makes a text longer than what goes in, but for the two that are bounded by their own name.
+# None of these filters makes a text longer than its input, except `default` and `d`, whose argument is in the template.
 _FILTERS = frozenset(
     ("trim", "lower", "upper", "capitalize", "title", "default", "d", "length", "first", "last", "string")
 )
 _TESTS = frozenset(("defined", "undefined", "none", "string", "mapping", "sequence"))
-_LOOP = frozenset(("index", "index0", "first", "last", "length"))
-# Filters that no client can write: put around what a loop goes over, and around what is compared.
-_TURNS, _COMPARED = " turns", " compared"
+_LOOP_ATTRIBUTES = frozenset(("index", "index0", "first", "last", "length"))
+# Inserted around what a loop iterates over and what is compared. The space keeps clients from naming them.
+_CHARGE_LOOP, _CHARGE_COMPARISON = " loop", " comparison"
 
 
-def compile_template(
-    source: str, truncate: Callable[[str, int | None], str]
-) -> Callable[[Mapping[str, Any]], Iterator[str]]:
-    """A function from variables to the pieces of the text.
+class Missing(Exception):
+    """The message is the name of a variable that the input does not have."""
 
-    Raises: Refused: a syntax error, with its line, or something that is not on the list. The function raises
-        Missing and Refused too.
+
+class TemplateRefused(Exception):
+    """The template, or what it is rendered with, is not accepted; the message tells the client why."""
+
+
+class RenderBudget:
+    """The work that the rendering of one request may still do, shared by all its inputs."""
+
+    def __init__(self) -> None:
+        self._left = MAX_RENDER_COST
+
+    def charge(self, cost: int) -> None:
+        """Raises: TemplateRefused: the budget is spent."""
+        self._left -= cost
+        if self._left < 0:
+            raise TemplateRefused("takes too long to render; send shorter texts or a simpler template.")
+
+    def charge_value(self, value: Any) -> Any:
+        """Charge for reading a value with everything in it, and return it."""
+        stack = [value]
+        while stack:
+            part = stack.pop()
+            if isinstance(part, str):
+                self.charge(len(part))
+            elif isinstance(part, list | Mapping):
+                self.charge(NODE_COST * len(part))
+                stack += part.values() if isinstance(part, Mapping) else part
+        return value
+
+    def charge_loop(self, value: Any, nodes_inside: int) -> Any:
+        """Charge for iterating over a value, and return it.
+
+        Raises: Missing, TemplateRefused.
+        """
+        _raise_if_missing(value)
+        if not isinstance(value, list | Mapping):
+            raise TemplateRefused("a loop needs a list or an object.")
+        if len(value) > MAX_ITERATIONS:
+            raise TemplateRefused(f"a loop has at most {MAX_ITERATIONS} iterations; got {len(value)}.")
+        self.charge(NODE_COST * nodes_inside * len(value))
+        return value
+
+    def charged_filter(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A filter that charges for its arguments before it runs."""
+
+        # wraps() copies the attribute by which Jinja knows filters that want the environment first.
+        @wraps(function)
+        def charged(*arguments: Any) -> Any:
+            for argument in arguments:
+                self.charge_value(argument)
+            return function(*arguments)
+
+        return charged
+
+    def charged_truncate(self, truncate: TruncateTokens) -> Callable[..., str]:
+        """truncate_tokens() as templates call it."""
+
+        def truncate_tokens(value: Any, count: Any = None) -> str:
+            _raise_if_missing(count)
+            if count is not None and (type(count) is not int or count < 0):
+                raise TemplateRefused(f"{TRUNCATE}() takes a number of tokens, 0 or more.")
+            text = str(self.charge_value(value))
+            self.charge(TRUNCATE_COST * len(text))
+            return truncate(text, count)
+
+        return truncate_tokens
+
+
+def compile_template(source: str, truncate: TruncateTokens) -> Callable[[Variables], Iterator[str]]:
+    """A function from variables to the pieces of the text, which raises Missing and TemplateRefused too.
+
+    Raises: TemplateRefused: a syntax error, with its line, or a construct that is not on the allow-list.
     """
-    purse = RenderBudget()
-    environment = _Sandbox(undefined=_Strict, keep_trailing_newline=True, autoescape=False, optimized=False)
-    environment.globals = {TRUNCATE: purse.paid_call(truncate)}
-    environment.filters = {name: purse.paid(made) for name, made in environment.filters.items() if name in _FILTERS}
-    environment.filters |= {_TURNS: purse.turns, _COMPARED: purse.compared}
+    budget = RenderBudget()
+    environment = _environment(budget, truncate)
     try:
         tree = environment.parse(source)
         count = _check(tree)
-        _put_filters(tree)
+        _insert_charges(tree)
         compiled = environment.from_string(tree)
     except TemplateSyntaxError as error:
         raise TemplateRefused(f"line {error.lineno}: {error.message}") from None
     except (RecursionError, SyntaxError):
         raise TemplateRefused("is nested too deeply.") from None
     except ValueError:  # a number of thousands of digits
-        raise TemplateRefused("holds a number that is too long.") from None
+        raise TemplateRefused("contains a number that is too long.") from None
 
-    def pieces(variables: Mapping[str, Any]) -> Iterator[str]:
-        purse.pay(NODE_COSTS * count)
+    def pieces(variables: Variables) -> Iterator[str]:
+        budget.charge(NODE_COST * count)
         try:
             yield from compiled.generate(dict(variables))
         except (TemplateError, TypeError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
-            # Their own words are about Python.
-            raise TemplateRefused(f"line {_line(error)}: a value is of the wrong kind.") from None
+            # The messages of these speak of Python.
+            raise TemplateRefused(f"line {_line(error)}: a value is of the wrong type.") from None
 
     return pieces
 
 
+def _environment(budget: RenderBudget, truncate: TruncateTokens) -> "_Sandbox":
+    environment = _Sandbox(undefined=_Strict, keep_trailing_newline=True, autoescape=False, optimized=False)
+    environment.globals = {TRUNCATE: budget.charged_truncate(truncate)}
+    environment.filters = {
+        name: budget.charged_filter(function) for name, function in environment.filters.items() if name in _FILTERS
+    }
+    environment.filters |= {_CHARGE_LOOP: budget.charge_loop, _CHARGE_COMPARISON: budget.charge_value}
+    return environment
+
+
+def _raise_if_missing(value: Any) -> None:
+    if isinstance(value, Undefined):
+        raise Missing(str(value._undefined_name))  # noqa: SLF001
+
+
 def _check(tree: nodes.Template) -> int:
-    # Not by find_all(), which goes as deep as the template does.
-    found: list[nodes.Node] = []
+    """The number of nodes. Level by level, because find_all() recurses as deep as the template does."""
+    seen: list[nodes.Node] = []
     level: list[nodes.Node] = [tree]
     for _ in range(MAX_DEPTH):
-        found += level
-        if len(found) > MAX_NODES:
+        seen += level
+        if len(seen) > MAX_NODES:
             raise TemplateRefused(f"has more than {MAX_NODES} parts.")
         level = [child for node in level for child in node.iter_child_nodes()]
     if level:
         raise TemplateRefused("is nested too deeply.")
-    for node in found:
+    for node in seen:
         _check_node(node)
     for kind, name, limit in (
-        (nodes.Call, f"{TRUNCATE}()", MAX_CALLS),
+        (nodes.Call, f"calls of {TRUNCATE}()", MAX_CALLS),
         (nodes.Filter, "filters", MAX_FILTERS),
         (nodes.For, "loops", MAX_LOOPS),
     ):
-        if sum(isinstance(node, kind) for node in found) > limit:
-            raise TemplateRefused(f"expected at most {limit} {name}.")
-    _check_names(found)
-    return len(found)
+        if (count := sum(isinstance(node, kind) for node in seen)) > limit:
+            raise TemplateRefused(f"expected at most {limit} {name}; got {count}.")
+    _check_names(seen)
+    return len(seen)
 
 
 def _check_node(node: nodes.Node) -> None:
@@ -206,28 +212,30 @@ def _check_node(node: nodes.Node) -> None:
             raise _not_allowed("infinite number", node)
 
 
-def _check_names(found: list[nodes.Node]) -> None:
-    # By themselves these three are objects of Python's, and would be written as such.
-    in_place = [node.node for node in found if isinstance(node, nodes.Call)]
-    in_place += [
+def _check_names(seen: list[nodes.Node]) -> None:
+    # Elsewhere these names stand for Python objects, which would be rendered as such.
+    allowed = [node.node for node in seen if isinstance(node, nodes.Call)]
+    allowed += [
         node.node
-        for node in found
+        for node in seen
         if isinstance(node, nodes.Getattr) and isinstance(node.node, nodes.Name) and node.node.name == "loop"
     ]
-    places = set(map(id, in_place))
-    for node in found:
-        if isinstance(node, nodes.Name) and node.name in ("self", "loop", TRUNCATE) and id(node) not in places:
+    allowed_ids = set(map(id, allowed))
+    for node in seen:
+        if isinstance(node, nodes.Name) and node.name in ("self", "loop", TRUNCATE) and id(node) not in allowed_ids:
             raise _not_allowed(node.name, node)
 
 
-def _put_filters(tree: nodes.Template) -> None:
-    compares = list(tree.find_all((nodes.Compare, nodes.Operand)))
+def _insert_charges(tree: nodes.Template) -> None:
+    comparisons = list(tree.find_all((nodes.Compare, nodes.Operand)))
     for loop in tree.find_all(nodes.For):
-        inside = nodes.Const(len(list(loop.find_all(nodes.Node))))
-        loop.iter = nodes.Filter(loop.iter, _TURNS, [inside], [], None, None, lineno=loop.lineno)
-    for compare in compares:
-        assert isinstance(compare, nodes.Compare | nodes.Operand), "find_all gives what it was asked for"
-        compare.expr = nodes.Filter(compare.expr, _COMPARED, [], [], None, None, lineno=compare.lineno)
+        nodes_inside = nodes.Const(len(list(loop.find_all(nodes.Node))))
+        loop.iter = nodes.Filter(loop.iter, _CHARGE_LOOP, [nodes_inside], [], None, None, lineno=loop.lineno)
+    for comparison in comparisons:
+        assert isinstance(comparison, nodes.Compare | nodes.Operand), "find_all() returns the types it was given"
+        comparison.expr = nodes.Filter(
+            comparison.expr, _CHARGE_COMPARISON, [], [], None, None, lineno=comparison.lineno
+        )
 
 
 def _not_allowed(what: str, node: nodes.Node) -> TemplateRefused:
@@ -235,7 +243,7 @@ def _not_allowed(what: str, node: nodes.Node) -> TemplateRefused:
 
 
 def _line(error: BaseException) -> int:
-    # Jinja rewrites tracebacks so that they tell the template's own lines.
+    # Jinja rewrites tracebacks so that they show the lines of the template.
     line, trace = 1, error.__traceback__
     while trace is not None:
         line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == "<template>" else line
@@ -244,12 +252,12 @@ def _line(error: BaseException) -> int:
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
-    """Names of a client's own objects are all there is: no method and no attribute of a Python object."""
+    """Reaches only what is in the client's own objects: no method and no attribute of a Python object."""
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         if isinstance(obj, Mapping) and attribute in obj:
             return obj[attribute]
-        if isinstance(obj, LoopContext) and attribute in _LOOP:
+        if isinstance(obj, LoopContext) and attribute in _LOOP_ATTRIBUTES:
             return super().getattr(obj, attribute)
         return self.undefined(obj=obj, name=attribute)
 
@@ -263,7 +271,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 
 
 class _Strict(StrictUndefined):
-    """Raises by name whatever is done with a variable that is not there, but for `default` and `defined`."""
+    """Every use of a missing variable raises its name, except in `default` and `defined`."""
 
     def _fail_with_undefined_error(self, *args: Any, **kwargs: Any) -> Any:
         raise Missing("an item" if self._undefined_name is None else str(self._undefined_name))

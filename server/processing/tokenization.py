@@ -1,4 +1,4 @@
-"""Inputs -> token ids that fit the model, or the error that names the input. Runs in a thread, never on the loop."""
+"""Turns inputs into token ids that fit the model, or raises the error that names the input."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ _NO_IDS: Ids = np.array([], dtype=np.int32)
 
 @dataclass(frozen=True, slots=True)
 class TokenizedInputs:
-    """Items' ids in input order, and what the answer's headers say of them."""
+    """The ids of each input, in input order, and what the response's headers report about them."""
 
     ids: list[Ids]
     truncated: int = 0
@@ -26,7 +26,7 @@ class TokenizedInputs:
 
 @dataclass(frozen=True, slots=True)
 class PromptParts:
-    """One input's ids: only the body may lose an end, and only where that leaves a prompt that means something."""
+    """The ids of one input. Only `body` is ever cut, and only where the rest is still a meaningful prompt."""
 
     before: Ids
     body: Ids
@@ -34,52 +34,53 @@ class PromptParts:
     may_be_cut: bool = True
 
 
-def prepare_texts(texts: Texts, how: Truncation, model: ServedModel) -> TokenizedInputs:
-    """Texts for a vector: closed with the model's own special tokens."""
-    tokenizer = model.preprocessor.tokenizer
-    parts = [PromptParts(tokenizer.before, body, tokenizer.after) for body in tokenizer.encode(texts.values)]
-    ids, truncated = _fit(parts, how, model, label_of(texts))
+def prepare_texts(texts: Texts, truncation: Truncation, model: ServedModel) -> TokenizedInputs:
+    """Tokenize texts for a vector, between the model's own special tokens.
+
+    Raises: ApiError.
+    """
+    ids, truncated = _fit(list(_text_parts(dict(enumerate(texts.values)), model).values()), truncation, model, texts)
     return TokenizedInputs(ids, truncated)
 
 
-def prepare_prompts(texts: Texts, how: Truncation, model: ServedModel) -> TokenizedInputs:
-    """Texts for logits: a complete prompt as it is, a bare rerank body in its frame, anything else as plain text."""
-    parts: dict[int, PromptParts] = {}
+def prepare_prompts(texts: Texts, truncation: Truncation, model: ServedModel) -> TokenizedInputs:
+    """Tokenize texts for logits.
+
+    A complete prompt stays as it is, a bare rerank body gets the official frame, other text is tokenized like for a
+    vector.
+
+    Raises: ApiError.
+    """
     framed = _framed_parts(texts, model)
-    parts.update(framed)
-    parts.update(_complete_parts(texts, model))
-    parts.update(_plain_parts({i: text for i, text in enumerate(texts.values) if i not in parts}, model))
-    ids, truncated = _fit([parts[index] for index in range(len(texts.values))], how, model, label_of(texts))
+    parts = framed | _complete_parts(texts, model)
+    parts |= _text_parts({index: text for index, text in enumerate(texts.values) if index not in parts}, model)
+    ids, truncated = _fit([parts[index] for index in range(len(texts.values))], truncation, model, texts)
     return TokenizedInputs(ids, truncated, framed=len(framed) if model.kind == "reranker" else None)
 
 
-def prepare_ids(lists: TokenIds, how: Truncation, model: ServedModel, *, for_logits: bool) -> TokenizedInputs:
-    """Token ids: checked, then closed like a text; for logits they are a complete prompt already."""
-    label = label_of(lists)
+def prepare_ids(inputs: TokenIds, truncation: Truncation, model: ServedModel, *, for_logits: bool) -> TokenizedInputs:
+    """Check token ids against the model's vocabulary, then put them between its special tokens like a text.
+
+    For logits they must be a complete prompt already.
+
+    Raises: ApiError.
+    """
     rule = model.config.token_ids
     if rule == "reject":
-        raise InvalidValue(lists.field, "this model takes no token ids. Send text.")
-    for index, ids in enumerate(lists.values):
+        raise InvalidValue(inputs.field, "this model does not accept token ids. Send text.")
+    label = label_of(inputs)
+    for index, ids in enumerate(inputs.values):
         if not len(ids):
             raise EmptyArray(label(index))
     if rule == "cl100k_base":
-        return _foreign(lists, how, model, for_logits=for_logits)
-    outside = _outside(lists, model)
-    values: list[Ids] = [ids.astype(np.int32) for ids in lists.values]
-    # Of a list that is longer than the model takes, the beginning tells as much, and the rest is cut or refused.
-    heads = [ids[: model.preprocessor.info.max_tokens] for ids in values]
-    if rule == "auto" and (outside or not model.preprocessor.tokenizer.are_native(heads)):
-        return _foreign(lists, how, model, for_logits=for_logits, refusal=outside)
-    if outside:
-        raise outside
-    if for_logits:
-        parts = [PromptParts(_NO_IDS, ids, _NO_IDS, may_be_cut=False) for ids in values]
-    else:
-        tokenizer = model.preprocessor.tokenizer
-        parts = [
-            PromptParts(tokenizer.before, tokenizer.without_special_tokens(ids), tokenizer.after) for ids in values
-        ]
-    fitted, truncated = _fit(parts, how, model, label)
+        return _decoded(inputs, truncation, model, for_logits=for_logits)
+    out_of_range = _out_of_range(inputs, model)
+    values: list[Ids] = [ids.astype(np.int32) for ids in inputs.values]
+    if rule == "auto" and (out_of_range or not _are_native(values, model)):
+        return _decoded(inputs, truncation, model, for_logits=for_logits, error=out_of_range)
+    if out_of_range:
+        raise out_of_range
+    fitted, truncated = _fit(_id_parts(values, model, for_logits=for_logits), truncation, model, inputs)
     framed = 0 if for_logits and model.kind == "reranker" else None
     return TokenizedInputs(fitted, truncated, framed, token_ids="native")
 
@@ -94,7 +95,7 @@ def _framed_parts(texts: Texts, model: ServedModel) -> dict[int, PromptParts]:
 
 
 def _complete_parts(texts: Texts, model: ServedModel) -> dict[int, PromptParts]:
-    # Cutting a complete prompt takes its suffix, and the score with it: too long is an error even with `truncate`.
+    # Cutting a complete prompt removes its suffix, and so its score: too long is an error even with `truncate`.
     encode = model.preprocessor.tokenizer.encode_control
     return {
         index: PromptParts(_NO_IDS, encode(text), _NO_IDS, may_be_cut=False)
@@ -103,7 +104,7 @@ def _complete_parts(texts: Texts, model: ServedModel) -> dict[int, PromptParts]:
     }
 
 
-def _plain_parts(texts: dict[int, str], model: ServedModel) -> dict[int, PromptParts]:
+def _text_parts(texts: dict[int, str], model: ServedModel) -> dict[int, PromptParts]:
     tokenizer = model.preprocessor.tokenizer
     bodies = tokenizer.encode(list(texts.values()))
     return {
@@ -111,42 +112,61 @@ def _plain_parts(texts: dict[int, str], model: ServedModel) -> dict[int, PromptP
     }
 
 
-def _fit(parts: Sequence[PromptParts], how: Truncation, model: ServedModel, label: Label) -> tuple[list[Ids], int]:
-    limit = min(how.max_tokens or model.preprocessor.info.max_tokens, model.preprocessor.info.max_tokens)
-    fitted = [_fit_one(part, limit, how, label(index)) for index, part in enumerate(parts)]
+def _id_parts(values: Sequence[Ids], model: ServedModel, *, for_logits: bool) -> list[PromptParts]:
+    if for_logits:
+        return [PromptParts(_NO_IDS, ids, _NO_IDS, may_be_cut=False) for ids in values]
+    tokenizer = model.preprocessor.tokenizer
+    return [PromptParts(tokenizer.before, tokenizer.without_special_tokens(ids), tokenizer.after) for ids in values]
+
+
+def _fit(
+    parts: Sequence[PromptParts], truncation: Truncation, model: ServedModel, inputs: Texts | TokenIds
+) -> tuple[list[Ids], int]:
+    """The ids of all inputs, and how many of them were cut."""
+    maximum = model.preprocessor.info.max_tokens
+    limit = min(truncation.max_tokens or maximum, maximum)
+    label = label_of(inputs)
+    fitted = [_fit_input(part, limit, truncation, label, index) for index, part in enumerate(parts)]
     return [ids for ids, _ in fitted], sum(was_cut for _, was_cut in fitted)
 
 
-def _fit_one(part: PromptParts, limit: int, how: Truncation, where: str) -> tuple[Ids, bool]:
+def _fit_input(part: PromptParts, limit: int, truncation: Truncation, label: Label, index: int) -> tuple[Ids, bool]:
     room = limit - len(part.before) - len(part.after)
     too_long = len(part.body) > room
-    if too_long and (not how.allowed or not part.may_be_cut or room < 0):
-        raise InputTooLong(where, limit)
-    ids = np.concatenate((part.before, cut(part.body, room, how.side), part.after))
+    if too_long and (not truncation.allowed or not part.may_be_cut or room < 0):
+        raise InputTooLong(label(index), limit)
+    ids = np.concatenate((part.before, cut(part.body, room, truncation.side), part.after))
     if not len(ids):
-        raise InvalidValue(where, "this model adds no token of its own, so an input needs at least one token.")
+        raise InvalidValue(label(index), "this model adds no special tokens, so an input needs at least one token.")
     return ids, too_long
 
 
-def _outside(lists: TokenIds, model: ServedModel) -> InvalidValue | None:
-    """What is wrong with the first id that the model has no row for."""
+def _out_of_range(inputs: TokenIds, model: ServedModel) -> InvalidValue | None:
+    """The error for the first id that the model's embedding table has no row for."""
     rows = model.preprocessor.info.table_rows
-    for index, ids in enumerate(lists.values):
+    for index, ids in enumerate(inputs.values):
         places = np.flatnonzero((ids < 0) | (ids >= rows))
         if len(places):
-            where, found = f"{label_of(lists)(index)}[{places[0]}]", int(ids[places[0]])
-            # Most of OpenAI's ids are outside a small vocabulary, and whoever sends them must hear how to stop that.
-            hint = f" {SEND_TEXT}" if model.config.token_ids == "auto" and 0 <= found < CL100K_IDS else ""
-            return InvalidValue(where, f"token id {found} is outside the model's vocabulary (0..{rows - 1}).{hint}")
+            where, token_id = f"{label_of(inputs)(index)}[{places[0]}]", int(ids[places[0]])
+            # A small vocabulary lacks most of OpenAI's ids: their senders must learn how to send text.
+            hint = f" {SEND_TEXT}" if model.config.token_ids == "auto" and 0 <= token_id < CL100K_IDS else ""
+            return InvalidValue(where, f"token id {token_id} is outside the model's vocabulary (0..{rows - 1}).{hint}")
     return None
 
 
-def _foreign(
-    lists: TokenIds, how: Truncation, model: ServedModel, *, for_logits: bool, refusal: ApiError | None = None
+def _are_native(values: Sequence[Ids], model: ServedModel) -> bool:
+    # The beginning is enough evidence, and what is longer than the model's maximum is cut or refused anyway.
+    heads = [ids[: model.preprocessor.info.max_tokens] for ids in values]
+    return model.preprocessor.tokenizer.are_native(heads)
+
+
+def _decoded(
+    inputs: TokenIds, truncation: Truncation, model: ServedModel, *, for_logits: bool, error: ApiError | None = None
 ) -> TokenizedInputs:
-    # All lists of a request are judged together: one client has one vocabulary.
-    texts = decode_cl100k(lists.values)
-    if texts is None:
-        raise refusal or ForeignTokenIds(model.id, lists.field)
+    """Read ids as cl100k_base. All lists of a request are judged together: one client has one vocabulary."""
+    values = decode_cl100k(inputs.values)
+    if values is None:
+        raise error or ForeignTokenIds(model.id, inputs.field)
     prepare = prepare_prompts if for_logits else prepare_texts
-    return replace(prepare(Texts(texts, lists.is_list, lists.field), how, model), token_ids="cl100k_base")
+    texts = Texts(values, inputs.is_list, inputs.field)
+    return replace(prepare(texts, truncation, model), token_ids="cl100k_base")

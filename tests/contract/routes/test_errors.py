@@ -102,7 +102,7 @@ def test_70_other_media_are_415(plain: httpx.Client, headers: dict[str, str]) ->
     error = openai_error(plain.post(V1, content=GOOD, headers=headers), 415)
 
     assert error["code"] == "unsupported_media_type"
-    assert error["message"] == "Send JSON with Content-Type: application/json."
+    assert error["message"] == "Send JSON with Content-Type: application/json, without a Content-Encoding."
 
 
 def test_71_100_megabytes_with_a_length_are_413_at_once(plain_server: Hearth) -> None:

@@ -144,7 +144,7 @@ def test_44_more_numbers_than_an_answer_may_hold_are_400(odd: httpx.Client, rera
 
     assert error["code"] == "response_too_large"
     assert error["message"] == (
-        f"2 inputs × {reranker.info.head_rows} logits exceed the limit of 20000 values per response."
+        f"2 inputs × {reranker.info.head_rows} logits exceed the limit of 20000 values per response. Send fewer inputs."
     )
 
 

@@ -301,7 +301,7 @@ def test_51_many_inputs_share_what_a_template_may_cost(plain: httpx.Client) -> N
     answer = embed(plain, [{"list": [1] * 256, "a": ""}] * 2048, prompt_template=template)
 
     error = openai_error(answer, 400)
-    assert "takes too long to fill" in error["message"]
+    assert "takes too long to render" in error["message"]
     assert answer.elapsed.total_seconds() < 5
 
 

@@ -286,7 +286,8 @@ def test_60_a_query_that_leaves_no_room_is_400(odd: httpx.Client, reranker: Prep
     taken = len(reranker.rerank.head(DEFAULT_INSTRUCTION, query)) + len(reranker.rerank.suffix)
     assert error["param"] == "query"
     assert error["message"] == (
-        f"Invalid 'query': instruction and query take {taken} tokens; the model's maximum is 160."
+        f"Invalid 'query': instruction and query take {taken} tokens and leave no room for a document; "
+        "the model's maximum is 160."
     )
 
 

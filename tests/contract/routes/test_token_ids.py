@@ -85,7 +85,10 @@ def test_33_a_model_may_take_any_ids(odd: httpx.Client) -> None:
 def test_33_a_model_may_take_none(odd: httpx.Client, given: list[object]) -> None:
     error = openai_error(embed(odd, given, model="textual"), 400)
 
-    assert (error["param"], error["message"]) == ("input", "Invalid 'input': this model takes no token ids. Send text.")
+    assert (error["param"], error["message"]) == (
+        "input",
+        "Invalid 'input': this model does not accept token ids. Send text.",
+    )
 
 
 def test_34_control_tokens_among_ids_are_native(

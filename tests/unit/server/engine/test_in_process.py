@@ -104,7 +104,7 @@ async def test_78_a_request_whose_time_is_over_is_504(embedder: ServedModel) -> 
         await here.embed("c")
 
     assert (late.status_code, late.json()["error"]["code"]) == (504, "deadline_exceeded")
-    assert late.json()["error"]["message"] == "The request waited longer than 0.05 s."
+    assert late.json()["error"]["message"] == "The request was not answered within its limit of 0.05 s."
     assert here.backend.batches == [(2,), (2,)]
 
 
@@ -162,7 +162,7 @@ async def test_78_out_of_memory_fails_the_guilty_request_alone(embedder: ServedM
 
     assert [answer.status_code for answer in answers] == [200, 500, 200]
     assert answers[1].json()["error"]["message"] == (
-        "The device has too little memory for input[1], which is 3 tokens long."
+        "The device has too little memory for input[1], which has 3 tokens. Send shorter text."
     )
     assert later.status_code == 200
 

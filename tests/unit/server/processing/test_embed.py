@@ -59,7 +59,10 @@ async def test_44_the_size_of_an_answer_is_bounded_in_vectors_too(embedder: Serv
         refused = await here.embed(["a", "b", "c"])
         fewer = await here.embed(["a", "b", "c"], dimensions=5)
 
-    assert refused.json()["error"]["message"] == "3 inputs × 8 dimensions exceed the limit of 16 values per response."
+    assert (
+        refused.json()["error"]["message"]
+        == "3 inputs × 8 dimensions exceed the limit of 16 values per response. Send fewer inputs."
+    )
     assert fewer.status_code == 200
 
 
@@ -68,7 +71,10 @@ async def test_44_and_in_logits(reranker: ServedModel) -> None:
         refused = await here.embed(["a", "b"], return_logits=[])
         served = await here.embed("a", return_logits=[])
 
-    assert refused.json()["error"]["message"] == "2 inputs × 320 logits exceed the limit of 400 values per response."
+    assert (
+        refused.json()["error"]["message"]
+        == "2 inputs × 320 logits exceed the limit of 400 values per response. Send fewer inputs."
+    )
     assert len(served.json()["data"][0]["embedding"]) == 320
 
 

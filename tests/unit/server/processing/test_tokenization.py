@@ -161,7 +161,7 @@ def test_33_a_model_may_take_them(embedder_text: Preprocessor) -> None:
 
 
 def test_33_or_take_none(embedder_text: Preprocessor) -> None:
-    with pytest.raises(InvalidValue, match="takes no token ids"):
+    with pytest.raises(InvalidValue, match="does not accept token ids"):
         prepare_ids(_lists([A]), Truncation(), served(embedder_text, "no", token_ids="reject"), for_logits=False)
 
 
