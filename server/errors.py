@@ -3,6 +3,7 @@
 Exception                           status  type                    code
 ClientGone                          (499)   the client disconnected: logged, nothing is sent
 ApiError                            400     invalid_request_error   none
+├── InvalidHttp                     400     invalid_request_error   invalid_http
 ├── InvalidJson                     400     invalid_request_error   invalid_json
 ├── MissingParameter                400     invalid_request_error   missing_required_parameter
 ├── InvalidValue                    400     invalid_request_error   invalid_value
@@ -21,8 +22,10 @@ ApiError                            400     invalid_request_error   none
 ├── ModelNotFound                   404     invalid_request_error   model_not_found
 ├── MethodNotAllowed                405     invalid_request_error   method_not_allowed
 ├── BodyTimeout                     408     timeout_error           request_timeout
+├── HeadTimeout                     408     timeout_error           request_timeout
 ├── PayloadTooLarge                 413     invalid_request_error   payload_too_large
 ├── UnsupportedMedia                415     invalid_request_error   unsupported_media_type
+├── HeadTooLarge                    431     invalid_request_error   headers_too_large
 ├── InternalError                   500     server_error            internal_error
 │   ├── NonFiniteOutput             500     server_error            non_finite_output
 │   └── TooLargeForDevice           500     server_error            out_of_memory
@@ -64,6 +67,15 @@ class ApiError(Exception):
         self.message = message
         self.param = param
         self.headers = dict(headers or {})
+
+
+class InvalidHttp(ApiError):
+    """The bytes of a connection are not HTTP/1.1, or the framing of a body is broken."""
+
+    code = "invalid_http"
+
+    def __init__(self) -> None:
+        super().__init__("The request is not valid HTTP/1.1.", headers={"Connection": "close"})
 
 
 class InvalidJson(ApiError):
@@ -249,6 +261,18 @@ class BodyTimeout(ApiError):
         super().__init__(f"The request body did not arrive within {seconds:g} s.", headers={"Connection": "close"})
 
 
+class HeadTimeout(ApiError):
+    """The request line and headers did not arrive in time."""
+
+    status = 408
+    type = "timeout_error"
+    code = "request_timeout"
+    fireworks_code = "REQUEST_TIMEOUT"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"The request's headers did not arrive within {seconds:g} s.", headers={"Connection": "close"})
+
+
 class PayloadTooLarge(ApiError):
     """The body is over the byte limit; the rest of it is not read."""
 
@@ -269,6 +293,20 @@ class UnsupportedMedia(ApiError):
 
     def __init__(self) -> None:
         super().__init__("Send JSON with Content-Type: application/json, without a Content-Encoding.")
+
+
+class HeadTooLarge(ApiError):
+    """The request line and headers are larger than the limit."""
+
+    status = 431
+    code = "headers_too_large"
+    fireworks_code = "HEADERS_TOO_LARGE"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"The request line and headers exceed {limit} bytes; send fewer or shorter headers.",
+            headers={"Connection": "close"},
+        )
 
 
 class InternalError(ApiError):

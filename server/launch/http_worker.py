@@ -21,6 +21,7 @@ from server.engine.client import Engine, EngineClient
 from server.engine.load_balancer import LoadBalancer
 from server.engine.zmq_transport import ZmqEngineClient
 from server.launch.engine_process import EngineSettings, end_with_parent
+from server.launch.http_connection import ConnectionLimits, connection_class, raise_file_limit
 from server.observability.logs import set_up_logging
 from server.observability.metrics import Metrics
 from server.registry import ModelRegistry, load_registry
@@ -47,6 +48,8 @@ log = logging.getLogger("hearth")
 
 THREADS = 8
 DRAIN_POLL_S = 0.02
+# Open files that are no connections: listener, engine, pipes, models that are read.
+RESERVED_FILES = 64
 # How long uvicorn waits for what is left when the draining is over.
 GRACEFUL_S = 5
 
@@ -101,6 +104,8 @@ def make_server(config: Config, registry: ModelRegistry, engine: Engine) -> Drai
         access_log=False,
         log_config=None,
         server_header=False,
+        http=connection_class(ConnectionLimits(metrics, raise_file_limit() - RESERVED_FILES)),
+        ws="none",
         # Nothing here depends on the client's address, so no header is trusted to tell it.
         proxy_headers=False,
         # Longer than common clients and proxies keep an idle connection, so that it is they who close.

@@ -1,0 +1,288 @@
+"""What a connection may cost: over real sockets, with an application that repeats what it read."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
+
+from server.engine.messages import EngineState
+from server.launch.http_connection import MAX_REQUESTS_AHEAD, ConnectionLimits, connection_class
+from server.observability.metrics import Metrics
+
+GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
+OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+BODY = b'{"input": "a"}'
+
+
+class Echo:
+    """Answers with the request's method, path, headers and body; `gate` holds answers back."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.started = 0
+
+    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        assert scope["type"] == "http"
+        self.started += 1
+        body = b""
+        while (message := await receive())["type"] == "http.request":
+            body += message["body"]
+            if not message["more_body"]:
+                break
+        else:
+            return
+        await self.gate.wait()
+        headers = [[name.decode(), value.decode()] for name, value in scope["headers"]]
+        answer = json.dumps([scope["method"], scope["path"], headers, len(body)]).encode()
+        length = (b"content-length", str(len(answer)).encode())
+        await send({"type": "http.response.start", "status": 200, "headers": [length]})
+        await send({"type": "http.response.body", "body": answer, "more_body": False})
+
+
+class World:
+    """A listening server and the application behind it."""
+
+    def __init__(self, port: int, app: Echo, metrics: Metrics) -> None:
+        self.port, self.app, self.metrics = port, app, metrics
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.port)
+
+    async def answers(self, *pieces: bytes) -> list[tuple[int, Any]]:
+        """Every answer to what is sent, until the server closes or is done."""
+        reader, writer = await self.connect()
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.01)  # so that the pieces arrive one by one
+        writer.write_eof()
+        answers = []
+        while (answer := await read_answer(reader)) is not None:
+            answers.append(answer)
+        writer.close()
+        return answers
+
+
+async def read_answer(reader: asyncio.StreamReader) -> tuple[int, Any] | None:
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
+    lines = head.decode().lower().split("\r\n")
+    length = next(int(line.split(":")[1]) for line in lines if line.startswith("content-length:"))
+    return int(lines[0].split()[1]), json.loads(await reader.readexactly(length))
+
+
+@asynccontextmanager
+async def serving(**limits: Any) -> AsyncIterator[World]:
+    app, metrics = Echo(), Metrics()
+    connection = connection_class(ConnectionLimits(metrics, **{"max_connections": 100, **limits}))
+    config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, http=connection, ws="none")
+    config.load()
+    state = uvicorn.server.ServerState()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: connection(config, state, {}), "127.0.0.1", 0)
+    async with server:
+        yield World(server.sockets[0].getsockname()[1], app, metrics)
+        for open_connection in list(state.connections):
+            open_connection.transport.abort()
+
+
+def post(body: bytes = BODY, head: bytes = b"") -> bytes:
+    return b"POST /a HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n%s" % (head, len(body), body)
+
+
+def chunked(body: bytes, size: int, head: bytes = b"") -> bytes:
+    chunks = [body[start : start + size] for start in range(0, len(body), size)]
+    framed = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks)
+    return b"POST /a HTTP/1.1\r\nHost: x\r\n%sTransfer-Encoding: chunked\r\n\r\n%s0\r\n\r\n" % (head, framed)
+
+
+@pytest.mark.parametrize("framed", [post, lambda body, head: chunked(body, 5, head)], ids=["length", "chunked"])
+@pytest.mark.parametrize("cut", [1, 2, 7])
+async def test_an_offer_of_another_protocol_is_ignored(framed: Callable[..., bytes], cut: int) -> None:
+    message = framed(BODY, OFFER) * 2
+    size = -(-len(message) // cut)
+
+    async with serving() as world:
+        answers = await world.answers(*(message[start : start + size] for start in range(0, len(message), size)))
+
+    assert [status for status, _ in answers] == [200, 200]
+    assert [answer[3] for _, answer in answers] == [len(BODY)] * 2
+    assert not {"upgrade", "http2-settings"} & {name for name, _ in answers[0][1][2]}
+
+
+async def test_an_offer_keeps_what_else_the_connection_header_says() -> None:
+    head = b"Connection: close, Upgrade\r\nUpgrade: websocket\r\n"
+
+    async with serving() as world:
+        answers = await world.answers(post(BODY, head))
+
+    assert ["connection", "close"] in answers[0][1][2]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"GET /a HTTP/1.1\r\nX-A: ", b"GET /a HTTP/1.1\r\n" + b"X-A: b\r\n" * 100, b"GET /"],
+    ids=["a value", "many lines", "a path"],
+)
+async def test_a_head_without_end_is_refused_before_it_is_large(sent: bytes) -> None:
+    async with serving() as world:
+        reader, writer = await world.connect()
+        writer.write(sent + b"a" * 70_000)
+        status, answer = await read_answer(reader) or (0, None)
+        writer.close()
+
+    assert (status, answer["error"]["code"]) == (431, "headers_too_large")
+    assert world.app.started == 0
+
+
+async def test_a_head_of_60_kib_is_read() -> None:
+    async with serving() as world:
+        answers = await world.answers(b"GET /a HTTP/1.1\r\nHost: x\r\nX-A: " + b"a" * 60_000 + b"\r\n\r\n")
+
+    assert [status for status, _ in answers] == [200]
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [b"d;" + b"a" * 300_000, b"1\r\na\r\n0\r\nX: " + b"a" * 300_000],
+    ids=["chunk extension", "trailer"],
+)
+async def test_framing_without_end_is_refused(framing: bytes) -> None:
+    async with serving() as world:
+        reader, writer = await world.connect()
+        writer.write(b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + framing)
+        status, answer = await read_answer(reader) or (0, None)
+        writer.close()
+
+    assert (status, answer["error"]["code"]) == (400, "invalid_http")
+
+
+@pytest.mark.parametrize("size", [1, 50_000])
+async def test_a_large_body_in_chunks_of_any_size_is_read(size: int) -> None:
+    body = b"a" * 200_000
+
+    async with serving() as world:
+        answers = await world.answers(chunked(body, size), post(body * 5))
+
+    assert [(status, answer[3]) for status, answer in answers] == [(200, len(body)), (200, 5 * len(body))]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"\x16\x03\x01\x00\xa5garbage\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"CONNECT a:1 HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+    ids=["TLS", "HTTP/2", "CONNECT"],
+)
+async def test_what_is_no_http_gets_an_error_of_ours(broken: bytes) -> None:
+    async with serving() as world:
+        answers = await world.answers(broken)
+
+    assert [(status, answer["error"]["code"]) for status, answer in answers] == [(400, "invalid_http")]
+
+
+async def test_an_error_waits_for_the_answers_before_it() -> None:
+    async with serving() as world:
+        world.app.gate.clear()
+        reader, writer = await world.connect()
+        writer.write(GET * 3 + b"garbage\r\n\r\n")
+        await asyncio.sleep(0.05)
+        world.app.gate.set()
+        answers = [await read_answer(reader) for _ in range(4)]
+        writer.close()
+
+    assert [answer[0] for answer in answers if answer] == [200, 200, 200, 400]
+
+
+async def test_requests_sent_ahead_wait_unread_and_are_all_answered_in_order() -> None:
+    count = 5_000
+    sent = b"".join(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % number for number in range(count))
+
+    async with serving() as world:
+        world.app.gate.clear()
+        reader, writer = await world.connect()
+        writer.write(sent)
+        await asyncio.sleep(0.1)
+        started = world.app.started
+        world.app.gate.set()
+        answers = [await read_answer(reader) for _ in range(count)]
+        writer.close()
+
+    assert started == 1
+    assert [answer[1][1] for answer in answers if answer] == [f"/{number}" for number in range(count)]
+
+
+async def test_a_request_that_waits_for_its_body_does_not_let_others_in() -> None:
+    async with serving() as world:
+        world.app.gate.clear()
+        reader, writer = await world.connect()
+        writer.write(GET * (MAX_REQUESTS_AHEAD + 50) + post())
+        await asyncio.sleep(0.05)
+        world.app.gate.set()
+        answers = [await read_answer(reader) for _ in range(MAX_REQUESTS_AHEAD + 51)]
+        writer.close()
+
+    assert [answer[1][0] for answer in answers if answer].count("POST") == 1
+    assert len(answers) == MAX_REQUESTS_AHEAD + 51
+
+
+async def test_a_connection_that_sends_nothing_is_closed() -> None:
+    async with serving(head_timeout_s=0.1) as world:
+        reader, writer = await world.connect()
+
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+
+        writer.close()
+
+
+async def test_half_a_head_is_408() -> None:
+    async with serving(head_timeout_s=0.1) as world:
+        reader, writer = await world.connect()
+        writer.write(GET[:20])
+        status, answer = await asyncio.wait_for(read_answer(reader), 5) or (0, None)
+        writer.close()
+
+    assert (status, answer["error"]["code"]) == (408, "request_timeout")
+
+
+async def test_an_answer_may_take_longer_than_a_head() -> None:
+    async with serving(head_timeout_s=0.05) as world:
+        world.app.gate.clear()
+        reader, writer = await world.connect()
+        writer.write(GET)
+        await asyncio.sleep(0.2)
+        world.app.gate.set()
+        answer = await asyncio.wait_for(read_answer(reader), 5)
+        writer.close()
+
+    assert answer is not None
+    assert answer[0] == 200
+
+
+async def test_a_connection_too_many_is_refused_and_counted() -> None:
+    async with serving(max_connections=2) as world:
+        kept = [await world.connect() for _ in range(2)]
+        await asyncio.sleep(0.02)
+        reader, writer = await world.connect()
+
+        refused = await read_answer(reader)
+        kept[0][1].write(GET)
+        answer = await read_answer(kept[0][0])
+        for _, open_writer in (*kept, (reader, writer)):
+            open_writer.close()
+
+    assert refused is None
+    assert answer is not None
+    assert answer[0] == 200
+    refusals = world.metrics.text(EngineState("ready")).decode()
+    assert 'hearth_refusals_total{reason="too_many_connections"} 1.0' in refusals
