@@ -7,7 +7,7 @@ FUZZ ?= .venv-fuzz
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help serve test test-slow conformance model-table clients fuzz check fix bench gpu demo-models wheel clean
+.PHONY: help serve test test-slow conformance model-table clients docs fuzz check fix bench gpu demo-models wheel clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -29,6 +29,9 @@ clients: $(VENV)/.development ## Real client packages against a live server, and
 
 model-table: $(VENV)/.development ## Every model of the guides and its relatives, at reduced size, against the reference (1 minute)
 	$(BIN)/python -m docs.generate.models
+
+docs: $(VENV)/.development ## Generated pages of docs/
+	$(BIN)/python -m docs.generate.configuration
 
 fuzz: $(VENV)/.development $(FUZZ)/.installed ## Generated requests against our own OpenAPI document (2 minutes)
 	$(BIN)/python -m tests.fuzz $(FUZZ)/bin/st

@@ -1,4 +1,4 @@
-"""Hearth's HTTP side: dialects, scheduling and operations. Never imports torch."""
+"""Hearth's server: HTTP, processing, scheduling and operations. Never imports torch."""
 
 from importlib.metadata import version
 

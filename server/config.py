@@ -1,4 +1,7 @@
-"""The configuration: what may be set, what it means, and its defaults. Frozen; unknown keys are errors."""
+"""The configuration: every setting, its meaning and its default. Frozen; an unknown key is an error.
+
+The docstrings of settings are the reference in docs/configuration.md.
+"""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,6 +12,7 @@ from models import Dtype, Kind, LoadOptions, demo_models
 
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
+LogFormat = Literal["text", "json"]
 
 
 class ConfigError(Exception):
@@ -16,7 +20,7 @@ class ConfigError(Exception):
 
 
 class Section(BaseModel):
-    """A part of the configuration: frozen, and a key that nobody knows is an error."""
+    """A part of the configuration."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -25,46 +29,54 @@ class ModelConfig(Section):
     """One served model."""
 
     path: str
-    """A local folder in Hugging Face layout, or a hub id such as Qwen/Qwen3-Embedding-0.6B."""
+    """A local folder in Hugging Face layout, or a hub id such as `Qwen/Qwen3-Embedding-0.6B`."""
     revision: str | None = None
-    """The commit, tag or branch of a hub id; by default what the local cache has, else the newest."""
+    """The commit, tag or branch of a hub id. By default the revision in the local cache, or the newest if none is
+    there."""
     id: str | None = None
-    """The name that clients use; by default the hub id, or the folder's name. What is known of a published model, such
-    as its prompts, goes by it too."""
+    """The model's name for clients. By default the hub id, or the name of the folder. For a published model it also
+    selects what Hearth knows of that model, such as its prompts."""
     aliases: tuple[str, ...] = ()
-    """Further names, so that a hard-coded text-embedding-3-small reaches this model."""
+    """Further names, for example a `text-embedding-3-small` that is hard-coded in existing clients."""
     kind: Kind | None = None
-    """embedder, reranker or llm; by default decided from the files, and said at start."""
+    """What the model is used for. By default decided from its files; the log says at start how."""
     dtype: Dtype = "auto"
-    """auto is bfloat16 where the hardware has it natively, else float32."""
+    """Data type to compute in. `auto` is bfloat16 where the hardware supports it natively, else float32."""
     device: str | Annotated[tuple[str, ...], Field(min_length=1)] = "auto"
-    """auto, cpu, cuda, or cuda:N; of a list each device has the whole model, and requests are shared out."""
+    """`auto`, `cpu`, `cuda` or `cuda:N`; `auto` is `cuda` if there is one, else `cpu`. With a list, every device loads
+    the whole model, and requests are distributed over them."""
     backend: str = "auto"
-    """auto takes the best way that is known to be right: packed, then transformers, then sentence_transformers; or
-    transformers-padded, the library's own way with a batch."""
+    """The code that runs the model: `packed` (Hearth's own networks), `transformers`, `sentence_transformers`, or
+    `transformers-padded` (transformers with padded batches). `auto` is the first of the first three that is known to
+    be correct for the model."""
     max_tokens: Positive | None = None
-    """Longest input in tokens; by default the model's own maximum, and never above it."""
+    """The longest input, in tokens. By default, and at most, the model's own maximum."""
     matryoshka: bool | tuple[Positive, ...] | None = None
-    """Whether `dimensions` may be asked for, or the sizes that may; by default what is known of the model."""
+    """Whether requests may set `dimensions`, or the list of sizes they may choose. By default what is known of the
+    model."""
     instruction: str | None = None
-    """Of a reranker: the task when a request sends none. Of an embedder: the task in its prompt `query`."""
+    """Default instruction. Reranker: used when a request sends none. Embedder: replaces the task in its `query`
+    prompt."""
     prompt_name: str | None = None
-    """The named prompt that is put before each text where a request names none; "" in a request puts none."""
+    """The named prompt that is put before each text when a request names none; `""` in a request means no prompt."""
     truncate: bool = False
-    """Whether an input to embed that is too long is cut where a request does not say; else it is refused."""
+    """Whether an input of an embeddings request that is too long is cut when the request does not say. If not, it is
+    refused."""
     frame_rerank_prompts: bool = True
-    """Whether a bare <Instruct>/<Query>/<Document> text sent with return_logits gets the official chat frame."""
+    """Whether a bare `<Instruct>`/`<Query>`/`<Document>` text sent with `return_logits` gets the official chat
+    frame."""
     token_ids: Literal["auto", "native", "cl100k_base", "reject"] = "auto"
-    """Token-id input: auto refuses ids of another vocabulary, or reads them as cl100k_base where tiktoken has its file;
-    native takes any, cl100k_base reads all as OpenAI's, reject takes none."""
+    """How token ids in `input` are read. `native`: as the model's own. `cl100k_base`: as OpenAI's. `auto`: as the
+    model's own if they look like it, else as OpenAI's if tiktoken has that vocabulary in its cache, else they are
+    refused. `reject`: always refused."""
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """Every device that has the model."""
+        """Every device that loads the model."""
         return (self.device,) if isinstance(self.device, str) else self.device
 
     def load_options(self, device: str | None = None) -> LoadOptions:
-        """What models/ needs to know of this; `device` is one of its devices, by default the first."""
+        """The options for models/; `device` is one of this model's devices, by default the first."""
         return LoadOptions(
             kind=self.kind,
             id=self.id,
@@ -77,7 +89,7 @@ class ModelConfig(Section):
 
 
 class RequestLimits(Section):
-    """What one request may ask for."""
+    """Limits of one request. A request over a limit is refused before it is queued."""
 
     inputs: Positive = 2048
     """Inputs of an embeddings request."""
@@ -86,62 +98,65 @@ class RequestLimits(Section):
     request_tokens: Positive = 2_000_000
     """Tokens of an embeddings request, counted as in `usage`."""
     rerank_tokens: Positive = 2_000_000
-    """Tokens of a rerank request; the shared query counts for every document."""
+    """Tokens of a rerank request. The query counts once for each document."""
     response_floats: Positive = 16_777_216
-    """Numbers in one answer."""
+    """Numbers in one response: inputs × dimensions, or inputs × logits."""
     body_bytes: Positive = 32 * 1024 * 1024
-    """Size of a request body."""
+    """Bytes of a request body."""
     body_timeout_s: Seconds = 60
-    """How long a request body may take to arrive."""
+    """Seconds for a request body to arrive."""
 
 
 class Batching(Section):
-    """How the engine fills forward passes, and how much may wait for it."""
+    """The size of forward passes, and of the queue before them."""
 
     max_tokens: Positive | None = None
-    """Tokens of one forward pass; by default 1024 on CPU and 16384 on a GPU."""
+    """Tokens of one forward pass. By default 1024 on CPU and 16384 on a GPU."""
     max_items: Positive = 2048
     """Inputs of one forward pass."""
     queue_tokens: Positive = 4_000_000
-    """Tokens that may wait before requests are refused with 429; never below the largest allowed request."""
+    """Tokens that may wait for one model. More are refused with 429 and `Retry-After`. The limit is never below the
+    largest request that `limits` allows."""
     queue_items: Positive = 100_000
-    """Inputs that may wait, likewise."""
+    """Inputs that may wait for one model. More are refused likewise."""
 
 
 class Auth(Section):
-    """Who may call. With no keys the server is open."""
+    """API keys. Without keys the server is open to everyone who reaches its port."""
 
     keys: tuple[str, ...] = Field(default=(), repr=False)
     """Accepted API keys, sent as `Authorization: Bearer`, `x-api-key` or `api-key`."""
     keys_file: Path | None = None
-    """A file with one key a line; blank lines and lines that start with # do not count."""
+    """A file with one key per line; blank lines and lines that start with `#` are skipped. SIGHUP makes the server
+    read it again."""
     metrics_open: bool = False
-    """Whether /metrics answers without a key."""
+    """Whether `/metrics` answers without a key."""
     pages_open: bool = True
-    """Whether /docs and /openapi.json answer without a key."""
+    """Whether `/docs` and `/openapi.json` answer without a key."""
 
 
 class Config(Section):
-    """Everything Hearth can be told."""
+    """The server and its processes."""
 
     host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 for every interface."""
+    """Address to listen on; `0.0.0.0` is every IPv4 interface."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    """Port to listen on; 0 takes a free one and prints it."""
+    """Port to listen on; 0 chooses a free one, and the log says which."""
     models: Annotated[tuple[ModelConfig, ...], Field(min_length=1)] = tuple(
         ModelConfig(path=path) for path in demo_models()
     )
-    """The served models; the first of a kind is the default of its kind. With none given: the built-in demo pair."""
+    """The served models. By default the built-in demo pair. The first model of a kind serves requests without
+    `model`."""
     limits: RequestLimits = RequestLimits()
     batching: Batching = Batching()
     auth: Auth = Auth()
     request_timeout_s: Seconds = 590
-    """How long a request may take; SDKs give up at 600 seconds and send it again."""
+    """Seconds that a request may take. OpenAI's SDKs give up after 600 seconds and send the request again."""
     drain_timeout_s: Seconds = 60
-    """How long requests in flight may take to finish after SIGTERM."""
+    """Seconds after SIGTERM in which running requests may finish."""
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may call this server from a browser; `*` is any."""
     workers: Positive = 1
-    """HTTP processes that share the port; one serves thousands of short requests a second."""
-    log_format: Literal["text", "json"] = "text"
-    """How log lines are written."""
+    """HTTP processes that share the port. One serves thousands of short requests per second."""
+    log_format: LogFormat = "text"
+    """`text` for people, `json` for machines: one object per line."""

@@ -1,4 +1,4 @@
-"""Where the configuration comes from: a YAML file, HEARTH_* variables and flags, read once."""
+"""Reads the configuration once: from a YAML file, HEARTH_* environment variables and flags."""
 
 import os
 import re
@@ -6,18 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
 from server.config import Config, ConfigError
 
-# Kubernetes puts these into every pod beside a Service named hearth.
+ENV_PREFIX = "HEARTH_"
+ENV_SEPARATOR = "__"
+
+# Kubernetes sets these in every pod beside a Service named hearth.
 _KUBERNETES = re.compile(r"HEARTH_(SERVICE_(HOST|PORT)|PORT_\d+)")
 
 
 class _Sources(Config, BaseSettings):
-    """The configuration while it is read. Flags win over the environment, which wins over the file."""
-
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix="HEARTH_", env_nested_delimiter="__")
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=ENV_PREFIX, env_nested_delimiter=ENV_SEPARATOR
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -28,55 +32,53 @@ class _Sources(Config, BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """In the order in which they win."""
+        """Earlier sources override later ones."""
         return init_settings, env_settings, YamlConfigSettingsSource(settings_cls)
 
 
 def load_config(file: Path | None = None, **flags: Any) -> Config:
-    """Read the configuration once. Flags that are None were not given.
+    """Read the configuration. A flag that is None was not set.
 
-    Raises: ConfigError: file missing, not YAML, an unknown key or a value out of range.
+    Raises: ConfigError: the file is missing or not YAML, a key is unknown, or a value is out of range.
     """
     if file is not None and not file.is_file():
         raise ConfigError(f"no such configuration file: {file}")
-    _refuse_unknown_variables()
+    _check_variables()
 
     class FromFile(_Sources):
         model_config = SettingsConfigDict(yaml_file=file)
 
-    given = {name: value for name, value in flags.items() if value is not None}
     try:
-        found = FromFile(**given)
+        settings = FromFile(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        raise ConfigError(_say(error, file)) from error
-    except Exception as error:  # the YAML reader and pydantic-settings raise their own
+        raise ConfigError(_message(error, file)) from error
+    except Exception as error:  # the YAML reader and pydantic-settings have exceptions of their own
         raise ConfigError(f"{file or 'environment'} cannot be read as configuration: {error}") from error
-    # As the plain class, which other processes know too.
-    return Config.model_validate(found.model_dump())
+    # Child processes can unpickle the plain class, not the local one.
+    return Config.model_validate(settings.model_dump())
 
 
-def _refuse_unknown_variables() -> None:
-    known = {f"HEARTH_{name}".upper() for name in Config.model_fields}
+def _check_variables() -> None:
+    known = {f"{ENV_PREFIX}{name}".upper() for name in Config.model_fields}
     for variable in os.environ:
-        if not variable.startswith("HEARTH_") or _KUBERNETES.match(variable):
+        if not variable.startswith(ENV_PREFIX) or _KUBERNETES.match(variable):
             continue
-        if variable.split("__")[0] not in known:
-            raise ConfigError(f"no such setting, check the spelling of the environment variable: {variable}")
+        if variable.split(ENV_SEPARATOR)[0] not in known:
+            raise ConfigError(f"unknown environment variable {variable}: no setting has this name; check the spelling")
     if os.environ.get("HEARTH_PORT", "").startswith("tcp:"):
         raise ConfigError(
-            "HEARTH_PORT was set by Kubernetes for a Service named hearth; put enableServiceLinks: false into the pod"
+            "HEARTH_PORT was set by Kubernetes for a Service named hearth; set enableServiceLinks: false in the pod"
         )
 
 
-def _say(error: ValidationError, file: Path | None) -> str:
-    lines = [f"{'.'.join(map(str, one['loc']))}: {_reason(one)}" for one in error.errors()]
-    return f"configuration ({file or 'no file'}, environment, flags) has {len(lines)} error(s):\n  " + "\n  ".join(
-        lines
-    )
+def _message(error: ValidationError, file: Path | None) -> str:
+    lines = [f"{'.'.join(map(str, details['loc']))}: {_reason(details)}" for details in error.errors()]
+    count = f"{len(lines)} errors" if len(lines) > 1 else "an error"
+    return f"the configuration ({file or 'no file'}, environment, flags) has {count}:\n  " + "\n  ".join(lines)
 
 
-def _reason(one: Any) -> str:
-    if one["type"] == "extra_forbidden":
+def _reason(details: ErrorDetails) -> str:
+    if details["type"] == "extra_forbidden":
         return "no such key"
-    # What stands in `auth` may be an API key.
-    return str(one["msg"]) if one["loc"][:1] == ("auth",) else f"{one['msg']}, got: {one['input']!r}"
+    # A value in `auth` may be an API key.
+    return details["msg"] if details["loc"][:1] == ("auth",) else f"{details['msg']}; got {details['input']!r}"

@@ -1,4 +1,4 @@
-"""The served models by name: every spelling that clients use finds its model, and only one."""
+"""The served models, found by every spelling of a name that clients use."""
 
 import re
 import time
@@ -16,7 +16,7 @@ _POINT = re.compile(r"(?<=\d)p(?=\d)")
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """One model with its text side and how it is configured."""
+    """One model: its preprocessor and its configuration."""
 
     id: str
     preprocessor: Preprocessor
@@ -24,17 +24,15 @@ class ServedModel:
 
     @property
     def kind(self) -> Kind:
-        """embedder, reranker or llm."""
         return self.preprocessor.info.kind
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The id and every alias."""
         return (self.id, *self.config.aliases)
 
 
 class ModelRegistry:
-    """All served models. Fixed for the life of the process."""
+    """All served models; fixed for the life of the process."""
 
     def __init__(self, models: Sequence[ServedModel]) -> None:
         self.models = tuple(models)
@@ -44,14 +42,14 @@ class ModelRegistry:
         self._last = _groups(models, lambda name: normalise(name).rsplit("/", 1)[-1])
 
     def find(self, name: str | None, default: Kind) -> ServedModel:
-        """The model that a request means; the default of `default`'s kind when it names none.
+        """The model of this name, or the first model of the kind `default` if there is no name.
 
-        Raises: ModelNotFound.
+        Raises: ModelNotFound. InvalidValue: the name is too long.
         """
         if not name:
             return self._default(default)
         if len(name) > MAX_NAME_CHARACTERS:
-            raise InvalidValue("model", f"expected at most {MAX_NAME_CHARACTERS} characters.")
+            raise InvalidValue("model", f"expected at most {MAX_NAME_CHARACTERS} characters; got {len(name)}.")
         if model := self._exact.get(name):
             return model
         normal = normalise(name)
@@ -60,16 +58,16 @@ class ModelRegistry:
         raise ModelNotFound(name, [model.id for model in self.models])
 
     def _default(self, kind: Kind) -> ServedModel:
-        # A causal LLM gives vectors too, so it stands in where no embedder is served.
-        for wanted in (kind, "llm") if kind == "embedder" else (kind,):
+        # A causal LLM gives vectors too: it is the default where no embedder is served.
+        for candidate in (kind, "llm") if kind == "embedder" else (kind,):
             for model in self.models:
-                if model.kind == wanted:
+                if model.kind == candidate:
                     return model
         raise ModelNotFound(f"(default {kind})", [model.id for model in self.models])
 
 
 def load_registry(configs: Sequence[ModelConfig]) -> ModelRegistry:
-    """Find and read every configured model's text side.
+    """Find every configured model and load its preprocessor.
 
     Raises: ModelError, ConfigError.
     """
@@ -77,7 +75,7 @@ def load_registry(configs: Sequence[ModelConfig]) -> ModelRegistry:
 
 
 def normalise(name: str) -> str:
-    """A model name without the decorations of clients: `fireworks/qwen3-embedding-0p6b` -> `qwen3-embedding-0.6b`."""
+    """A model name without what clients add to it: `fireworks/qwen3-embedding-0p6b` -> `qwen3-embedding-0.6b`."""
     name = name.split("#", 1)[0]
     name = _PREFIXES.sub("", name)
     return _POINT.sub(".", name.lower())
@@ -85,37 +83,40 @@ def normalise(name: str) -> str:
 
 def _load(config: ModelConfig) -> ServedModel:
     folder = find_checkpoint(config.path, config.revision)
-    text = load_preprocessor(folder, config.load_options())
+    preprocessor = load_preprocessor(folder, config.load_options())
     if config.instruction:
-        text = text.instructed(config.instruction)
+        preprocessor = preprocessor.instructed(config.instruction)
     if config.prompt_name:
-        _check_prompt(config, text)
-    return ServedModel(config.id or model_id(config.path), text, config)
+        _check_prompt(config.path, config.prompt_name, preprocessor)
+    return ServedModel(config.id or model_id(config.path), preprocessor, config)
 
 
-def _check_prompt(config: ModelConfig, text: Preprocessor) -> None:
-    if text.info.kind == "reranker":
-        raise ConfigError(f"{config.path} is a reranker, which puts no named prompt before texts: remove prompt_name")
-    if text.prompts.find(config.prompt_name or "") is None:
-        known = ", ".join(text.prompts.by_name) or "none"
-        raise ConfigError(f"{config.path} has no prompt {config.prompt_name!r} for prompt_name; it has: {known}")
-    if not text.prompts.are_pooled:
-        raise ConfigError(f"{config.path} leaves its prompt out of the mean, which is not served: remove prompt_name")
+def _check_prompt(path: str, name: str, preprocessor: Preprocessor) -> None:
+    prompts = preprocessor.prompts
+    if preprocessor.info.kind == "reranker":
+        raise ConfigError(f"{path} is a reranker, and named prompts are for embedders; remove prompt_name: {name}")
+    if prompts.find(name) is None:
+        names = ", ".join(prompts.by_name) or "none"
+        raise ConfigError(f"{path} has no prompt named {name!r} (prompt_name); its prompts are: {names}")
+    if not prompts.are_pooled:
+        raise ConfigError(
+            f"{path} leaves its prompt out of the mean, which is not supported; remove prompt_name: {name}"
+        )
 
 
 def _unique(pairs: Iterable[tuple[str, ServedModel]]) -> dict[str, ServedModel]:
-    found: dict[str, ServedModel] = {}
+    models: dict[str, ServedModel] = {}
     for name, model in pairs:
-        if name in found:
-            raise ConfigError(f"two models are served under one name; give one of them another id: {name}")
-        found[name] = model
-    return found
+        if name in models:
+            raise ConfigError(f"two models have the name {name!r}; give one of them another id or alias")
+        models[name] = model
+    return models
 
 
 def _groups(models: Sequence[ServedModel], key: Callable[[str], str]) -> Mapping[str, ServedModel]:
-    # A key that several models share names none of them.
+    # A key that several models share finds none of them.
     owners: dict[str, dict[str, ServedModel]] = {}
     for model in models:
         for name in model.names:
             owners.setdefault(key(name), {})[model.id] = model
-    return {name: next(iter(found.values())) for name, found in owners.items() if len(found) == 1}
+    return {name: next(iter(sharing.values())) for name, sharing in owners.items() if len(sharing) == 1}

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models import Backend, DeviceLost, LoadOptions, ModelError, ModelInfo, device_name, load_backend
-from server.config import Batching
+from server.config import Batching, LogFormat
 from server.engine.batching import BatchLimits
 from server.engine.loop import EngineLoop
 from server.engine.scheduler import Scheduler
 from server.engine.zmq_transport import ZmqTransport
 from server.launch.openmp import set_waiting
-from server.observability.logs import LogFormat, set_up_logging
+from server.observability.logs import set_up_logging
 from server.observability.metrics import Metrics
 from server.registry import ServedModel
 

@@ -1,11 +1,9 @@
 """How log lines look: text for people, JSON for machines; both carry the request id."""
 
 import logging
-from typing import Literal
 
+from server.config import LogFormat
 from server.serialization import dump
-
-LogFormat = Literal["text", "json"]
 
 _OWN = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message", "taskName"}
 

@@ -91,7 +91,7 @@ def test_76_after_sigterm_nobody_is_let_in(start: Callable[..., Hearth]) -> None
         ({"prot": 9000}, "prot: no such key"),
         ({"limits": {"inptus": 5}}, "limits.inptus: no such key"),
         ({"models": [{"path": "x", "dtpe": "float32"}]}, "models.0.dtpe: no such key"),
-        ({"models": FAKE + FAKE}, "two models are served under one name"),
+        ({"models": FAKE + FAKE}, "two models have the name"),
         ({"models": [FAKE[0] | {"token_ids": "guess"}]}, "token_ids"),
         ({"models": [FAKE[0] | {"max_tokens": 9000}]}, "max_tokens is over what"),
         ({"auth": {"keys_file": "/nowhere/keys"}, "models": FAKE}, "auth.keys_file cannot be read"),

@@ -1,4 +1,4 @@
-"""Every spelling that clients use finds its model, and only one (CONTRACT section 3)."""
+"""Every spelling that clients use finds its model, and only one."""
 
 import json
 import shutil
@@ -39,14 +39,14 @@ def test_the_configured_instruction_is_that_of_the_query_prompt() -> None:
 def test_a_prompt_that_the_model_lacks_stops_the_start() -> None:
     embedder, _ = demo_models()
 
-    with pytest.raises(ConfigError, match="has no prompt 'passage' for prompt_name; it has: query"):
+    with pytest.raises(ConfigError, match=r"has no prompt named 'passage' \(prompt_name\); its prompts are: query"):
         load_registry([ModelConfig(path=embedder, prompt_name="passage")])
 
 
 def test_a_prompt_of_a_reranker_stops_the_start() -> None:
     _, reranker = demo_models()
 
-    with pytest.raises(ConfigError, match="is a reranker, which puts no named prompt before texts"):
+    with pytest.raises(ConfigError, match="is a reranker, and named prompts are for embedders"):
         load_registry([ModelConfig(path=reranker, prompt_name="query")])
 
 
@@ -144,7 +144,7 @@ def test_normalising_takes_off_what_clients_put_on(name: str, normal: str) -> No
 
 @pytest.mark.parametrize("second", [{"name": "a"}, {"name": "b", "aliases": ("a",)}])
 def test_two_models_under_one_name_are_an_error(embedder_text: Preprocessor, second: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match="two models are served under one name"):
+    with pytest.raises(ConfigError, match="two models have the name 'a'"):
         ModelRegistry([served(embedder_text, "a"), served(embedder_text, **second)])
 
 
