@@ -1,4 +1,4 @@
-"""The door: the only names that server/ may import. Torch is imported inside load_backend and nowhere else."""
+"""The public names of models: all that server/ may import. Only load_backend imports torch."""
 
 from models.checkpoint.hub import demo_models, find_checkpoint, model_id
 from models.checkpoint.manifest import Manifest

@@ -1,0 +1,72 @@
+"""docs/architecture.md: its tree, its paths and the names after a colon are those of the source."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.support.docs import DOCS
+
+ROOT = DOCS.parent
+PAGE = (DOCS / "architecture.md").read_text("utf-8")
+# `path.py:name` or `path.py:Class.method`.
+NAMES = sorted(set(re.findall(r"`([\w/]+\.py):([\w.]+)`", PAGE)))
+PATHS = sorted(set(re.findall(r"`((?:server|models|tests|docs|benchmarks|deploy)/[\w./-]*)[`:]", PAGE)))
+
+
+def _tree() -> dict[str, str]:
+    (tree,) = re.findall(r"^```text\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    sentences, folders = dict[str, str](), list[str]()
+    for indent, folder, sentence in re.findall(r"^( *)(\w+)/ +(.+)$", tree, re.MULTILINE):
+        folders = [*folders[: len(indent) // 2], folder]
+        sentences["/".join(folders)] = sentence
+    return sentences
+
+
+def _defined(body: list[ast.stmt]) -> dict[str, list[ast.stmt]]:
+    """Names that are defined at the top of a body, with the bodies of classes."""
+    names = dict[str, list[ast.stmt]]()
+    for node in body:
+        match node:
+            case ast.ClassDef():
+                names[node.name] = node.body
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                names[node.name] = []
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                names[name] = []
+    return names
+
+
+@cache
+def _source(file: str) -> list[ast.stmt]:
+    return ast.parse((ROOT / file).read_text("utf-8")).body
+
+
+def test_the_tree_has_every_folder_with_its_own_sentence() -> None:
+    files = [file for package in ("server", "models") for file in (ROOT / package).rglob("__init__.py")]
+    docstrings = {file: ast.get_docstring(ast.parse(file.read_text("utf-8"))) or "" for file in files}
+
+    sentences = {str(file.parent.relative_to(ROOT)): text.split("\n\n")[0] for file, text in docstrings.items()}
+
+    assert _tree() == sentences
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_path_exists(path: str) -> None:
+    assert (ROOT / path).exists()
+
+
+@pytest.mark.parametrize(("file", "name"), NAMES)
+def test_every_name_is_defined_in_its_file(file: str, name: str) -> None:
+    body = _source(file)
+    for part in name.split("."):
+        definitions = _defined(body)
+        assert part in definitions, f"{file} does not define {name}"
+        body = definitions[part]
+
+
+def test_the_page_names_enough_to_be_a_map() -> None:
+    assert len(NAMES) > 40
+    assert {Path(path).parts[0] for path in PATHS} >= {"server", "models", "tests", "docs", "benchmarks"}
