@@ -72,17 +72,23 @@ class Preprocessor:
 
 
 class _BackendModule(Protocol):
-    def load(self, path: str, info: ModelInfo, options: LoadOptions) -> Backend: ...
+    def load(self, checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> Backend: ...
 
 
-def load_preprocessor(path: Path, options: LoadOptions | None = None) -> Preprocessor:
-    """Read a checkpoint's text side and check it against what its kind needs.
+def load_preprocessor(source: Path | Checkpoint, options: LoadOptions | None = None) -> Preprocessor:
+    """Read a model's text side, and check its files against what its kind needs. No weights are read.
 
-    Raises: ModelError: something is missing, damaged or of a sort that would give wrong numbers.
+    Args:
+        source: the model's folder; or a Checkpoint, to parse its files once for this and for load_backend().
+        options: how to load it; `backend`, `device` and `dtype` change nothing here.
+
+    Raises: ModelError: a file is missing or damaged, or asks for something that would be computed wrongly.
     """
     options = options or LoadOptions()
-    manifest = check_text_files(path)
-    checkpoint = Checkpoint(path)
+    checkpoint = _checkpoint(source)
+    path = checkpoint.path
+    manifest = checkpoint.manifest
+    check_text_files(path, manifest)
     # First: static embeddings and the like have no config.json that could be missed.
     check_modules(checkpoint, (*EMBEDDER_MODULES, *RERANKER_MODULES))
     checkpoint.check()
@@ -103,21 +109,30 @@ def load_preprocessor(path: Path, options: LoadOptions | None = None) -> Preproc
     return Preprocessor(info, tokenizer, rerank, prompts)
 
 
-def load_backend(path: Path, info: ModelInfo, options: LoadOptions | None = None) -> Backend:
-    """Load the weights and choose the way to run them. Belongs to the thread that will launch batches.
+def load_backend(source: Path | Checkpoint, info: ModelInfo, options: LoadOptions | None = None) -> Backend:
+    """Load a model's weights into the backend that suits it. Call it in the thread that will launch batches.
 
-    Raises: ModelError: weights missing, damaged or not run right by any backend.
+    Args:
+        source: the model's folder; or the Checkpoint that load_preprocessor() was given.
+        info: of the same model, from load_preprocessor() with the same options.
+        options: how to load it; `backend` "auto" chooses by the files.
+
+    Raises:
+        ModelError: weights are missing, damaged, too large for the device, or not computed right by the backend.
+        DeviceLost: the device failed.
     """
     options = options or LoadOptions()
-    name = options.backend if options.backend != "auto" else choose_backend(path, info)
+    checkpoint = _checkpoint(source)
+    path = checkpoint.path
+    name = options.backend if options.backend != "auto" else choose_backend(checkpoint, info)
     if name not in BACKENDS:
         raise ModelError(f"no such backend; known are {', '.join(BACKENDS)}, and asked was: {name}")
     if info.library_modules and name not in OF_MODULES:
         raise ModelError(f"{path} cannot be run by {name}: {info.library_modules}")
-    check_weight_files(path)
+    check_weight_files(path, checkpoint.manifest)
     module = cast("_BackendModule", importlib.import_module(BACKENDS[name]))
     try:
-        return module.load(str(path), info, options)
+        return module.load(checkpoint, info, options)
     except OutOfMemory as error:
         raise ModelError(f"{path} does not fit into the device's memory: {error}") from error
     except (ModelError, DeviceLost):
@@ -136,11 +151,15 @@ def device_name(asked: str) -> str:
     return "cuda:0" if asked == "cuda" else asked
 
 
-def choose_backend(path: Path, info: ModelInfo) -> str:
+def choose_backend(checkpoint: Checkpoint, info: ModelInfo) -> str:
     """The best way to run a checkpoint: our own network where all of its settings are known to it."""
     if info.library_modules:
         return "sentence_transformers"
-    return "transformers" if why_not_packed(Checkpoint(path)) else "packed"
+    return "transformers" if why_not_packed(checkpoint) else "packed"
+
+
+def _checkpoint(source: Path | Checkpoint) -> Checkpoint:
+    return source if isinstance(source, Checkpoint) else Checkpoint(source)
 
 
 def _named_prompts(checkpoint: Checkpoint, names: Names) -> NamedPrompts:

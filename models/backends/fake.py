@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from models.checkpoint.folder import Checkpoint
 from models.interface import BackendInfo, DeviceLost, Ids, Item, LoadOptions, ModelInfo, NonFinite, OutOfMemory, Row
 
 
@@ -94,15 +95,15 @@ class _Hold(threading.Event):
         return True
 
 
-def load(path: str, info: ModelInfo, options: LoadOptions) -> FakeBackend:
-    """A fake of the same width and head as the checkpoint at `path`.
+def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> FakeBackend:
+    """A fake of the same width and head as the checkpoint.
 
-    A file fake.json there makes it slow (`seconds_per_token`) or faulty: `memory_tokens` is the largest batch that is
-    taken, `non_finite` and `lost` are token ids that spoil their row and the device. A file named hold there
+    A file fake.json in its folder makes it slow (`seconds_per_token`) or faulty: `memory_tokens` is the largest batch
+    that is taken, `non_finite` and `lost` are token ids that spoil their row and the device. A file named hold there
     holds the next batch, and is named held until it is removed.
     """
     backend = FakeBackend(info.width, info.head_rows)
-    file = Path(path) / "fake.json"
+    file = checkpoint.path / "fake.json"
     if file.is_file():
         asked = json.loads(file.read_text("utf-8"))
         backend.seconds_per_token = asked.get("seconds_per_token", 0.0)

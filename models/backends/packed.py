@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -33,12 +32,11 @@ from models.networks.weights import CLASSIFIER, HEAD, TABLE, Weights
 from models.packing import PrefixForest, Span, pack
 
 
-def load(path: str, info: ModelInfo, options: LoadOptions) -> "PackedBackend":
+def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "PackedBackend":
     """Load a Qwen3 checkpoint and check it; belongs to the thread that will launch batches.
 
     Raises: ModelError: not Qwen3 as this network knows it, tensors missing or left over, or a self-check failed.
     """
-    checkpoint = Checkpoint(Path(path))
     config = read_qwen3_config(checkpoint.config)
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device)

@@ -1,7 +1,7 @@
 """The files of one checkpoint folder, read and checked. No torch: tensors are known by name and shape only."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from models.checkpoint.files import (
     where_it_may_be,
     whole_number,
 )
+from models.checkpoint.manifest import Manifest, read_manifest
 from models.interface import ModelError
 
 JsonObject = dict[str, Any]
@@ -37,9 +38,13 @@ FIRST_PARTS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-robe
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder in Hugging Face layout."""
+    """A folder in Hugging Face layout. Every configuration in it is parsed once and shared: do not change one.
+
+    It shows the folder as it was when each file was first read; make a new Checkpoint after files were added.
+    """
 
     path: Path
+    _parsed: dict[str, object] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def check(self) -> None:
         """Fail with one sentence on a folder that lacks what every model has.
@@ -53,6 +58,11 @@ class Checkpoint:
         if (layers := self.number("num_hidden_layers")) > len(self.tensors):
             held = f"{len(self.tensors)} tensors"
             raise ModelError(f"{self.path} holds {held}, too few for num_hidden_layers of config.json: {layers}")
+
+    @cached_property
+    def manifest(self) -> Manifest | None:
+        """manifest.json of `hearth pull`; None when there is no such file."""
+        return read_manifest(self.path)
 
     @cached_property
     def config(self) -> JsonObject:
@@ -106,7 +116,7 @@ class Checkpoint:
         """config_sentence_transformers.json; empty when there is no such file."""
         return self._object_or_none("config_sentence_transformers.json")
 
-    @property
+    @cached_property
     def prompts(self) -> dict[str, str]:
         """Named prompts of config_sentence_transformers.json, an empty one for null."""
         found = self.sentence_transformers.get("prompts") or {}
@@ -119,7 +129,7 @@ class Checkpoint:
         """tokenizer_config.json; empty when there is no such file."""
         return self._object_or_none("tokenizer_config.json")
 
-    @property
+    @cached_property
     def chat_template(self) -> str:
         """The chat template, in either of the places where transformers keeps one; "" when there is none."""
         text = read_text(self.path / "chat_template.jinja")
@@ -149,7 +159,8 @@ class Checkpoint:
 
         Raises: ModelError: some are missing, or the weights are of another format.
         """
-        index = self._optional(INDEX)
+        # Not kept: the index of a large model names a hundred thousand tensors.
+        index = read_json(self.path / INDEX)
         names = self._indexed(index) if index is not None else [WEIGHTS]
         missing = [name for name in names if name not in present]
         if missing and index is None:
@@ -209,7 +220,9 @@ class Checkpoint:
         return found or {}
 
     def _optional(self, name: str) -> object:
-        return read_json(self.path / name)
+        if name not in self._parsed:
+            self._parsed[name] = read_json(self.path / name)
+        return self._parsed[name]
 
 
 def _shapes(file: Path) -> dict[str, tuple[int, ...]]:

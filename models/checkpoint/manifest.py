@@ -80,26 +80,24 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     beside.replace(folder / MANIFEST)
 
 
-def check_text_files(folder: Path) -> Manifest | None:
+def check_text_files(folder: Path, manifest: Manifest | None) -> None:
     """Hold a folder against its manifest: names and sizes of all files, checksums of all but the weights.
 
     Raises: ModelError: a file is missing, changed or not listed.
     """
-    manifest = read_manifest(folder)
-    if manifest is not None:
-        small = [name for name in manifest.files if not is_weights(name)]
-        _stop_at_first(
-            folder, [*_missing(folder, manifest), *_not_listed(folder, manifest), *_changed(folder, manifest, small)]
-        )
-    return manifest
+    if manifest is None:
+        return
+    small = [name for name in manifest.files if not is_weights(name)]
+    _stop_at_first(
+        folder, [*_missing(folder, manifest), *_not_listed(folder, manifest), *_changed(folder, manifest, small)]
+    )
 
 
-def check_weight_files(folder: Path) -> None:
+def check_weight_files(folder: Path, manifest: Manifest | None) -> None:
     """Hold the weights against the manifest, if there is one: every byte, several files at a time.
 
     Raises: ModelError: a file is missing or changed.
     """
-    manifest = read_manifest(folder)
     if manifest is None:
         return
     started = time.perf_counter()

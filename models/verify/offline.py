@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from models.checkpoint.folder import Checkpoint
 from models.interface import Backend, Ids, Item, LoadOptions, Readout, Row
 from models.loading import Preprocessor, load_backend, load_preprocessor
 from models.postprocess import finish_scores
@@ -28,8 +29,9 @@ class OfflineModel:
 
         Raises: ModelError.
         """
-        preprocessor = load_preprocessor(path, options)
-        return cls(preprocessor, load_backend(path, preprocessor.info, options))
+        checkpoint = Checkpoint(path)
+        preprocessor = load_preprocessor(checkpoint, options)
+        return cls(preprocessor, load_backend(checkpoint, preprocessor.info, options))
 
     def vectors(self, texts: Sequence[str], batch: int = BATCH_TEXTS) -> list[Row]:
         """Pooled vectors as the network gives them, so many texts in a batch; each text must fit."""

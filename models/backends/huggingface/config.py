@@ -1,5 +1,6 @@
 """From a config.json to the library's configuration of the same network, or a refusal by name. No networks."""
 
+import copy
 import importlib
 import inspect
 import re
@@ -157,20 +158,26 @@ def library_config(checkpoint: Checkpoint) -> Any:
     entries = checkpoint.config
     if checkpoint.model_type == "nomic_bert" and "n_embd" in entries:
         return transformers.NomicBertConfig(**_nomic(checkpoint))
-    if checkpoint.model_type in SAME_NETWORK:
-        name = SAME_NETWORK[checkpoint.model_type]
-        own = {key: value for key, value in entries.items() if key != "auto_map"} | {"model_type": name}
-        config = transformers.CONFIG_MAPPING[name].from_dict(own)
+    name = _library_name(checkpoint)
+    if name != checkpoint.model_type:
+        entries = {key: value for key, value in entries.items() if key != "auto_map"} | {"model_type": name}
     else:
         check_architecture(checkpoint)
-        config = transformers.AutoConfig.from_pretrained(
-            checkpoint.path, trust_remote_code=False, local_files_only=True
-        )
+    # A copy: the class and the line below change nested entries, and the checkpoint's are shared.
+    config = transformers.CONFIG_MAPPING[name].from_dict(copy.deepcopy(entries))
     check_entries(checkpoint, type(config))
     if quantisation(checkpoint):
         # The library's kernels for them need packages of their own, and give other numbers.
         config.quantization_config["dequantize"] = True
     return config
+
+
+def _library_name(checkpoint: Checkpoint) -> str:
+    """The model type under which the library has this network."""
+    # transformers, AutoConfig.from_pretrained: a Mistral with `layer_types` is its Ministral.
+    if checkpoint.model_type == "mistral" and "layer_types" in checkpoint.config:
+        return "ministral"
+    return SAME_NETWORK.get(checkpoint.model_type, checkpoint.model_type)
 
 
 def _nomic(checkpoint: Checkpoint) -> dict[str, Any]:

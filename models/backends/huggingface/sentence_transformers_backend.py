@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -34,14 +33,13 @@ GROUP_TOKENS = {"cpu": 512, "cuda": 16384}
 FAULTS = (OSError, ValueError, RuntimeError, ImportError, KeyError, TypeError, AttributeError)
 
 
-def load(path: str, info: ModelInfo, options: LoadOptions) -> "ModulesBackend":
+def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "ModulesBackend":
     """Load an embedder with sentence-transformers and check it; belongs to the thread that will launch batches.
 
     Raises: ModelError: the library cannot read it, weights are missing, or a self-check failed.
     """
     if info.kind == "reranker":
-        raise ModelError(f"{path} is a reranker, and sentence_transformers is a backend for embedders alone")
-    checkpoint = Checkpoint(Path(path))
+        raise ModelError(f"{checkpoint.path} is a reranker, and sentence_transformers is a backend for embedders alone")
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device)
     with device_faults():

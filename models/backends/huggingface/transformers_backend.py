@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -42,12 +41,11 @@ GROUP_TOKENS = {"cpu": 512, "cuda": 16384}
 LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "output_multiplier_scale")
 
 
-def load(path: str, info: ModelInfo, options: LoadOptions) -> "TransformersBackend":
+def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "TransformersBackend":
     """Load a checkpoint with transformers and check it; belongs to the thread that will launch batches.
 
     Raises: ModelError: an entry of config.json or a tensor that the library's class does not know, or a failed check.
     """
-    checkpoint = Checkpoint(Path(path))
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device)
     with device_faults(), torch.inference_mode():

@@ -1,12 +1,15 @@
 """Folders to models: what the files say is read, what would give wrong numbers is refused in one sentence."""
 
 import json
+import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from models import LoadOptions, ModelError, load_backend, load_preprocessor
+from models.checkpoint.folder import Checkpoint
 from models.loading import BACKENDS
 from tests.support.checkpoints.qwen3 import build
 from tests.support.checkpoints.vocabulary import write_tokenizer
@@ -16,6 +19,32 @@ def change(folder: Path, name: str, **entries: Any) -> Path:
     file = folder / name
     file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | entries), "utf-8")
     return folder
+
+
+class OpenCounter:
+    """How often Python code opened each file below a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self.counts = f"{folder}/", Counter[str]()
+        sys.addaudithook(self._count)
+
+    def _count(self, event: str, arguments: tuple[object, ...]) -> None:
+        if event == "open" and str(arguments[0]).startswith(self._folder):
+            self.counts[str(arguments[0]).removeprefix(self._folder)] += 1
+
+
+@pytest.mark.parametrize("backend", ["packed", "transformers"])
+def test_each_configuration_is_read_once(tmp_path: Path, backend: str) -> None:
+    folder = build(tmp_path / "m")
+    options = LoadOptions(dtype="float32", backend=backend)
+    opened = OpenCounter(folder)
+
+    checkpoint = Checkpoint(folder)
+    load_backend(checkpoint, load_preprocessor(checkpoint, options).info, options)
+
+    configurations = {name: count for name, count in opened.counts.items() if name.endswith(".json")}
+    assert configurations == dict.fromkeys(configurations, 1)
+    assert {"config.json", "modules.json", "1_Pooling/config.json", "tokenizer.json"} <= configurations.keys()
 
 
 @pytest.mark.parametrize(
