@@ -22,7 +22,6 @@ ApiError                            400     invalid_request_error   none
 ├── ModelNotFound                   404     invalid_request_error   model_not_found
 ├── MethodNotAllowed                405     invalid_request_error   method_not_allowed
 ├── BodyTimeout                     408     timeout_error           request_timeout
-├── HeadTimeout                     408     timeout_error           request_timeout
 ├── PayloadTooLarge                 413     invalid_request_error   payload_too_large
 ├── UnsupportedMedia                415     invalid_request_error   unsupported_media_type
 ├── HeadTooLarge                    431     invalid_request_error   headers_too_large
@@ -259,18 +258,6 @@ class BodyTimeout(ApiError):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"The request body did not arrive within {seconds:g} s.", headers={"Connection": "close"})
-
-
-class HeadTimeout(ApiError):
-    """The request line and headers did not arrive in time."""
-
-    status = 408
-    type = "timeout_error"
-    code = "request_timeout"
-    fireworks_code = "REQUEST_TIMEOUT"
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"The request's headers did not arrive within {seconds:g} s.", headers={"Connection": "close"})
 
 
 class PayloadTooLarge(ApiError):

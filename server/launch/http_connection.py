@@ -8,7 +8,6 @@ RFC 9110, section 7.8 allows. What the parser refuses gets an error body of ours
 import asyncio
 import resource
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import httptools
 from uvicorn._types import ASGI3Application
@@ -16,7 +15,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from server.api.dialects.openai import OpenAI
-from server.errors import ApiError, HeadTimeout, HeadTooLarge, InvalidHttp
+from server.errors import ApiError, HeadTooLarge, InvalidHttp
 from server.observability.metrics import Metrics
 
 # nginx takes 32 KiB of headers by default, Envoy 60 KiB.
@@ -42,18 +41,44 @@ def raise_file_limit() -> int:
     return hard if hard != resource.RLIM_INFINITY else soft
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionLimits:
-    """What every connection of a process is told."""
+class ConnectionPool:
+    """The connections of one process. When there are too many, the one that is idle the longest makes room."""
 
-    metrics: Metrics
-    max_connections: int
-    head_timeout_s: float = HEAD_TIMEOUT_S
+    def __init__(self, metrics: Metrics, max_connections: int, head_timeout_s: float = HEAD_TIMEOUT_S) -> None:
+        self._metrics = metrics
+        self._max_connections = max_connections
+        self.head_timeout_s = head_timeout_s
+        # In the order in which they became idle: no request of theirs is read or answered.
+        self._idle: dict[BoundedConnection, None] = {}
 
+    def connection_class(self) -> type["BoundedConnection"]:
+        """The class that uvicorn makes connections of."""
+        return type("Connection", (BoundedConnection,), {"pool": self})
 
-def connection_class(limits: ConnectionLimits) -> type["BoundedConnection"]:
-    """The class that uvicorn makes connections of."""
-    return type("Connection", (BoundedConnection,), {"limits": limits})
+    def admits(self, open_connections: int) -> bool:
+        """Whether one more connection may be opened; closes an idle one for it."""
+        if open_connections < self._max_connections:
+            return True
+        idle = next(iter(self._idle), None)
+        if idle is None:
+            self._metrics.refused("too_many_connections")
+            return False
+        self._metrics.refused("idle_connection")
+        self.remove(idle)
+        idle.transport.abort()
+        return True
+
+    def late(self) -> None:
+        """Count a head that did not arrive in time."""
+        self._metrics.refused("head_timeout")
+
+    def add_idle(self, connection: "BoundedConnection") -> None:
+        """Note that nothing is read or answered on a connection now."""
+        self._idle[connection] = None
+
+    def remove(self, connection: "BoundedConnection") -> None:
+        """The connection is busy or gone."""
+        self._idle.pop(connection, None)
 
 
 class _Flow(FlowControl):
@@ -67,9 +92,9 @@ class _Flow(FlowControl):
 
 
 class BoundedConnection(HttpToolsProtocol):
-    """Belongs to the event loop's thread. uvicorn makes one for each connection, of a subclass that has `limits`."""
+    """Belongs to the event loop's thread. uvicorn makes one for each connection, of a subclass that has `pool`."""
 
-    limits: ConnectionLimits
+    pool: ConnectionPool
     flow: _Flow
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -81,16 +106,17 @@ class BoundedConnection(HttpToolsProtocol):
         self._refusal: ApiError | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._running: RequestResponseCycle | None = None
-        if len(self.connections) >= self.limits.max_connections:
-            self.limits.metrics.refused("too_many_connections")
+        if not self.pool.admits(len(self.connections)):
             transport.abort()
             return
         super().connection_made(transport)
         self.flow = _Flow(transport)
+        self.pool.add_idle(self)
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the requests that nobody waits for."""
+        self.pool.remove(self)
         self._stop_timer()
         self._unread.clear()
         self.pipeline.clear()
@@ -157,6 +183,7 @@ class BoundedConnection(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         self._stop_timer()
+        self.pool.remove(self)
         lengths = [value for name, value in self.headers if name == b"content-length"]
         self._promised_bytes = int(lengths[0]) if lengths and len(lengths[0]) <= MAX_LENGTH_DIGITS else 0
         self._in_body = True
@@ -185,6 +212,8 @@ class BoundedConnection(HttpToolsProtocol):
             self._refuse_when_answered(self._refusal)
         elif not self.transport.is_closing():
             self._parse_unread()
+            if not self._is_answering():
+                self.pool.add_idle(self)
 
     def _hold_while_requests_wait(self) -> None:
         was_held, self.flow.held = self.flow.held, bool(self._unread or self.pipeline or self._refusal)
@@ -194,7 +223,7 @@ class BoundedConnection(HttpToolsProtocol):
             self.flow.resume_reading()
 
     def _expect_head(self) -> None:
-        self._timer = self.loop.call_later(self.limits.head_timeout_s, self._head_is_late)
+        self._timer = self.loop.call_later(self.pool.head_timeout_s, self._head_is_late)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -206,10 +235,9 @@ class BoundedConnection(HttpToolsProtocol):
         if self.flow.held or self._is_answering():
             # We do not read, or the client waits for us: the rest of the head may be on its way.
             self._expect_head()
-        elif self.headers is None:
-            self.transport.close()  # nothing was ever sent
         else:
-            self._refuse(HeadTimeout(self.limits.head_timeout_s))
+            self.pool.late()
+            self.transport.close()
 
     def _is_answering(self) -> bool:
         return bool(self.pipeline) or (self._running is not None and not self._running.response_complete)

@@ -21,7 +21,7 @@ from server.engine.client import Engine, EngineClient
 from server.engine.load_balancer import LoadBalancer
 from server.engine.zmq_transport import ZmqEngineClient
 from server.launch.engine_process import EngineSettings, end_with_parent
-from server.launch.http_connection import ConnectionLimits, connection_class, raise_file_limit
+from server.launch.http_connection import ConnectionPool, raise_file_limit
 from server.observability.logs import set_up_logging
 from server.observability.metrics import Metrics
 from server.registry import ModelRegistry, load_registry
@@ -104,7 +104,7 @@ def make_server(config: Config, registry: ModelRegistry, engine: Engine) -> Drai
         access_log=False,
         log_config=None,
         server_header=False,
-        http=connection_class(ConnectionLimits(metrics, raise_file_limit() - RESERVED_FILES)),
+        http=ConnectionPool(metrics, raise_file_limit() - RESERVED_FILES).connection_class(),
         ws="none",
         # Nothing here depends on the client's address, so no header is trusted to tell it.
         proxy_headers=False,

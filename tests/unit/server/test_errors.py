@@ -33,7 +33,6 @@ TABLE = [
     ),
     (errors.BodyTimeout(60), 408, "timeout_error", "request_timeout", "REQUEST_TIMEOUT"),
     (errors.InvalidHttp(), 400, "invalid_request_error", "invalid_http", None),
-    (errors.HeadTimeout(20), 408, "timeout_error", "request_timeout", "REQUEST_TIMEOUT"),
     (errors.HeadTooLarge(65536), 431, "invalid_request_error", "headers_too_large", "HEADERS_TOO_LARGE"),
     (errors.PayloadTooLarge(5), 413, "invalid_request_error", "payload_too_large", "PAYLOAD_TOO_LARGE"),
     (errors.UnsupportedMedia(), 415, "invalid_request_error", "unsupported_media_type", "UNSUPPORTED_MEDIA_TYPE"),

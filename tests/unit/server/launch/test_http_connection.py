@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,7 +12,7 @@ import uvicorn
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
 
 from server.engine.messages import EngineState
-from server.launch.http_connection import MAX_REQUESTS_AHEAD, ConnectionLimits, connection_class
+from server.launch.http_connection import MAX_REQUESTS_AHEAD, ConnectionPool
 from server.observability.metrics import Metrics
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -51,6 +52,12 @@ class World:
     def __init__(self, port: int, app: Echo, metrics: Metrics) -> None:
         self.port, self.app, self.metrics = port, app, metrics
 
+    def refusals(self, reason: str) -> int:
+        """How many connections were refused for a reason, as /metrics tells it."""
+        text = self.metrics.text(EngineState("ready")).decode()
+        counted = re.search(rf'hearth_refusals_total{{reason="{reason}"}} (\d+)', text)
+        return int(counted[1]) if counted else 0
+
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection("127.0.0.1", self.port)
 
@@ -82,7 +89,7 @@ async def read_answer(reader: asyncio.StreamReader) -> tuple[int, Any] | None:
 @asynccontextmanager
 async def serving(**limits: Any) -> AsyncIterator[World]:
     app, metrics = Echo(), Metrics()
-    connection = connection_class(ConnectionLimits(metrics, **{"max_connections": 100, **limits}))
+    connection = ConnectionPool(metrics, **{"max_connections": 100, **limits}).connection_class()
     config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, http=connection, ws="none")
     config.load()
     state = uvicorn.server.ServerState()
@@ -245,14 +252,15 @@ async def test_a_connection_that_sends_nothing_is_closed() -> None:
         writer.close()
 
 
-async def test_half_a_head_is_408() -> None:
+async def test_a_connection_whose_head_stays_half_is_closed() -> None:
     async with serving(head_timeout_s=0.1) as world:
         reader, writer = await world.connect()
         writer.write(GET[:20])
-        status, answer = await asyncio.wait_for(read_answer(reader), 5) or (0, None)
-        writer.close()
 
-    assert (status, answer["error"]["code"]) == (408, "request_timeout")
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+
+        writer.close()
+    assert world.refusals("head_timeout") == 1
 
 
 async def test_an_answer_may_take_longer_than_a_head() -> None:
@@ -269,20 +277,42 @@ async def test_an_answer_may_take_longer_than_a_head() -> None:
     assert answer[0] == 200
 
 
-async def test_a_connection_too_many_is_refused_and_counted() -> None:
-    async with serving(max_connections=2) as world:
-        kept = [await world.connect() for _ in range(2)]
-        await asyncio.sleep(0.02)
-        reader, writer = await world.connect()
+async def test_the_connection_that_is_idle_the_longest_makes_room() -> None:
+    async with serving(max_connections=3) as world:
+        connections = [await world.connect() for _ in range(3)]
+        for reader, writer in connections[:2]:
+            writer.write(GET)
+            assert await read_answer(reader) is not None
+        late_reader, late_writer = await world.connect()
+        late_writer.write(GET)
+        answer = await read_answer(late_reader)
 
+        # The third never sent anything, so that it was idle before the others were.
+        assert await connections[2][0].read() == b""
+        connections[0][1].write(GET)
+        assert await read_answer(connections[0][0]) is not None
+        for _, writer in (*connections, (late_reader, late_writer)):
+            writer.close()
+
+    assert answer is not None
+    assert answer[0] == 200
+    assert world.refusals("idle_connection") == 1
+
+
+async def test_a_connection_too_many_is_refused_when_all_are_busy() -> None:
+    async with serving(max_connections=2) as world:
+        world.app.gate.clear()
+        busy = [await world.connect() for _ in range(2)]
+        for _, writer in busy:
+            writer.write(GET)
+        await asyncio.sleep(0.05)
+        reader, writer = await world.connect()
         refused = await read_answer(reader)
-        kept[0][1].write(GET)
-        answer = await read_answer(kept[0][0])
-        for _, open_writer in (*kept, (reader, writer)):
+        world.app.gate.set()
+        answers = [await read_answer(reader) for reader, _ in busy]
+        for _, open_writer in (*busy, (reader, writer)):
             open_writer.close()
 
     assert refused is None
-    assert answer is not None
-    assert answer[0] == 200
-    refusals = world.metrics.text(EngineState("ready")).decode()
-    assert 'hearth_refusals_total{reason="too_many_connections"} 1.0' in refusals
+    assert [answer[0] for answer in answers if answer] == [200, 200]
+    assert world.refusals("too_many_connections") == 1
