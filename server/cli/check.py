@@ -1,4 +1,4 @@
-"""`hearth check --against URL`: another server's answers held against those of a model here."""
+"""`hearth check`: compares a model with its reference implementation, or with --against, with another server."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -34,112 +34,8 @@ from server.cli.remote_server import RemoteServer, RemoteServerError
 from server.serialization import dump
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """What came of it."""
-
-    source: str
-    url: str
-    model: str
-    dialect: str
-    found: Vectors | Scores
-    refused: tuple[str, ...]
-
-    @property
-    def agrees(self) -> bool:
-        """Whether one may change servers and keep the index, or the order of results."""
-        return not self.found.must_reindex if isinstance(self.found, Vectors) else self.found.order != "other"
-
-    def as_json(self) -> str:
-        """For programs."""
-        document = {
-            "model": self.source,
-            "hearth": VERSION,
-            "against": {"url": self.url, "model": self.model, "dialect": self.dialect},
-            "passed": self.agrees,
-            "verdict": self.found.verdict,
-            "refused": self.refused,
-            "found": asdict(self.found),
-        }
-        return dump(document).decode()
-
-    def show(self, console: Console) -> None:
-        """For people."""
-        table = Table("what", "found", title=escape(f"{self.source} against {self.url}"), title_justify="left")
-        table.add_row("asked as", escape(f"{self.dialect}, model {self.model}"))
-        for what, found in _vector_rows(self.found) if isinstance(self.found, Vectors) else _score_rows(self.found):
-            table.add_row(what, escape(found))
-        if self.refused:
-            table.add_row("texts that it refused", escape(", ".join(repr(text[:20]) for text in self.refused)))
-        console.print(table)
-        colour = "green" if self.agrees else "bold red"
-        console.print(f"[{colour}]{escape(self.found.verdict)}[/]", highlight=False, soft_wrap=True)
-
-
-def compare(
-    other: RemoteServer, source: str, dtype: Dtype, console: Console, revision: str | None = None
-) -> Comparison:
-    """Ask the other server, load the model here, and hold the answers side by side.
-
-    Raises: ModelError, RemoteServerError.
-    """
-    path, options = find_checkpoint(source, revision), LoadOptions(dtype=dtype)
-    text = load_preprocessor(path, options)
-    with console.status(f"asking {other.url}") as status:
-        # The other first: it may not answer, and loading may take minutes.
-        theirs = _their_scores(other, text) if text.info.kind == "reranker" else other.vectors(fitting(text, TEXTS))
-        status.update("loading")
-        trial = OfflineModel(text, load_backend(path, text.info, options))
-        status.update("comparing")
-        found = _scores(trial, theirs) if text.info.kind == "reranker" else _vectors(trial, theirs)
-    return Comparison(source, other.url, other.model, other.dialect, found, tuple(other.refused))
-
-
-def _their_scores(other: RemoteServer, text: Preprocessor) -> list[Row | None]:
-    documents = fitting_documents(text, QUERIES, DOCUMENTS)
-    return [other.scores(query, documents) for query in QUERIES]
-
-
-def _vectors(trial: OfflineModel, theirs: Sequence[Row | None]) -> Vectors:
-    answered = [
-        (text, row) for text, row in zip(fitting(trial.preprocessor, TEXTS), theirs, strict=True) if row is not None
-    ]
-    if not answered:
-        raise RemoteServerError("the other server refused every text")
-    texts, rows = [text for text, _ in answered], [row for _, row in answered]
-    cut = min(len(rows[0]), trial.preprocessor.info.width)
-    layer_norm = trial.preprocessor.info.layer_norm_before_dimensions
-    ours = finish_vectors(trial.vectors(texts), dimensions=cut, layer_norm=layer_norm)
-    return compare_vectors(list(ours), rows, texts)
-
-
-def _scores(trial: OfflineModel, theirs: Sequence[Row | None]) -> Scores:
-    documents = fitting_documents(trial.preprocessor, QUERIES, DOCUMENTS)
-    return compare_scores(
-        [trial.scores(query, documents) for query in QUERIES], [row for row in theirs if row is not None]
-    )
-
-
-def _vector_rows(found: Vectors) -> list[tuple[str, str]]:
-    lengths = "of length 1" if found.are_unit else f"raw, {found.norm_ratio:.4g} times as long as ours"
-    return [
-        (f"worst cosine, {found.texts} texts", f"{found.worst_cosine:.6f} ({found.worst_text[:30]!r})"),
-        ("median cosine", f"{found.median_cosine:.6f}"),
-        ("dimensions", f"{found.dimensions}" + (f", ours {found.width}" if found.width != found.dimensions else "")),
-        ("their vectors", lengths),
-    ]
-
-
-def _score_rows(found: Scores) -> list[tuple[str, str]]:
-    return [
-        (f"worst score difference, {found.pairs} pairs", f"{found.worst_difference:.5f}"),
-        ("pairs in the same order", f"{found.order_agreement:.1%}"),
-        ("their scores", "log-odds" if found.are_raw else "as they are"),
-    ]
-
-
 def check(source: str, dtype: Dtype, console: Console, revision: str | None = None) -> CheckReport:
-    """Check one model; what is being done is shown on `console`.
+    """Check one model, with its progress on `console`.
 
     Raises: ModelError.
     """
@@ -148,13 +44,13 @@ def check(source: str, dtype: Dtype, console: Console, revision: str | None = No
 
 
 def show(source: str, report: CheckReport, console: Console) -> None:
-    """Print a report for people."""
+    """Print a report as a table with a verdict below."""
     console.print(_table(source, report))
     console.print("[green]agrees with the reference[/]" if report.passed else "[bold red]DIFFERS from the reference[/]")
 
 
 def as_json(source: str, report: CheckReport) -> str:
-    """A report for programs: the verdict, what the model is, how it is run, and each finding with its number."""
+    """A report as one JSON object: the verdict, the model, how it runs, and each finding with its number."""
     document = {
         "model": source,
         "hearth": VERSION,
@@ -168,13 +64,120 @@ def as_json(source: str, report: CheckReport) -> str:
 
 def _table(source: str, report: CheckReport) -> Table:
     table = Table("what", "found", "wanted", title=escape(source), title_justify="left")
-    info, how = report.info, report.backend
+    info, backend = report.info, report.backend
     table.add_row("kind", escape(f"{info.kind}: {info.kind_reason}"))
-    table.add_row("architecture", escape(f"{info.architecture}, {info.width} wide, {how.parameters:,} parameters"))
+    table.add_row("architecture", escape(f"{info.architecture}, {info.width} wide, {backend.parameters:,} parameters"))
     table.add_row("longest input", f"{info.max_tokens:,} tokens")
-    table.add_row("runs by", escape(f"{how.backend} ({how.reason})"))
-    table.add_row("on", f"{how.device}, {how.dtype}", end_section=True)
+    table.add_row("backend", escape(f"{backend.backend} ({backend.reason})"))
+    table.add_row("device", f"{backend.device}, {backend.dtype}", end_section=True)
     for finding in report.findings:
         row = map(escape, (finding.what, finding.found, finding.wanted))
         table.add_row(*row, style=None if finding.passed else "bold red")
     return table
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Another server's vectors or scores compared with those of a model here."""
+
+    source: str
+    url: str
+    model: str
+    dialect: str
+    result: Vectors | Scores
+    rejected: tuple[str, ...]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether clients can change servers and keep their index, or the order of their results."""
+        return not self.result.must_reindex if isinstance(self.result, Vectors) else self.result.order != "other"
+
+    def as_json(self) -> str:
+        """The comparison as one JSON object."""
+        document = {
+            "model": self.source,
+            "hearth": VERSION,
+            "against": {"url": self.url, "model": self.model, "dialect": self.dialect},
+            "passed": self.agrees,
+            "verdict": self.result.verdict,
+            "refused": self.rejected,
+            "found": asdict(self.result),
+        }
+        return dump(document).decode()
+
+    def show(self, console: Console) -> None:
+        """Print the comparison as a table with a verdict below."""
+        table = Table("what", "found", title=escape(f"{self.source} against {self.url}"), title_justify="left")
+        table.add_row("API and model", escape(f"{self.dialect}, model {self.model}"))
+        rows = _vector_rows(self.result) if isinstance(self.result, Vectors) else _score_rows(self.result)
+        for what, value in rows:
+            table.add_row(what, escape(value))
+        if self.rejected:
+            table.add_row("texts it rejected", escape(", ".join(repr(text[:20]) for text in self.rejected)))
+        console.print(table)
+        colour = "green" if self.agrees else "bold red"
+        console.print(f"[{colour}]{escape(self.result.verdict)}[/]", highlight=False, soft_wrap=True)
+
+
+def compare(
+    remote: RemoteServer, source: str, dtype: Dtype, console: Console, revision: str | None = None
+) -> Comparison:
+    """Compare the remote server's results with those of a model that is loaded here.
+
+    Raises: ModelError, RemoteServerError.
+    """
+    path, options = find_checkpoint(source, revision), LoadOptions(dtype=dtype)
+    preprocessor = load_preprocessor(path, options)
+    is_reranker = preprocessor.info.kind == "reranker"
+    with console.status(f"asking {remote.url}") as status:
+        # The remote server first: it may not answer, and loading may take minutes.
+        remote_rows = (
+            _remote_scores(remote, preprocessor) if is_reranker else remote.vectors(fitting(preprocessor, TEXTS))
+        )
+        status.update("loading")
+        model = OfflineModel(preprocessor, load_backend(path, preprocessor.info, options))
+        status.update("comparing")
+        result = _compare_scores(model, remote_rows) if is_reranker else _compare_vectors(model, remote_rows)
+    return Comparison(source, remote.url, remote.model, remote.dialect, result, tuple(remote.rejected))
+
+
+def _remote_scores(remote: RemoteServer, preprocessor: Preprocessor) -> list[Row | None]:
+    documents = fitting_documents(preprocessor, QUERIES, DOCUMENTS)
+    return [remote.scores(query, documents) for query in QUERIES]
+
+
+def _compare_vectors(model: OfflineModel, remote_rows: Sequence[Row | None]) -> Vectors:
+    pairs = zip(fitting(model.preprocessor, TEXTS), remote_rows, strict=True)
+    answered = [(text, row) for text, row in pairs if row is not None]
+    if not answered:
+        raise RemoteServerError("the other server rejected every text")
+    texts, rows = [text for text, _ in answered], [row for _, row in answered]
+    dimensions = min(len(rows[0]), model.preprocessor.info.width)
+    layer_norm = model.preprocessor.info.layer_norm_before_dimensions
+    ours = finish_vectors(model.vectors(texts), dimensions=dimensions, layer_norm=layer_norm)
+    return compare_vectors(list(ours), rows, texts)
+
+
+def _compare_scores(model: OfflineModel, remote_rows: Sequence[Row | None]) -> Scores:
+    documents = fitting_documents(model.preprocessor, QUERIES, DOCUMENTS)
+    ours = [model.scores(query, documents) for query in QUERIES]
+    return compare_scores(ours, [row for row in remote_rows if row is not None])
+
+
+def _vector_rows(result: Vectors) -> list[tuple[str, str]]:
+    length = "length 1" if result.are_unit else f"raw, {result.norm_ratio:.4g} times as long as ours"
+    width = f", ours {result.width}" if result.width != result.dimensions else ""
+    return [
+        (f"worst cosine, {result.texts} texts", f"{result.worst_cosine:.6f} ({result.worst_text[:30]!r})"),
+        ("median cosine", f"{result.median_cosine:.6f}"),
+        ("dimensions", f"{result.dimensions}{width}"),
+        ("their vectors", length),
+    ]
+
+
+def _score_rows(result: Scores) -> list[tuple[str, str]]:
+    return [
+        (f"worst score difference, {result.pairs} pairs", f"{result.worst_difference:.5f}"),
+        ("pairs in the same order", f"{result.order_agreement:.1%}"),
+        ("their scores", "log-odds" if result.are_raw else "between 0 and 1"),
+    ]

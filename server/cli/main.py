@@ -1,4 +1,4 @@
-"""The hearth command."""
+"""The hearth command: serve, check, pull and version."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ DEFAULT_FILE = Path("config.yaml")
 
 app = typer.Typer(
     name="hearth",
-    help="Self-hosted embeddings and rerank server.",
+    help="Serve embeddings and rerank models.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -32,15 +32,18 @@ app = typer.Typer(
 @app.command()
 def serve(
     config: Annotated[
-        Path | None, typer.Option(help="Configuration file; by default config.yaml, if there is one.")
+        Path | None, typer.Option(help="Configuration file. By default config.yaml, if there is one in this folder.")
     ] = None,
     model: Annotated[
-        list[str] | None, typer.Option(help="A model folder or hub id; repeat for several. Replaces the file's models.")
+        list[str] | None,
+        typer.Option(
+            help="Model folder or hub id; repeat the option for several. Replaces `models` of the configuration file."
+        ),
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 chooses a free one.")] = None,
 ) -> None:
-    """Serve embeddings and rerank; with nothing given, the built-in demo pair."""
+    """Serve embeddings and rerank models over HTTP; by default the built-in demo pair."""
     try:
         settings = _settings(config, model, host, port)
         _serve(settings)
@@ -50,50 +53,53 @@ def serve(
 
 @app.command()
 def check(
-    model: Annotated[str, typer.Argument(help="A model folder or a hub id.")],
-    dtype: Annotated[Dtype, typer.Option(help="As what its weights are computed.")] = "auto",
-    revision: Annotated[str | None, typer.Option(help="Of a hub id: a branch, tag or commit.")] = None,
+    model: Annotated[str, typer.Argument(help="Model folder or hub id.")],
+    dtype: Annotated[Dtype, typer.Option(help="Data type to compute in.")] = "auto",
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit (hub ids only).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
     against: Annotated[
-        str | None, typer.Option(help="Compare with this server instead, such as https://host/v1.", metavar="URL")
+        str | None,
+        typer.Option(help="Compare with another server instead, for example https://host/v1.", metavar="URL"),
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--model", help="What that server calls the model; by default as here.")
+        str | None, typer.Option("--model", help="Name of the model on the other server. By default the same as here.")
     ] = None,
     key: Annotated[
-        str | None, typer.Option(help="Its API key.", envvar="AGAINST_KEY", show_envvar=True, show_default=False)
+        str | None,
+        typer.Option(help="API key for the other server.", envvar="AGAINST_KEY", show_envvar=True, show_default=False),
     ] = None,
 ) -> None:
-    """Load a model, run every self-check and compare it with the reference implementation, or with another server.
+    """Load a model, run every self-check, and compare it with the reference implementation or with another server.
 
-    Exit status: 0 it agrees, 1 it differs, 2 it cannot be loaded or the server cannot be asked.
+    Exit status: 0 if the results agree, 1 if they differ, 2 if the model does not load or the server does not answer.
     """
-    # As in the engine process, so that the speed is the server's.
+    # As in the engine process, so that the measured speed is that of the server.
     set_waiting([Path(model)])
     if against is not None:
         _check_against(against, name, key, model, dtype, revision, as_json=as_json)
-    from server.cli import check as checking
+    from server.cli import check as check_command
 
     try:
-        report = checking.check(model, dtype, Console(stderr=True), revision)
+        report = check_command.check(model, dtype, Console(stderr=True), revision)
     except ModelError as error:
         raise _stop(error) from None
     if as_json:
-        typer.echo(checking.as_json(model, report))
+        typer.echo(check_command.as_json(model, report))
     else:
-        checking.show(model, report, Console())
+        check_command.show(model, report, Console())
     raise typer.Exit(0 if report.passed else 1)
 
 
 @app.command()
 def pull(
-    model: Annotated[str, typer.Argument(help="A hub id, or a local folder to copy.")],
-    folder: Annotated[Path, typer.Argument(help="Where to: a folder of the model's own.", metavar="DIR")],
+    model: Annotated[str, typer.Argument(help="Hub id, or a local folder to copy.")],
+    folder: Annotated[Path, typer.Argument(help="Folder for this model alone.", metavar="DIR")],
     revision: Annotated[
-        str | None, typer.Option(help="A branch, tag or commit; by default the newest, or what DIR holds already.")
+        str | None,
+        typer.Option(help="Branch, tag or commit. By default the revision that DIR has already, or the newest."),
     ] = None,
 ) -> None:
-    """Bring a model into a folder to be copied behind an air gap: its files, checked, and a manifest of them."""
+    """Download a model's files into a folder, verify them, and write a manifest, for machines without network."""
     from server.cli.pull import pull as run
 
     try:
@@ -109,8 +115,7 @@ def version() -> None:
 
 
 def main() -> None:
-    """The entry point of the command."""
-    # Downloads tell the hub which packages are installed here, if nobody asks them not to.
+    # Without this, downloads tell the hub which packages are installed here.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     app()
 
@@ -122,8 +127,8 @@ def _check_against(
     from server.cli.remote_server import RemoteServer, RemoteServerError
 
     try:
-        other = RemoteServer(url, name or model_id(model), key)
-        comparison = compare(other, model, dtype, Console(stderr=True), revision)
+        remote = RemoteServer(url, name or model_id(model), key)
+        comparison = compare(remote, model, dtype, Console(stderr=True), revision)
     except (ModelError, RemoteServerError) as error:
         raise _stop(error) from None
     if as_json:
@@ -135,9 +140,9 @@ def _check_against(
 
 def _serve(settings: Config) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _end_at_once)
+        signal.signal(number, _exit_at_once)
     with tempfile.TemporaryDirectory(prefix="hearth-") as folder:
-        # Read by prometheus_client when it is imported, here and in every process that is started from here.
+        # prometheus_client reads it when it is imported, here and in every child process.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         from server.launch.serve import serve as run
         from server.observability.logs import set_up_logging
@@ -146,8 +151,8 @@ def _serve(settings: Config) -> None:
         run(settings, Path(folder))
 
 
-def _end_at_once(number: int, frame: FrameType | None) -> None:
-    # While it starts, and after it has drained: nothing is in flight, and what was begun is cleaned up.
+def _exit_at_once(number: int, frame: FrameType | None) -> None:
+    # Active while the server starts and after it has drained: no request is running, and `with` blocks clean up.
     sys.exit(0)
 
 

@@ -1,4 +1,4 @@
-"""`hearth pull`: what models/ brings, with progress bars, and what it came to."""
+"""`hearth pull`: downloads one model into a folder, with progress bars and a summary."""
 
 import os
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
 from models import Pulled
-from models import pull as bring
+from models import pull as pull_model
 
 
 def pull(source: str, folder: Path, revision: str | None, console: Console) -> None:
-    """Pull one model and say what it came to.
+    """Pull one model and print a summary.
 
     Raises: ModelError.
     """
@@ -26,24 +26,24 @@ def pull(source: str, folder: Path, revision: str | None, console: Console) -> N
     def watch(what: str, total: int) -> Callable[[int], None]:
         task = bars.add_task(what, total=total)
         bars.start()
-        return lambda passed: _advance(bars, task, passed)
+        return lambda advance: _advance(bars, task, advance)
 
     try:
-        pulled = bring(source, folder, revision=revision, watch=watch)
+        pulled = pull_model(source, folder, revision=revision, watch=watch)
     finally:
         bars.stop()
-    console.print(escape(_outcome(folder, pulled)), highlight=False, soft_wrap=True)
+    console.print(escape(_summary(folder, pulled)), highlight=False, soft_wrap=True)
 
 
-def _advance(bars: Progress, task: TaskID, passed: int) -> None:
-    bars.advance(task, passed)
+def _advance(bars: Progress, task: TaskID, advance: int) -> None:
+    bars.advance(task, advance)
     if bars.finished:
-        # A download draws bars of its own.
+        # Downloads draw their own bars.
         bars.stop()
 
 
-def _outcome(folder: Path, pulled: Pulled) -> str:
+def _summary(folder: Path, pulled: Pulled) -> str:
     manifest = pulled.manifest
-    begin = f"{folder} was whole already, every checksum agrees" if pulled.was_whole else f"{folder} is whole"
+    state = "was complete already, and every checksum agrees" if pulled.was_whole else "is complete"
     revision = f", revision {manifest.revision}" if manifest.revision else ""
-    return f"{begin}: {len(manifest.files)} files, {decimal(manifest.bytes)}, of {manifest.source}{revision}"
+    return f"{folder} {state}: {len(manifest.files)} files, {decimal(manifest.bytes)}, from {manifest.source}{revision}"

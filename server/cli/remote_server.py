@@ -1,4 +1,7 @@
-"""Another server, asked in whichever dialect it understands: OpenAI's, Fireworks', Cohere's, Jina's or TEI's."""
+"""A client of another embeddings or rerank server, which speaks whichever API format that server understands.
+
+OpenAI's, Fireworks', Cohere's, Jina's and TEI's formats are tried in turn.
+"""
 
 import http.client
 import json
@@ -16,97 +19,97 @@ from server import VERSION
 
 TIMEOUT_S = 120
 TRIES = 4
-# Full, starting, or in between: worth asking again.
-BUSY = (429, 502, 503, 504)
+# Rate limited, starting or restarting: worth another try.
+RETRY_STATUSES = (429, 502, 503, 504)
+MAX_RETRY_AFTER_S = 60.0
 # Eight vectors of 8,192 numbers are 1.5 MB.
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
-MAX_SAID = 200
+MAX_QUOTED_CHARACTERS = 200
+# Any model accepts it.
+PROBE_TEXT = "Hello world"
+REQUEST_INPUTS = 8
+
+Json = Any
 
 
 class RemoteServerError(Exception):
-    """The other server gave no answer that can be compared; the message is one sentence."""
+    """The other server gave no result that can be compared; the message is one sentence."""
 
 
 class RequestRejected(Exception):
-    """It does not take this request; another dialect, or a shorter batch, may do."""
+    """The server does not accept this request; it may accept another format, or fewer texts."""
 
 
-def post(address: str, body: Any, key: str | None) -> Any:
-    """The JSON that a server answers.
+def post(url: str, body: Json, key: str | None) -> Json:
+    """The JSON of a server's response. Busy servers are asked again.
 
-    Raises: RemoteServerError, Refused.
+    Raises: RemoteServerError, RequestRejected.
     """
     headers = {"Content-Type": "application/json", "User-Agent": f"hearth/{VERSION}"}
     if key:
         headers["Authorization"] = f"Bearer {key}"
     for attempt in range(TRIES):
         try:
-            request = urllib.request.Request(address, json.dumps(body).encode(), headers)  # noqa: S310 (http alone)
-            with _OPENER.open(request, timeout=TIMEOUT_S) as answer:
-                return json.loads(_read(address, answer))
+            request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310 (http alone)
+            with _OPENER.open(request, timeout=TIMEOUT_S) as response:
+                return json.loads(_read(url, response))
         except urllib.error.HTTPError as error:
             with error:
-                time.sleep(_busy_s(address, error, attempt))
+                time.sleep(_retry_after_s(url, error, attempt))
         except (OSError, ValueError, http.client.HTTPException, RecursionError) as error:
-            said = printable(str(getattr(error, "reason", error)) or type(error).__name__)
-            raise RemoteServerError(f"{address} cannot be asked: {said}") from error
-    raise RemoteServerError(f"{address} was too busy, {TRIES} times in a row")
+            reason = printable(str(getattr(error, "reason", error)) or type(error).__name__)
+            raise RemoteServerError(f"the request to {url} failed: {reason}") from error
+    raise RemoteServerError(f"{url} was busy {TRIES} times in a row; try again later")
 
 
 def printable(text: str) -> str:
-    """The beginning of a line that another wrote, without what a terminal would obey."""
-    return "".join(character if character.isprintable() else "?" for character in text[:MAX_SAID])
+    """The beginning of a text from outside, without control characters that a terminal would obey."""
+    return "".join(character if character.isprintable() else "?" for character in text[:MAX_QUOTED_CHARACTERS])
 
 
-class _Stay(urllib.request.HTTPRedirectHandler):
-    # urllib would send the key along, to whichever host it is told.
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    # urllib would send the API key along, to any host that the server names.
     def redirect_request(self, *_: object) -> None:
-        """Never anywhere else."""
+        pass
 
 
-_OPENER = urllib.request.build_opener(_Stay)
+_OPENER = urllib.request.build_opener(_NoRedirects)
 
 
-def _read(address: str, answer: http.client.HTTPResponse) -> bytes:
-    content = answer.read(MAX_RESPONSE_BYTES + 1)
+def _read(url: str, response: http.client.HTTPResponse) -> bytes:
+    content = response.read(MAX_RESPONSE_BYTES + 1)
     if len(content) > MAX_RESPONSE_BYTES:
-        raise RemoteServerError(f"{address} gave an answer of more bytes than: {MAX_RESPONSE_BYTES}")
+        raise RemoteServerError(f"{url} responded with more than {MAX_RESPONSE_BYTES} bytes")
     return content
 
 
-def _busy_s(address: str, error: urllib.error.HTTPError, attempt: int) -> float:
-    """How long to wait before it is asked again.
-
-    Raises: RemoteServerError, Refused: asking again is of no use.
-    """
+def _retry_after_s(url: str, error: urllib.error.HTTPError, attempt: int) -> float:
+    """Raises: RemoteServerError, RequestRejected: a retry is of no use."""
     if error.code in (401, 403):
-        raise RemoteServerError(f"{address} does not let us in, give it a key by --key: {error.code}") from error
+        raise RemoteServerError(f"{url} denied access with status {error.code}; give its API key with --key") from error
     if 300 <= error.code < 400:
-        where = printable(error.headers.get("Location", "nowhere"))
-        raise RemoteServerError(f"{address} sends us elsewhere, where no key is taken unasked; give the URL: {where}")
-    if error.code not in BUSY:
-        _refuse(error)
-    asked = error.headers.get("Retry-After", "")
-    return min(float(asked), 60.0) if asked.isascii() and asked.isdigit() else 2.0**attempt
+        location = printable(error.headers.get("Location", "nowhere"))
+        raise RemoteServerError(
+            f"{url} redirects to {location}. Redirects are not followed, because they could leak the API key; "
+            "pass that URL instead."
+        )
+    if error.code not in RETRY_STATUSES:
+        _reject(error)
+    header = error.headers.get("Retry-After", "")
+    return min(float(header), MAX_RETRY_AFTER_S) if header.isascii() and header.isdigit() else 2.0**attempt
 
 
-def _refuse(error: urllib.error.HTTPError) -> NoReturn:
+def _reject(error: urllib.error.HTTPError) -> NoReturn:
     try:
-        said = error.read(300).decode("utf-8", "replace").split("\n", 1)[0]
+        line = error.read(300).decode("utf-8", "replace").split("\n", 1)[0]
     except (OSError, http.client.HTTPException):
-        said = ""
-    raise RequestRejected(f"{error.code} {printable(said)}") from error
-
-
-PROBE = "Hello world"
-REQUEST_INPUTS = 8
-
-Json = Any
+        line = ""
+    raise RequestRejected(f"status {error.code} {printable(line)}") from error
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """One way to ask: where below the base, how to write the question, how to read the answer."""
+    """One API format: its path below the base URL, how a request is written and a response read."""
 
     name: str
     path: str
@@ -118,7 +121,7 @@ EMBED = (
     Dialect(
         "OpenAI",
         "/embeddings",
-        # Floats are what all give unasked, and some know no field for it, or another.
+        # Floats are every server's default, and some reject `encoding_format` or know another name for it.
         lambda model, texts: {"model": model, "input": texts},
         lambda body: _by_index(body["data"], "embedding"),
     ),
@@ -153,75 +156,81 @@ RERANK = (
 
 @dataclass(slots=True)
 class RemoteServer:
-    """One server at a base URL, such as https://host/v1, or with a whole route in place of one."""
+    """A server at a base URL such as https://host/v1, or at the full URL of one route."""
 
     url: str
     model: str
     key: str | None = None
-    refused: list[str] = field(default_factory=list)
-    """Texts that it would not take."""
+    rejected: list[str] = field(default_factory=list)
+    """Texts that the server did not accept."""
     _chosen: tuple[str, Dialect] | None = None
 
     def __post_init__(self) -> None:
         if not self.url.startswith(("http://", "https://")):
-            raise RemoteServerError(f"a server's URL begins with http:// or https://, and this is: {self.url}")
+            raise RemoteServerError(f"the URL of a server must begin with http:// or https://; got {self.url}")
         self.key = (self.key or "").strip() or None
         if self.key and not (self.key.isascii() and self.key.isprintable()):
-            raise RemoteServerError("the key of the other server holds a character that no header can carry")
+            raise RemoteServerError("the API key for the other server has a character that no HTTP header can hold")
 
     @property
     def dialect(self) -> str:
-        """How it was asked."""
+        """The name of the API format that the server understands."""
         return self._chosen[1].name if self._chosen else "none"
 
     def vectors(self, texts: Sequence[str]) -> list[Row | None]:
-        """A vector for each text, None for one that it refuses."""
+        """A vector for each text, None for a text that the server rejects.
+
+        Raises: RemoteServerError.
+        """
         if self._chosen is None:
-            self._ask(EMBED, [PROBE])  # which any model takes
+            self._request(EMBED, [PROBE_TEXT])
         rows: list[Row | None] = []
         for start in range(0, len(texts), REQUEST_INPUTS):
             batch = list(texts[start : start + REQUEST_INPUTS])
             try:
-                rows.extend(self._ask(EMBED, batch))
+                rows.extend(self._request(EMBED, batch))
             except RequestRejected:
                 rows.extend(self._vector(text) for text in batch)
         if len(widths := {len(row) for row in rows if row is not None}) > 1:
-            raise RemoteServerError(f"{self.url} gave vectors of several lengths: {sorted(widths)}")
+            raise RemoteServerError(f"{self.url} returned vectors of different lengths: {sorted(widths)}")
         return rows
 
     def scores(self, query: str, documents: Sequence[str]) -> Row:
-        """A score for each document, in the order of the documents."""
+        """A score for each document, in the order of the documents.
+
+        Raises: RemoteServerError.
+        """
         try:
-            return self._ask(RERANK, query, list(documents))
+            return self._request(RERANK, query, list(documents))
         except RequestRejected as error:
-            raise RemoteServerError(f"{self.url} refused to rerank: {error}") from error
+            raise RemoteServerError(f"{self.url} rejected a rerank request: {error}") from error
 
     def _vector(self, text: str) -> Row | None:
         try:
-            return np.asarray(self._ask(EMBED, [text])[0])
+            return np.asarray(self._request(EMBED, [text])[0])
         except RequestRejected:
-            self.refused.append(text)
+            self.rejected.append(text)
             return None
 
-    def _ask(self, dialects: Sequence[Dialect], *question: Any) -> Matrix:
+    def _request(self, dialects: Sequence[Dialect], *question: Any) -> Matrix:
         if self._chosen is not None:
-            return self._read(*self._chosen, question)
-        tried = []
-        for address, dialect in self._ways(dialects):
+            return self._post(*self._chosen, question)
+        rejections = []
+        for url, dialect in self._candidates(dialects):
             try:
-                answer = self._read(address, dialect, question)
+                numbers = self._post(url, dialect, question)
             except RequestRejected as error:
-                tried.append(f"{address} says {error}")
+                rejections.append(f"{url}: {error}")
                 continue
-            self._chosen = (address, dialect)
-            return answer
-        raise RemoteServerError(f"no way to ask this server was answered: {'; '.join(tried)}")
+            self._chosen = (url, dialect)
+            return numbers
+        raise RemoteServerError(f"the server accepted no known request format; {'; '.join(rejections)}")
 
-    def _ways(self, dialects: Sequence[Dialect]) -> list[tuple[str, Dialect]]:
+    def _candidates(self, dialects: Sequence[Dialect]) -> list[tuple[str, Dialect]]:
         base = self.url.rstrip("/")
-        whole = [(base, dialect) for dialect in dialects if base.endswith(dialect.path)]
-        if whole:
-            return whole
+        full = [(base, dialect) for dialect in dialects if base.endswith(dialect.path)]
+        if full:
+            return full
         root = base.removesuffix("/v1").removesuffix("/v2")
         starts = [base] if root != base else [f"{base}/v1", base]
         return [
@@ -230,25 +239,25 @@ class RemoteServer:
             for start in ([root] if dialect.path.startswith("/v2") else starts)
         ]
 
-    def _read(self, address: str, dialect: Dialect, question: Sequence[Any]) -> Matrix:
-        body = post(address, dialect.write(self.model, *question), self.key)
+    def _post(self, url: str, dialect: Dialect, question: Sequence[Any]) -> Matrix:
+        body = post(url, dialect.write(self.model, *question), self.key)
         try:
-            answer = dialect.read(body)
+            results = dialect.read(body)
             with np.errstate(over="ignore"):  # Inf is refused below
-                numbers = np.array(answer, dtype=np.float32)
+                numbers = np.array(results, dtype=np.float32)
         except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
-            raise RequestRejected(f"something that is no answer of {dialect.name}'s form") from error
-        if len(answer) != len(question[-1]):
-            raise RemoteServerError(f"{address} gave {len(answer)} answers to a request of: {len(question[-1])}")
+            raise RequestRejected(f"the response is not in {dialect.name}'s format") from error
+        if len(results) != len(question[-1]):
+            raise RemoteServerError(f"{url} returned {len(results)} results for {len(question[-1])} inputs")
         if numbers.ndim != (2 if dialect in EMBED else 1) or not numbers.size:
-            raise RequestRejected(f"something that is no answer of {dialect.name}'s form")
+            raise RequestRejected(f"the response is not in {dialect.name}'s format")
         if not np.isfinite(numbers).all():
-            raise RemoteServerError(f"{address} gave NaN or Inf, or a number too large for float32")
+            raise RemoteServerError(f"{url} returned NaN, Inf or a number too large for float32")
         return numbers
 
 
 def _by_index(items: list[Json], key: str) -> list[Json]:
-    found = {item["index"]: item[key] for item in items}
-    if len(found) != len(items):
-        raise ValueError("two answers of one index")
-    return [found[index] for index in sorted(found)]
+    values = {item["index"]: item[key] for item in items}
+    if len(values) != len(items):
+        raise ValueError("two results have the same index")
+    return [values[index] for index in sorted(values)]

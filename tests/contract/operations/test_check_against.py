@@ -105,9 +105,9 @@ def test_people_read_a_table_and_a_sentence(other: Hearth) -> None:
 @pytest.mark.parametrize(
     ("url", "key", "message"),
     [
-        ("{url}", "wrong", "does not let us in, give it a key by --key: 401"),
-        ("http://127.0.0.1:9/v1", "sesame", "cannot be asked"),
-        ("127.0.0.1:8000", "sesame", "a server's URL begins with http:// or https://, and this is: 127.0.0.1:8000"),
+        ("{url}", "wrong", "denied access with status 401; give its API key with --key"),
+        ("http://127.0.0.1:9/v1", "sesame", "the request to http://127.0.0.1:9/v1/embeddings failed: "),
+        ("127.0.0.1:8000", "sesame", "must begin with http:// or https://; got 127.0.0.1:8000"),
     ],
 )
 def test_a_server_that_does_not_answer_is_one_line_and_status_2(

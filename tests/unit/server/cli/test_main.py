@@ -45,14 +45,14 @@ def test_a_config_file_in_this_folder_is_read(tmp_path: Path) -> None:
     assert "prot: no such key" in CliRunner().invoke(app, ["serve"]).stderr
 
 
-def test_pull_says_what_it_brought_and_the_second_time_that_it_was_whole(tmp_path: Path) -> None:
+def test_pull_reports_what_it_pulled_and_the_second_time_that_it_was_complete(tmp_path: Path) -> None:
     arguments = ["pull", demo_models()[0], str(tmp_path / "m")]
 
     first, second = CliRunner().invoke(app, arguments), CliRunner().invoke(app, arguments)
 
     assert (first.exit_code, second.exit_code) == (0, 0)
-    assert f"{tmp_path / 'm'} is whole: 8 files, 9.7 MB, of demo-embedding" in first.stderr
-    assert "was whole already, every checksum agrees" in second.stderr
+    assert f"{tmp_path / 'm'} is complete: 8 files, 9.7 MB, from demo-embedding" in first.stderr
+    assert "was complete already, and every checksum agrees" in second.stderr
 
 
 def test_pull_of_nothing_is_one_line_and_status_2(tmp_path: Path) -> None:
