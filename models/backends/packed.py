@@ -89,7 +89,7 @@ class PackedBackend:
         self._network, self._head, self._tail, self._info = network, head, tail, info
         self._pooling, self._device, self._dtype = pooling, device, dtype
         self._head_dim = network.config.head_dim
-        self._kept = PrefixCache(max_tokens=0) if pooling != "lasttoken" else PrefixCache()
+        self._prefix_cache = PrefixCache(max_tokens=0) if pooling != "lasttoken" else PrefixCache()
 
     @property
     def info(self) -> BackendInfo:
@@ -102,26 +102,26 @@ class PackedBackend:
             with device_faults():
                 return self._launch(items, keep_prefix=keep_prefix)
         except (OutOfMemory, DeviceLost) as error:
-            self._kept.clear()
+            self._prefix_cache.clear()
             return FailedBatch(error)
 
     def _launch(self, items: Sequence[Item], *, keep_prefix: bool) -> Pending:
-        kept = self._kept.offer()
-        forest = pack([item.ids for item in items], [prefix.ids for prefix in kept])
-        remember = self._worth_keeping(forest.shared, keep_prefix=keep_prefix)
-        batch = self._batch(forest, kept, self._dtype, remember)
+        cached = self._prefix_cache.offer()
+        forest = pack([item.ids for item in items], [prefix.ids for prefix in cached])
+        remember = self._span_to_cache(forest.cacheable, keep_prefix=keep_prefix)
+        batch = self._batch(forest, cached, self._dtype, remember)
         groups = by_readout(items)
         read_outs = self._read(batch, forest, groups, self._dtype)
 
         def keep() -> None:
             if not keep_prefix:
                 # A request that fits one batch is then computed in the same way each time, to the last bit.
-                self._kept.clear()
+                self._prefix_cache.clear()
                 return
             # Not before the rows are known to be finite: a NaN would be served to later batches.
-            self._kept.note_used([kept[number] for number in forest.used])
-            if batch.memory and forest.shared is not None:
-                self._kept.add(CachedPrefix(forest.tokens[slice(*forest.shared)], batch.memory))
+            self._prefix_cache.note_used([cached[number] for number in forest.used_prefixes])
+            if batch.memory and forest.cacheable is not None:
+                self._prefix_cache.add(CachedPrefix(forest.tokens[slice(*forest.cacheable)], batch.memory))
 
         # A NaN spreads over its block of queries: alone, the neighbours of a bad item are good.
         again = None if self._dtype == torch.float32 and len(items) == 1 else self._again
@@ -142,14 +142,14 @@ class PackedBackend:
             for readout, numbers in groups.items()
         ]
 
-    def _worth_keeping(self, shared: Span | None, *, keep_prefix: bool) -> Span | None:
-        if shared is None or not keep_prefix or self._pooling != "lasttoken":
+    def _span_to_cache(self, cacheable: Span | None, *, keep_prefix: bool) -> Span | None:
+        if cacheable is None or not keep_prefix or self._pooling != "lasttoken":
             return None
-        return shared if self._kept.has_room_for(shared[1] - shared[0]) else None
+        return cacheable if self._prefix_cache.has_room_for(cacheable[1] - cacheable[0]) else None
 
     @torch.inference_mode()
     def _batch(
-        self, forest: PrefixForest, kept: Sequence[CachedPrefix], dtype: torch.dtype, remember: Span | None = None
+        self, forest: PrefixForest, cached: Sequence[CachedPrefix], dtype: torch.dtype, remember: Span | None = None
     ) -> Batch:
         reads_all = self._pooling != "lasttoken"
         device, head_dim = self._device, self._head_dim
@@ -160,6 +160,6 @@ class PackedBackend:
             attention=attention,
             ends=None if reads_all else to_device(forest.ends, device),
             ends_attention=attention if reads_all else prepare(forest.layout.at(forest.ends), device, dtype, head_dim),
-            kept=[prefix.layers for prefix in kept],
+            cached=[prefix.layers for prefix in cached],
             remember=remember,
         )

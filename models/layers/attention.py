@@ -1,7 +1,7 @@
-"""Causal attention over a forest: each query sees its own path. The way for a device, and a plain one beside it.
+"""Causal attention over a forest, where each query sees its own path: the choice for a device, and a plain reference.
 
-All ways take queries [Q, N, D] and, per source, keys and values [.., K, D], and return [Q, N, D]. Source 0 is the
-batch itself, the others are kept prefixes.
+All implementations take queries [Q, N, D] and, per source, keys and values [.., K, D], and return [Q, N, D]. Source 0
+is the batch itself, the others are cached prefixes.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class Attention(Protocol):
 
 
 def prepare(layout: AttentionLayout, device: torch.device, dtype: torch.dtype, head_dim: int) -> Attention:
-    """The fastest exact way on this device."""
+    """The fastest exact implementation on this device."""
     if device.type == "cpu":
         return BlockAttention(layout)
     if has_varlen(device, dtype, head_dim):
@@ -36,24 +36,24 @@ def prepare(layout: AttentionLayout, device: torch.device, dtype: torch.dtype, h
 
 
 class PlainAttention:
-    """Any device, any float dtype: gathers each run's path and masks it. Slow, and right at a glance."""
+    """The reference, on any device and in any float dtype: gathers and masks the keys that each segment sees. Slow."""
 
     def __init__(self, layout: AttentionLayout) -> None:
         self._layout = layout
 
     def __call__(self, query: Tensor, sources: Sequence[KeysValues]) -> Tensor:
         """Attend."""
-        return torch.cat([self._run(query, sources, run) for run in self._layout.runs])
+        return torch.cat([self._segment(query, sources, segment) for segment in self._layout.segments])
 
-    def _run(self, query: Tensor, sources: Sequence[KeysValues], run: Segment) -> Tensor:
+    def _segment(self, query: Tensor, sources: Sequence[KeysValues], segment: Segment) -> Tensor:
         seen = [
             (branch.source, branch.keys)
             for branch in self._layout.branches
-            if branch.queries[0] <= run.queries[0] < branch.queries[1]
+            if branch.queries[0] <= segment.queries[0] < branch.queries[1]
         ]
-        q = query[slice(*run.queries)].transpose(0, 1)[None]
+        q = query[slice(*segment.queries)].transpose(0, 1)[None]
         k, v = (
-            torch.cat([sources[source][which][slice(*keys)] for source, keys in [*seen, (0, run.keys)]]).transpose(
+            torch.cat([sources[source][which][slice(*keys)] for source, keys in [*seen, (0, segment.keys)]]).transpose(
                 0, 1
             )[None]
             for which in (0, 1)

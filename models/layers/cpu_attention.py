@@ -17,7 +17,7 @@ from models.packing import AttentionLayout, Branch, Segment, Span
 KeysValues = tuple[Tensor, Tensor]
 Stretch = tuple[int, Span]
 
-# Scores of a block must lie in the cache: longer runs are cut, shorter neighbours that see the same path are joined.
+# Scores of a block must fit the cache: longer segments are cut, adjacent short ones with the same path are joined.
 MOST_QUERIES = 128
 JOINED_KEYS = 64
 # From so many keys on a block has fewer queries, so that its scores take no more memory.
@@ -84,50 +84,52 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scal
 
 
 def blocks_of(layout: AttentionLayout) -> Iterator[Block]:
-    """Every query in one block: long runs cut, short neighbours that see the same path joined."""
+    """Every query in one block: long segments cut, adjacent short ones that see the same path joined."""
     short: list[Segment] = []
     shared: tuple[Stretch, ...] = ()
-    for run, path in _paths(layout):
-        if short and not (path == shared and run.keys[1] - short[0].keys[0] <= JOINED_KEYS):
+    for segment, path in _paths(layout):
+        if short and not (path == shared and segment.keys[1] - short[0].keys[0] <= JOINED_KEYS):
             yield _join(short, shared)
             short = []
-        if run.keys[1] - run.keys[0] <= JOINED_KEYS:
-            short, shared = [*short, run], path
-        elif _is_square(run):
-            yield from _cut(run, path)
+        if segment.keys[1] - segment.keys[0] <= JOINED_KEYS:
+            short, shared = [*short, segment], path
+        elif _is_square(segment):
+            yield from _cut(segment, path)
         else:
-            yield Block(run.queries, (*path, (0, run.keys)), None)
+            yield Block(segment.queries, (*path, (0, segment.keys)), None)
     if short:
         yield _join(short, shared)
 
 
 def _paths(layout: AttentionLayout) -> Iterator[tuple[Segment, tuple[Stretch, ...]]]:
-    """Each run with the stretches that its branches let it see."""
+    """Each segment with the spans that its branches let it see."""
     branches, open_ones = list(reversed(layout.branches)), list[Branch]()
-    for run in layout.runs:
-        while open_ones and open_ones[-1].queries[1] <= run.queries[0]:
+    for segment in layout.segments:
+        while open_ones and open_ones[-1].queries[1] <= segment.queries[0]:
             open_ones.pop()
-        while branches and branches[-1].queries[0] <= run.queries[0]:
+        while branches and branches[-1].queries[0] <= segment.queries[0]:
             open_ones.append(branches.pop())
-        yield run, tuple((branch.source, branch.keys) for branch in open_ones)
+        yield segment, tuple((branch.source, branch.keys) for branch in open_ones)
 
 
-def _join(runs: Sequence[Segment], path: tuple[Stretch, ...]) -> Block:
-    first, keys = runs[0].queries[0], (runs[0].keys[0], max(run.keys[1] for run in runs))
-    sees = np.zeros((runs[-1].queries[1] - first, keys[1] - keys[0]), dtype=bool)
-    for run in runs:
-        (start, stop), (left, right) = run.queries, (key - keys[0] for key in run.keys)
-        sees[start - first : stop - first, left:right] = np.tri(stop - start, dtype=bool) if _is_square(run) else True
+def _join(segments: Sequence[Segment], path: tuple[Stretch, ...]) -> Block:
+    first, keys = segments[0].queries[0], (segments[0].keys[0], max(segment.keys[1] for segment in segments))
+    sees = np.zeros((segments[-1].queries[1] - first, keys[1] - keys[0]), dtype=bool)
+    for segment in segments:
+        (start, stop), (left, right) = segment.queries, (key - keys[0] for key in segment.keys)
+        sees[start - first : stop - first, left:right] = (
+            np.tri(stop - start, dtype=bool) if _is_square(segment) else True
+        )
     mask = None if sees.all() else mask_of(sees)
-    return Block((first, runs[-1].queries[1]), (*path, (0, keys)), mask)
+    return Block((first, segments[-1].queries[1]), (*path, (0, keys)), mask)
 
 
-def _cut(run: Segment, path: tuple[Stretch, ...]) -> Iterator[Block]:
-    first, last = run.queries
+def _cut(segment: Segment, path: tuple[Stretch, ...]) -> Iterator[Block]:
+    first, last = segment.queries
     while first < last:
-        stop = min(first + _most_queries(first - run.queries[0]), last)
+        stop = min(first + _most_queries(first - segment.queries[0]), last)
         sees = np.tri(stop - first, dtype=bool)
-        yield Block((first, stop), (*path, (0, (run.queries[0], stop))), mask_of(sees))
+        yield Block((first, stop), (*path, (0, (segment.queries[0], stop))), mask_of(sees))
         first = stop
 
 
@@ -140,8 +142,8 @@ def mask_of(sees: NDArray[np.bool_]) -> Tensor:
     return torch.from_numpy(np.where(sees, np.float32(0), np.float32(-np.inf)))
 
 
-def _is_square(run: Segment) -> bool:
-    return run.queries[1] - run.queries[0] == run.keys[1] - run.keys[0]
+def _is_square(segment: Segment) -> bool:
+    return segment.queries[1] - segment.queries[0] == segment.keys[1] - segment.keys[0]
 
 
 def sequence_blocks(spans: Sequence[Span], *, causal: bool, window: int | None) -> Iterator[Block]:

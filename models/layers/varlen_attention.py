@@ -15,23 +15,23 @@ from models.packing import AttentionLayout, Branch, Span
 
 
 class VarlenAttention:
-    """One call for all runs and one for each depth of branches, joined by their log-sum-exp. Enqueues, never waits."""
+    """One call for all segments and one per depth of branches, joined by their log-sum-exp. Enqueues, never waits."""
 
     def __init__(self, layout: AttentionLayout, device: torch.device) -> None:
-        self._runs = _Stretches([(run.queries, run.keys) for run in layout.runs], device)
-        spans = [run.queries for run in layout.runs], [run.keys for run in layout.runs]
+        self._segments = _Stretches([(segment.queries, segment.keys) for segment in layout.segments], device)
+        spans = [segment.queries for segment in layout.segments], [segment.keys for segment in layout.segments]
         # A trimmed layer asks single queries, whose stretches of keys overlap: gathered, they lie one after another.
-        self._run_keys = None if spans[0] == spans[1] else _places(spans[1], device)
-        self._kept = [_Branches([branch], device) for branch in layout.branches if branch.source]
+        self._segment_keys = None if spans[0] == spans[1] else _places(spans[1], device)
+        self._cached = [_Branches([branch], device) for branch in layout.branches if branch.source]
         self._levels = [_Branches(level, device) for level in nesting(layout.branches)]
 
     def __call__(self, query: Tensor, sources: Sequence[KeysValues]) -> Tensor:
         """Attend."""
         key, value = sources[0]
-        if self._run_keys is not None:
-            key, value = key[self._run_keys], value[self._run_keys]
-        out, sums = self._runs.attend(query, (key, value), causal=True)
-        for branches in [*self._kept, *self._levels]:
+        if self._segment_keys is not None:
+            key, value = key[self._segment_keys], value[self._segment_keys]
+        out, sums = self._segments.attend(query, (key, value), causal=True)
+        for branches in [*self._cached, *self._levels]:
             branches.merge(out, sums, query, sources)
         return out
 

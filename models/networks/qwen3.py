@@ -33,7 +33,7 @@ class Batch:
     attention: Attention
     ends: Tensor | None  # the tokens that are read; None reads every token
     ends_attention: Attention
-    kept: Sequence[Sequence[KeysValues]] = ()  # by prefix, by layer
+    cached: Sequence[Sequence[KeysValues]] = ()  # by prefix, by layer
     remember: Span | None = None
     memory: list[KeysValues] = field(default_factory=list)
 
@@ -91,9 +91,9 @@ class Layer:
         query = queries.rotary(query, self.q_norm, self._eps)
         key = rotary(key, self.k_norm, self._eps)
         if batch.remember is not None:
-            kept = slice(*batch.remember)
-            batch.memory.append((key[kept].clone(), value[kept].clone()))
-        seen = queries.attention(query, [(key, value), *(prefix[self._number] for prefix in batch.kept)])
+            span = slice(*batch.remember)
+            batch.memory.append((key[span].clone(), value[span].clone()))
+        seen = queries.attention(query, [(key, value), *(prefix[self._number] for prefix in batch.cached)])
         hidden = self.o_proj(seen.flatten(1)).add_(hidden)
         normed = rms_norm(hidden, self.post_attention_layernorm, self._eps)
         return self.down_proj(self.gate_up_proj(normed)).add_(hidden)

@@ -1,4 +1,4 @@
-"""What a layout lets each query see, counted out: the fast ways are held against it."""
+"""What a layout lets each query see, counted out: the reference for the fast implementations."""
 
 from models.packing import AttentionLayout
 
@@ -11,9 +11,9 @@ def seen(layout: AttentionLayout, query: int) -> list[tuple[int, int]]:
         if branch.queries[0] <= query < branch.queries[1]
         for key in range(*branch.keys)
     ]
-    for run in layout.runs:
-        if run.queries[0] <= query < run.queries[1]:
-            causal = run.queries[1] - run.queries[0] == run.keys[1] - run.keys[0]
-            stop = run.keys[0] + query - run.queries[0] + 1 if causal else run.keys[1]
-            keys += [(0, key) for key in range(run.keys[0], stop)]
+    for segment in layout.segments:
+        if segment.queries[0] <= query < segment.queries[1]:
+            causal = segment.queries[1] - segment.queries[0] == segment.keys[1] - segment.keys[0]
+            stop = segment.keys[0] + query - segment.queries[0] + 1 if causal else segment.keys[1]
+            keys += [(0, key) for key in range(segment.keys[0], stop)]
     return keys

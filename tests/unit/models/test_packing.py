@@ -21,8 +21,8 @@ def arrays(lists: list[list[int]]) -> list[Ids]:
     return [ids(*values) for values in lists]
 
 
-def text_seen(forest: PrefixForest, end: int, kept: list[Ids]) -> list[int]:
-    sources = [forest.tokens, *kept]
+def text_seen(forest: PrefixForest, end: int, cached: list[Ids]) -> list[int]:
+    sources = [forest.tokens, *cached]
     return [int(sources[source][key]) for source, key in seen(forest.layout, end)]
 
 
@@ -50,15 +50,15 @@ def test_the_path_of_an_end_is_its_item(lists: list[list[int]]) -> None:
 
 
 @given(items_of_three, st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=4), max_size=4))
-def test_kept_prefixes_change_what_is_computed_and_not_what_is_seen(
-    lists: list[list[int]], kept: list[list[int]]
+def test_cached_prefixes_change_what_is_computed_and_not_what_is_seen(
+    lists: list[list[int]], cached: list[list[int]]
 ) -> None:
-    forest = pack(arrays(lists), arrays(kept))
+    forest = pack(arrays(lists), arrays(cached))
 
     ends = forest.ends[forest.rows]
-    assert [text_seen(forest, end, arrays(kept)) for end in ends] == lists
+    assert [text_seen(forest, end, arrays(cached)) for end in ends] == lists
     assert (forest.positions[ends] == [len(values) - 1 for values in lists]).all()
-    assert set(forest.used) == {b.source - 1 for b in forest.layout.branches if b.source}
+    assert set(forest.used_prefixes) == {b.source - 1 for b in forest.layout.branches if b.source}
 
 
 @given(items_of_three)
@@ -78,11 +78,11 @@ def test_no_token_lies_under_more_branches_than_the_logarithm_allows(lists: list
     assert max(depths) <= np.log2(len(forest.tokens)) + 1
 
 
-def test_nested_items_are_one_run_with_several_ends() -> None:
+def test_nested_items_are_one_segment_with_several_ends() -> None:
     forest = pack([ids(5, 6, 7, 8), ids(5), ids(5, 6, 7)])
 
     assert forest.tokens.tolist() == [5, 6, 7, 8]
-    assert len(forest.layout.runs) == 1
+    assert len(forest.layout.segments) == 1
     assert forest.layout.branches == ()
     assert forest.ends[forest.rows].tolist() == [3, 0, 2]
 
@@ -102,32 +102,32 @@ def test_documents_of_one_query_hang_on_one_branch() -> None:
     assert len(forest.tokens) == 25
     assert len(forest.layout.branches) == 1
     assert forest.layout.branches[0].keys == (0, 20)
-    assert forest.shared == (0, 20)
+    assert forest.cacheable == (0, 20)
 
 
-def test_a_short_common_beginning_is_not_offered_for_keeping() -> None:
-    assert pack([ids(1, 2), ids(1, 3)]).shared is None
+def test_a_short_common_beginning_is_not_offered_for_the_cache() -> None:
+    assert pack([ids(1, 2), ids(1, 3)]).cacheable is None
 
 
 def test_unshared_items_have_no_branches() -> None:
     forest = pack([ids(3, 1), ids(4, 1), ids(5)])
 
     assert forest.layout.branches == ()
-    assert forest.shared is None
+    assert forest.cacheable is None
 
 
-def test_an_item_equal_to_a_kept_prefix_is_computed() -> None:
+def test_an_item_equal_to_a_cached_prefix_is_computed() -> None:
     forest = pack([ids(1, 2, 3)], [ids(1, 2, 3)])
 
     assert forest.tokens.tolist() == [1, 2, 3]
-    assert forest.used == ()
+    assert forest.used_prefixes == ()
 
 
-def test_the_longest_kept_prefix_is_taken() -> None:
+def test_the_longest_cached_prefix_is_taken() -> None:
     forest = pack([ids(1, 2, 3, 4)], [ids(1), ids(1, 2, 3), ids(1, 2)])
 
     assert forest.tokens.tolist() == [4]
-    assert forest.used == (1,)
+    assert forest.used_prefixes == (1,)
 
 
 def test_an_empty_item_is_a_bug() -> None:

@@ -175,21 +175,21 @@ def test_a_text_of_4096_tokens_equals_transformers(case: Callable[[str], Case]) 
 
 def without_prefix(*args: Any) -> PrefixForest:
     forest = pack(*args)
-    return replace(forest, layout=AttentionLayout(forest.layout.runs, ()))
+    return replace(forest, layout=AttentionLayout(forest.layout.segments, ()))
 
 
 def with_positions_restarted(*args: Any) -> PrefixForest:
     forest = pack(*args)
-    starts = np.array([run.queries[0] for run in forest.layout.runs])
+    starts = np.array([segment.queries[0] for segment in forest.layout.segments])
     tokens = np.arange(len(forest.tokens))
     return replace(forest, positions=tokens - starts[np.searchsorted(starts, tokens, side="right") - 1])
 
 
 def without_causal_mask(*args: Any) -> PrefixForest:
     forest = pack(*args)
-    # One query a run and all keys of the run: what a missing mask lets each token see.
-    runs = [Segment((t, t + 1), run.keys) for run in forest.layout.runs for t in range(*run.queries)]
-    return replace(forest, layout=AttentionLayout(tuple(runs), forest.layout.branches))
+    # One query a segment and all keys of the segment: what a missing mask lets each token see.
+    segments = [Segment((t, t + 1), s.keys) for s in forest.layout.segments for t in range(*s.queries)]
+    return replace(forest, layout=AttentionLayout(tuple(segments), forest.layout.branches))
 
 
 faults = pytest.mark.parametrize("fault", [without_prefix, with_positions_restarted, without_causal_mask])
@@ -219,9 +219,9 @@ def test_a_broken_twin_fails_score_parity(
 
 def with_the_text_before_in_sight(*args: Any) -> PrefixForest:
     forest = pack(*args)
-    runs = forest.layout.runs
-    branches = [Branch(run.queries, before.keys, 0) for before, run in pairwise(runs)]
-    return replace(forest, layout=AttentionLayout(runs, tuple(branches)))
+    segments = forest.layout.segments
+    branches = [Branch(segment.queries, before.keys, 0) for before, segment in pairwise(segments)]
+    return replace(forest, layout=AttentionLayout(segments, tuple(branches)))
 
 
 def without_causal_mask_among_equal_lengths(*args: Any) -> PrefixForest:
@@ -397,12 +397,12 @@ def test_nothing_is_kept_when_the_last_batch_of_a_request_is_done(case: Callable
     each = case("two layers, heads 2:1")
     backend, pairs = each.backend(), each.pairs()
     scores(backend, pairs[:2], keep_prefix=True)
-    kept_between = backend._kept.offer()
+    cached_between = backend._prefix_cache.offer()
 
     scores(backend, pairs[2:4])
 
-    assert kept_between
-    assert backend._kept.offer() == []
+    assert cached_between
+    assert backend._prefix_cache.offer() == []
 
 
 # Faults of numbers and of devices.
@@ -455,7 +455,7 @@ def test_a_prefix_is_not_kept_from_a_batch_with_nan(case: Callable[[str], Case])
     with pytest.raises(NonFinite):
         backend.launch([Item(ids, VECTOR) for ids in bad], keep_prefix=True).rows()
 
-    assert backend._kept.offer() == []
+    assert backend._prefix_cache.offer() == []
 
 
 def test_memory_that_runs_out_is_told_by_rows(case: Callable[[str], Case], monkeypatch: pytest.MonkeyPatch) -> None:
