@@ -87,7 +87,7 @@ def test_the_model_can_be_checked_there(gap: Gap) -> None:
     assert "agrees with the reference" in run_shell(f"cd {gap.behind}\n{commands(BEHIND)[4]}", "")
 
 
-def test_damage_is_told_in_the_words_of_the_page(gap: Gap) -> None:
+def test_damage_is_reported_as_the_page_says(gap: Gap) -> None:
     weights = gap.behind / "carry" / "weights" / "Qwen3-Embedding-0.6B" / "model.safetensors"
     good = weights.read_bytes()
     weights.write_bytes(good[:-1] + b"!")
@@ -97,7 +97,10 @@ def test_damage_is_told_in_the_words_of_the_page(gap: Gap) -> None:
     assert hearth.end() == 2
     weights.write_bytes(good)
     shown = SECTIONS["What is checked, and when"].code("text")[0]
-    assert " ".join(shown.split()) == hearth.log[-1].strip()
+    # The file, and what to do: the words between may change.
+    for part in (shown.split()[1], "manifest.json"):
+        assert part in shown
+        assert part in hearth.log[-1]
 
 
 def test_the_packages_are_named_as_they_are() -> None:
