@@ -1,4 +1,8 @@
-"""Hearth inside a program of one's own: an app over an engine in a thread, with no process beside it."""
+"""The application with its engine in a thread of the same process, for tests and tools of this repository.
+
+Other programs should run `hearth serve`, installed into an environment of its own: `server` and `models` are import
+names that other packages may use too.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,17 +14,16 @@ from server.config import Config, ConfigError
 from server.engine.admission import make_admission
 from server.engine.in_process import InProcessEngine
 from server.engine.scheduler import Scheduler
-from server.launch.engine_process import by_device, load, make_limits
+from server.launch.engine_process import by_device, load_models, make_limits
 from server.observability.metrics import Metrics
 from server.registry import load_registry
 
 
 @asynccontextmanager
 async def running_app(config: Config) -> AsyncIterator[FastAPI]:
-    """An ASGI app that serves within the block; mount it, or give it to a server of your own.
+    """An ASGI application that serves requests inside this block.
 
-    A mounted app's lifespan does not run (Starlette), so the engine's life is this block's. Its batches share the
-    interpreter with everything else in the process: `hearth serve` keeps them apart.
+    The engine starts and ends with the block, because Starlette does not run the lifespan of a mounted application.
 
     Raises: ModelError, ConfigError.
     """
@@ -28,13 +31,13 @@ async def running_app(config: Config) -> AsyncIterator[FastAPI]:
     registry = load_registry(config.models)
     if len(devices := by_device(registry.models)) > 1:
         raise ConfigError(
-            f"models share one device inside another program; `hearth serve` takes several: {list(devices)}"
+            f"running_app supports one device, and the models use {', '.join(devices)}; use `hearth serve` for several"
         )
     sources = {model.id: (model.preprocessor.info, model.config.load_options()) for model in registry.models}
 
-    def make_worker() -> Scheduler:
-        backends = load(sources)
+    def make_scheduler() -> Scheduler:
+        backends = load_models(sources)
         return Scheduler(backends, make_limits(config.batching, backends), metrics.batch)
 
-    async with InProcessEngine(make_worker, make_admission(config)) as engine:
+    async with InProcessEngine(make_scheduler, make_admission(config)) as engine:
         yield create_app(config, registry, engine, metrics)

@@ -1,4 +1,4 @@
-"""The engine process: loads the models of one device and runs their batches. No HTTP, no asyncio, no tokenizing."""
+"""The engine process: loads the models of one device and runs their batches. No HTTP, asyncio or tokenization."""
 
 import gc
 import logging
@@ -25,33 +25,20 @@ from server.observability.logs import set_up_logging
 from server.observability.metrics import Metrics
 from server.registry import ServedModel
 
-
-def by_device(models: Sequence[ServedModel]) -> dict[str, list[ServedModel]]:
-    """The models of each device, in the order in which the devices are first named."""
-    asked = {name for model in models for name in model.config.devices}
-    # Only where it matters: torch takes seconds to import, and this process needs nothing else of it.
-    resolve = (lambda name: name) if len(asked) == 1 else device_name
-    groups: dict[str, list[ServedModel]] = {}
-    for model in models:
-        for name in dict.fromkeys(map(resolve, model.config.devices)):
-            groups.setdefault(name, []).append(model)
-    return groups
-
-
 log = logging.getLogger("hearth.engine")
 
-# Exit statuses that the supervisor tells apart.
+# Exit statuses. The supervisor does not restart a process that cannot load its models.
 CANNOT_LOAD = 2
 DEVICE_LOST = 3
 
-# Beyond these a forward pass gains nothing: on a CPU activations leave the cache.
+# Larger forward passes are no faster: on a CPU, activations no longer fit into the cache.
 CPU_BATCH_TOKENS = 1024
 GPU_BATCH_TOKENS = 16384
 
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """Everything the process needs; travels to it when it is spawned."""
+    """Everything that the process needs; pickled when it is spawned."""
 
     folder: Path
     sources: Mapping[str, tuple[ModelInfo, LoadOptions]]
@@ -62,36 +49,49 @@ class EngineSettings:
 
     @property
     def address(self) -> str:
-        """Where the engine listens; the folder is readable by this user alone."""
+        """The ZeroMQ endpoint. Only this user can read the folder."""
         return f"ipc://{self.folder}/engine-{self.number}"
 
 
+def by_device(models: Sequence[ServedModel]) -> dict[str, list[ServedModel]]:
+    """The models of each device, in the order in which the devices are first named."""
+    names = {name for model in models for name in model.config.devices}
+    # Resolving names (cuda is cuda:0) imports torch, which takes seconds: only done where names may be equal.
+    resolve = (lambda name: name) if len(names) == 1 else device_name
+    groups: dict[str, list[ServedModel]] = {}
+    for model in models:
+        for name in dict.fromkeys(map(resolve, model.config.devices)):
+            groups.setdefault(name, []).append(model)
+    return groups
+
+
 def run_engine(settings: EngineSettings, reason: "multiprocessing.connection.Connection[str, str]") -> None:
-    """The process's main function. `reason` takes a sentence when it has to give up."""
-    # Ctrl-C and systemd's SIGTERM reach the whole group, and the HTTP side still has requests to finish: it ends us.
+    """The main function of the process. `reason` receives one sentence if it gives up."""
+    # Ctrl-C and systemd's SIGTERM reach the whole process group, but HTTP still has requests to finish: the parent
+    # ends this process.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     set_waiting(Path(info.path) for info, _ in settings.sources.values())
     set_up_logging(settings.log_format)
-    end_with_parent(settings.folder)
-    port = ZmqTransport(settings.address)
+    exit_with_parent(settings.folder)
+    transport = ZmqTransport(settings.address)
     try:
-        backends = load(settings.sources)
+        backends = load_models(settings.sources)
         log_backends(backends)
         metrics = Metrics()
-        worker = Scheduler(backends, make_limits(settings.batching, backends), metrics.batch)
-        # What loading made stays: the collector need not walk it in every pause.
+        scheduler = Scheduler(backends, make_limits(settings.batching, backends), metrics.batch)
+        # Objects from loading stay for good: the garbage collector need not visit them in every pause.
         gc.freeze()
-        end_when_stuck(worker, settings.batch_timeout_s)
-        EngineLoop(worker, port, metrics.queue).run()
+        exit_when_stuck(scheduler, settings.batch_timeout_s)
+        EngineLoop(scheduler, transport, metrics.queue).run()
     except ModelError as error:
         _give_up(reason, str(error), CANNOT_LOAD)
     except DeviceLost as error:
         _give_up(reason, f"the device was lost: {error}", DEVICE_LOST)
 
 
-def load(sources: Mapping[str, tuple[ModelInfo, LoadOptions]]) -> dict[str, Backend]:
-    """Load every model.
+def load_models(sources: Mapping[str, tuple[ModelInfo, LoadOptions]]) -> dict[str, Backend]:
+    """Load every model in this process.
 
     Raises: ModelError.
     """
@@ -99,18 +99,18 @@ def load(sources: Mapping[str, tuple[ModelInfo, LoadOptions]]) -> dict[str, Back
 
 
 def make_limits(batching: Batching, backends: Mapping[str, Backend]) -> BatchLimits:
-    """The budget of a batch: as configured, or what suits the device."""
+    """The limits of a batch: as configured, or the default of the device."""
     on_cpu = all(backend.info.device == "cpu" for backend in backends.values())
     return BatchLimits(batching.max_tokens or (CPU_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS), batching.max_items)
 
 
 def log_backends(backends: Mapping[str, Backend]) -> None:
-    """Say how each model is run."""
+    """Log how each model runs."""
     for model, backend in backends.items():
         info = backend.info
-        log.info("%s: ready on %s, %s, by %s (%s)", model, info.device, info.dtype, info.backend, info.reason)
+        log.info("%s: ready on %s in %s, backend %s (%s)", model, info.device, info.dtype, info.backend, info.reason)
         if info.layout_reason:
-            log.info("%s: texts are %s, because %s", model, info.layout, info.layout_reason)
+            log.info("%s: batch layout %s, because %s", model, info.layout, info.layout_reason)
 
 
 def _give_up(reason: "multiprocessing.connection.Connection[str, str]", sentence: str, status: int) -> None:
@@ -119,10 +119,10 @@ def _give_up(reason: "multiprocessing.connection.Connection[str, str]", sentence
     sys.exit(status)
 
 
-def end_with_parent(folder: Path) -> None:
-    """Let this process die with the one that spawned it, and clean up what that one could not."""
+def exit_with_parent(folder: Path) -> None:
+    """Exit when the process that spawned this one dies, and remove the folder that it could not remove."""
     parent = multiprocessing.parent_process()
-    assert parent is not None, "only a spawned process has a parent to die with"
+    assert parent is not None, "only a spawned process has a parent"
 
     def watch() -> None:
         multiprocessing.connection.wait([parent.sentinel])
@@ -132,11 +132,11 @@ def end_with_parent(folder: Path) -> None:
     threading.Thread(target=watch, name="hearth-parent", daemon=True).start()
 
 
-def end_when_stuck(worker: Scheduler, timeout_s: float) -> None:
-    """End this process when a batch runs longer than any request may take: nobody waits, and the device hangs."""
+def exit_when_stuck(scheduler: Scheduler, timeout_s: float) -> None:
+    """Exit when a batch runs longer than any request may take: nobody waits for it, and the device hangs."""
 
     def watch() -> None:
-        while worker.batch_s() < timeout_s:
+        while scheduler.batch_s() < timeout_s:
             time.sleep(min(timeout_s / 4, 1))
         log.error("a batch has been running for %g s: the device hangs", timeout_s)
         os._exit(DEVICE_LOST)

@@ -1,10 +1,10 @@
-"""One HTTP process: uvicorn over the app, which drains before it ends."""
+"""One HTTP process: uvicorn and the application. On a signal it finishes its requests, then exits."""
 
 import asyncio
 import logging
 import multiprocessing
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from multiprocessing.connection import Connection
 from socket import socket
@@ -20,42 +20,41 @@ from server.engine.admission import Admission, make_admission
 from server.engine.client import Engine, EngineClient
 from server.engine.load_balancer import LoadBalancer
 from server.engine.zmq_transport import ZmqEngineClient
-from server.launch.engine_process import EngineSettings, end_with_parent
+from server.launch.engine_process import EngineSettings, exit_with_parent
 from server.launch.http_connection import ConnectionPool, raise_file_limit
 from server.observability.logs import set_up_logging
 from server.observability.metrics import Metrics
 from server.registry import ModelRegistry, load_registry
+
+log = logging.getLogger("hearth")
+
+THREADS = 8
+DRAIN_POLL_S = 0.02
+# Open files other than connections: the listener, the engine, pipes, and model files while they are read.
+RESERVED_FILES = 64
+# How long uvicorn waits for the requests that are left after draining.
+GRACEFUL_S = 5
 
 
 @asynccontextmanager
 async def remote_engines(
     settings: Sequence[EngineSettings], admission: Admission
 ) -> AsyncIterator[EngineClient | LoadBalancer]:
-    """The near side of the engine processes that were started with these settings."""
+    """Clients of the engine processes with these settings, as one engine."""
     async with AsyncExitStack() as stack:
-        engines = [await stack.enter_async_context(ZmqEngineClient(each.address, admission)) for each in settings]
-        if len(engines) == 1:
-            yield engines[0]
+        clients = [await stack.enter_async_context(ZmqEngineClient(engine.address, admission)) for engine in settings]
+        if len(clients) == 1:
+            yield clients[0]
             return
         by_model: dict[str, list[EngineClient]] = {}
-        for each, engine in zip(settings, engines, strict=True):
-            for model in each.sources:
-                by_model.setdefault(model, []).append(engine)
+        for engine, client in zip(settings, clients, strict=True):
+            for model in engine.sources:
+                by_model.setdefault(model, []).append(client)
         yield LoadBalancer(by_model)
 
 
-log = logging.getLogger("hearth")
-
-THREADS = 8
-DRAIN_POLL_S = 0.02
-# Open files that are no connections: listener, engine, pipes, models that are read.
-RESERVED_FILES = 64
-# How long uvicorn waits for what is left when the draining is over.
-GRACEFUL_S = 5
-
-
 class DrainingServer(uvicorn.Server):
-    """Refuses new work at the first signal, ends when what is in flight is answered, or at the second signal."""
+    """Finishes the running requests at the first signal, and refuses new ones; exits at the second signal."""
 
     def __init__(self, config: uvicorn.Config, engine: Engine, metrics: Metrics, drain_timeout_s: float) -> None:
         super().__init__(config)
@@ -65,14 +64,14 @@ class DrainingServer(uvicorn.Server):
         self._draining: asyncio.Future[None] | None = None
 
     async def on_tick(self, counter: int) -> bool:
-        """Called by uvicorn every tenth of a second: a process that nobody asks for metrics tells too how it is."""
+        """Called by uvicorn ten times a second: keeps this process's gauge current even if it never serves /metrics."""
         self._metrics.ready(self._engine.state())
         return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Called by the signal's handler."""
+        """Called on SIGINT and SIGTERM."""
         if multiprocessing.parent_process() is not None and (sig == signal.SIGINT or self._draining is not None):
-            # Ctrl-C and systemd's SIGTERM reach the whole group; the process that started us passes SIGTERM on again.
+            # Ctrl-C and systemd's SIGTERM reach the whole process group, and the parent sends SIGTERM once more.
             return
         if self._draining is not None:
             self.should_exit = self.force_exit = True
@@ -81,21 +80,23 @@ class DrainingServer(uvicorn.Server):
         self._draining = asyncio.ensure_future(self._drain())
 
     async def _drain(self) -> None:
-        # The port stays open meanwhile, so that /ready can say 503 and late requests get a clear answer.
+        # The port stays open, so that /ready and late requests get a 503.
         loop = asyncio.get_running_loop()
         end = loop.time() + self._drain_timeout_s
-        while self._is_answering() and loop.time() < end:  # noqa: ASYNC110 (uvicorn tells nobody)
+        while self._is_answering() and loop.time() < end:  # noqa: ASYNC110 (uvicorn has no event for it)
             await asyncio.sleep(DRAIN_POLL_S)
         self.should_exit = True
 
     def _is_answering(self) -> bool:
-        # An answer that was written may still be on its way to a client that reads slowly.
+        # A finished response may still be in the buffer for a client that reads slowly.
         state = self.server_state
-        return bool(state.tasks) or any(each.transport.get_write_buffer_size() for each in state.connections)
+        return bool(state.tasks) or any(
+            connection.transport.get_write_buffer_size() for connection in state.connections
+        )
 
 
 def make_server(config: Config, registry: ModelRegistry, engine: Engine) -> DrainingServer:
-    """A server that is ready for serve(sockets)."""
+    """A server over the application; serve(sockets) starts it."""
     metrics = Metrics()
     app = create_app(config, registry, engine, metrics)
     settings = uvicorn.Config(
@@ -106,25 +107,25 @@ def make_server(config: Config, registry: ModelRegistry, engine: Engine) -> Drai
         server_header=False,
         http=ConnectionPool(metrics, raise_file_limit() - RESERVED_FILES).connection_class(),
         ws="none",
-        # Nothing here depends on the client's address, so no header is trusted to tell it.
+        # Nothing depends on the client's address, so no header with it is trusted.
         proxy_headers=False,
-        # Longer than common clients and proxies keep an idle connection, so that it is they who close.
+        # Longer than common clients and proxies keep an idle connection, so that they close it and not the server.
         timeout_keep_alive=75,
         timeout_graceful_shutdown=GRACEFUL_S,
     )
-    # Each may hold a whole body as Python objects, and those that run Python wait for one another anyway.
+    # Each thread may hold a whole body as Python objects, and more threads of Python only wait for one another.
     to_thread.current_default_thread_limiter().total_tokens = THREADS
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _read_keys_again, config.auth, app.state.keys)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload_keys, config.auth, app.state.keys)
     return DrainingServer(settings, engine, metrics, config.drain_timeout_s)
 
 
-def _read_keys_again(auth: Auth, keys: Keys) -> None:
+def _reload_keys(auth: Auth, keys: Keys) -> None:
     try:
         keys.replace(read_keys(auth))
     except ConfigError as error:
-        log.warning("the API keys stay as they were: %s", error)
+        log.warning("the API keys are unchanged: %s", error)
     else:
-        log.info("API keys read again: %d", len(keys))
+        log.info("reloaded %d API keys", len(keys))
 
 
 def run_http(
@@ -132,11 +133,16 @@ def run_http(
 ) -> None:
     """The main function of one of several HTTP processes."""
     set_up_logging(config.log_format)
-    end_with_parent(engines[0].folder)
+    exit_with_parent(engines[0].folder)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    run_event_loop(_serve(config, engines, listener))
+
+
+def run_event_loop(main: Coroutine[None, None, None]) -> None:
+    """Run until `main` returns, on uvloop where uvicorn finds it."""
     factory = uvicorn.Config(app="", log_config=None).get_loop_factory()
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(_serve(config, engines, listener))
+        runner.run(main)
 
 
 async def _serve(config: Config, engines: Sequence[EngineSettings], listener: socket) -> None:

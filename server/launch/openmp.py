@@ -1,4 +1,4 @@
-"""How torch's idle threads wait for the next operator. To be set before torch is imported."""
+"""How torch's idle OpenMP threads wait for the next operator. Must be set before torch is imported."""
 
 import os
 from collections.abc import Iterable
@@ -10,10 +10,10 @@ LARGE_BYTES = 200_000_000
 
 
 def set_waiting(folders: Iterable[Path]) -> None:
-    """Let libgomp's threads sleep at once, or spin a moment where a model is large; the environment wins.
+    """Let libgomp's threads sleep at once, or spin a moment first if a model is large. The environment overrides this.
 
     By default they spin for milliseconds, on cores that HTTP and the tokenizers need. Between the operators of a large
-    network they should not fall asleep, or a forward pass takes a quarter longer (docs/decisions.md, 17).
+    network they should stay awake, or a forward pass takes a quarter longer (docs/decisions.md, 17).
     """
     if "OMP_WAIT_POLICY" in os.environ or "GOMP_SPINCOUNT" in os.environ:
         return

@@ -1,4 +1,4 @@
-"""Keeps a process running: starts it, hears at once when it ends, starts it again."""
+"""Keeps a process running: starts it, notices at once when it ends, and starts it again."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from server.observability.metrics import forget
 
 log = logging.getLogger("hearth")
 
-# So many ends within so many seconds, and nothing is tried any more.
+# A process that ends this often within this time is given up.
 MAX_ENDS = 5
 WITHIN_S = 60.0
 FIRST_WAIT_S = 0.1
@@ -28,7 +28,7 @@ class GaveUp(Exception):
 
 
 class Supervised:
-    """One spawned process: `main(*arguments, reason)`, where `reason` takes a sentence if the process gives up."""
+    """One spawned process. It runs `main(*arguments, reason)` and sends one sentence to `reason` if it gives up."""
 
     def __init__(self, name: str, main: Callable[..., None], *arguments: Any, grace_s: float = 5) -> None:
         self._name = name
@@ -39,7 +39,7 @@ class Supervised:
         self._ends: deque[float] = deque(maxlen=MAX_ENDS)
 
     async def keep(self) -> None:
-        """Run until cancelled; then the process is ended.
+        """Keep the process running until this task is cancelled, then end it.
 
         Raises: GaveUp.
         """
@@ -49,36 +49,35 @@ class Supervised:
                 assert self._process is not None
                 await _ended(self._process)
                 forget(self._process.pid or 0)
-                await self._think_of_end(self._process, reason)
+                await self._handle_end(self._process, reason)
         finally:
             await self._stop()
 
     def send(self, number: int) -> None:
-        """Send the running process a signal."""
+        """Send a signal to the process, if it runs."""
         if self._process is not None and self._process.is_alive() and self._process.pid is not None:
             os.kill(self._process.pid, number)
 
     @property
     def pid(self) -> int | None:
-        """The running process's id."""
         return self._process.pid if self._process else None
 
     def _start(self) -> "Connection[str, str]":
         context = multiprocessing.get_context("spawn")
-        heard, said = context.Pipe(duplex=False)
-        process = context.Process(target=self._main, args=(*self._arguments, said), name=self._name, daemon=True)
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=self._main, args=(*self._arguments, sender), name=self._name, daemon=True)
         process.start()
-        said.close()
+        sender.close()
         self._process = process
-        return heard
+        return receiver
 
-    async def _think_of_end(self, process: SpawnProcess, reason: "Connection[str, str]") -> None:
+    async def _handle_end(self, process: SpawnProcess, reason: "Connection[str, str]") -> None:
         sentence = ""
         with contextlib.suppress(EOFError):
             sentence = reason.recv() if reason.poll() else ""
         if process.exitcode == CANNOT_LOAD:
             raise GaveUp(sentence)
-        log.error("the %s process ended (%s) and is started again %s", self._name, process.exitcode, sentence)
+        log.error("the %s process ended with status %s and is restarted %s", self._name, process.exitcode, sentence)
         self._ends.append(monotonic())
         if len(self._ends) == MAX_ENDS and self._ends[-1] - self._ends[0] < WITHIN_S:
             raise GaveUp(f"the {self._name} process ended {MAX_ENDS} times within {WITHIN_S:g} s")

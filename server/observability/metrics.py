@@ -1,7 +1,7 @@
-"""What operators see at /metrics.
+"""The metrics at /metrics.
 
-With several processes each counts for itself into a folder (PROMETHEUS_MULTIPROC_DIR, which must be set before
-prometheus_client is imported), and whoever is asked adds them up; in one process a registry of its own does.
+With several processes, each writes its values to a folder (PROMETHEUS_MULTIPROC_DIR, which must be set before
+prometheus_client is imported), and the process that serves /metrics adds them up.
 """
 
 import os
@@ -19,33 +19,33 @@ TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
 
 
 class Metrics:
-    """Counters, gauges and histograms of one process; any thread."""
+    """Counters, gauges and histograms of one process; may be used from any thread."""
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
         self._requests = Counter("hearth_requests", "Answered requests.", ("route", "status"), registry=registry)
-        self._request_seconds = _seconds("hearth_request_seconds", "Receipt to last byte.", registry, "route")
-        stages = "Time of a request in one stage: tokenize, queue (its wait), forward, write."
+        self._request_seconds = _seconds("hearth_request_seconds", "Time from receipt to last byte.", registry, "route")
+        stages = "Time of a request in one stage: tokenize, queue, forward or write."
         self._stage_seconds = _seconds("hearth_stage_seconds", stages, registry, "stage")
-        self._in_flight = _gauge("hearth_requests_in_flight", "Requests being answered.", registry)
-        self._refusals = Counter("hearth_refusals", "Refused requests, by error code.", ("reason",), registry=registry)
-        self._ready = _gauge("hearth_ready", "HTTP processes that are serving.", registry)
-        self._queue_items = _gauge("hearth_queue_items", "Inputs that wait.", registry, "model")
-        self._queue_tokens = _gauge("hearth_queue_tokens", "Tokens that wait.", registry, "model")
+        self._in_flight = _gauge("hearth_requests_in_flight", "Requests that are running.", registry)
+        self._refusals = Counter("hearth_refusals", "Refused requests and connections.", ("reason",), registry=registry)
+        self._ready = _gauge("hearth_ready", "HTTP processes that are ready.", registry)
+        self._queue_items = _gauge("hearth_queue_items", "Waiting inputs.", registry, "model")
+        self._queue_tokens = _gauge("hearth_queue_tokens", "Waiting tokens.", registry, "model")
         self._tokens_per_s = _gauge("hearth_tokens_per_second", "Speed of full forward passes.", registry, "model")
-        self._tokens = Counter("hearth_tokens", "Tokens computed by forward passes.", ("model",), registry=registry)
-        self._batch_items = _histogram("hearth_batch_items", "Inputs of a forward pass.", POWERS_OF_4[:7], registry)
-        self._batch_tokens = _histogram("hearth_batch_tokens", "Tokens of a forward pass.", POWERS_OF_4, registry)
-        self._batch_fill = _histogram("hearth_batch_fill", "Tokens of a forward pass / budget.", TENTHS, registry)
-        self._host = Counter("hearth_host_seconds", "Time spent on preparing batches.", registry=registry)
+        self._tokens = Counter("hearth_tokens", "Tokens that forward passes computed.", ("model",), registry=registry)
+        self._batch_items = _histogram("hearth_batch_items", "Inputs in a forward pass.", POWERS_OF_4[:7], registry)
+        self._batch_tokens = _histogram("hearth_batch_tokens", "Tokens in a forward pass.", POWERS_OF_4, registry)
+        self._batch_fill = _histogram("hearth_batch_fill", "Tokens in a forward pass / its limit.", TENTHS, registry)
+        self._host = Counter("hearth_host_seconds", "Time spent preparing batches.", registry=registry)
         self._device = Counter("hearth_device_seconds", "Time of forward passes.", registry=registry)
 
     def started(self) -> None:
-        """A request came in."""
+        """Count a request that has arrived."""
         self._in_flight.inc()
 
     def answered(self, route: str, status: int, seconds: float, stages: Mapping[str, float]) -> None:
-        """A request was answered, or its client left (499)."""
+        """Count a request that was answered, or whose client disconnected (499)."""
         self._in_flight.dec()
         self._requests.labels(route, str(status)).inc()
         self._request_seconds.labels(route).observe(seconds)
@@ -53,41 +53,41 @@ class Metrics:
             self._stage_seconds.labels(stage).observe(stage_seconds)
 
     def refused(self, reason: str) -> None:
-        """A request was not admitted."""
+        """Count a request or a connection that was refused."""
         self._refusals.labels(reason).inc()
 
-    def batch(self, note: BatchStats) -> None:
-        """A forward pass ended."""
-        self._tokens.labels(note.model).inc(note.tokens)
-        self._batch_items.observe(note.items)
-        self._batch_tokens.observe(note.tokens)
-        self._batch_fill.observe(note.fill)
-        self._host.inc(note.host_s)
-        self._device.inc(note.device_s)
+    def batch(self, stats: BatchStats) -> None:
+        """Count a forward pass that has ended."""
+        self._tokens.labels(stats.model).inc(stats.tokens)
+        self._batch_items.observe(stats.items)
+        self._batch_tokens.observe(stats.tokens)
+        self._batch_fill.observe(stats.fill)
+        self._host.inc(stats.host_s)
+        self._device.inc(stats.device_s)
 
     def queue(self, state: EngineState) -> None:
-        """What waits at the engine."""
+        """Set the gauges of the engine's queues."""
         for model, queue in state.queues.items():
             self._queue_items.labels(model).set(queue.items)
             self._queue_tokens.labels(model).set(queue.tokens)
             self._tokens_per_s.labels(model).set(queue.tokens_per_s)
 
     def ready(self, state: EngineState) -> None:
-        """Whether this process serves."""
+        """Set the gauge of this process."""
         self._ready.set(state.phase == "ready")
 
     def text(self, state: EngineState) -> bytes:
-        """All of it, of every process, in Prometheus' text format."""
+        """The metrics of all processes in Prometheus' text format."""
         self.ready(state)
         if FOLDER_VARIABLE not in os.environ:
             return generate_latest(self._registry)
-        everybody = CollectorRegistry()
-        MultiProcessCollector(everybody)
-        return generate_latest(everybody)
+        combined = CollectorRegistry()
+        MultiProcessCollector(combined)
+        return generate_latest(combined)
 
 
 def forget(pid: int) -> None:
-    """A process is gone: its gauges count no more, its counters stay."""
+    """Drop the gauges of a process that has ended; its counters stay."""
     if FOLDER_VARIABLE in os.environ:
         mark_process_dead(pid)
 

@@ -1,4 +1,4 @@
-"""What is known of one request while it is answered: its id and where its time went."""
+"""The trace of one request: its id, its work and the time of its stages."""
 
 import re
 import secrets
@@ -9,13 +9,13 @@ from time import perf_counter
 from typing import Any
 
 _CLIENT_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-# W3C Trace Context, version-traceid-parentid-flags; a trace id of zeros is none.
+# W3C Trace Context: version-traceid-parentid-flags; an id of zeros is invalid.
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(slots=True)
 class Trace:
-    """One request. Owned by its task on the event loop."""
+    """Belongs to the request's task on the event loop."""
 
     request_id: str
     trace_id: str = ""
@@ -27,7 +27,7 @@ class Trace:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Count the time of a block as one stage."""
+        """Add the time of this block to a stage."""
         started = perf_counter()
         try:
             yield
@@ -35,11 +35,11 @@ class Trace:
             self.stages[name] = self.stages.get(name, 0.0) + perf_counter() - started
 
     def note_work(self, model: str, inputs: int, tokens: int) -> None:
-        """What was asked of the engine."""
+        """Record what the request asks of the engine."""
         self.model, self.inputs, self.tokens = model, inputs, tokens
 
     def seconds(self) -> float:
-        """Since the request came in."""
+        """Seconds since the request arrived."""
         return perf_counter() - self.started
 
     def server_timing(self) -> str:
@@ -48,7 +48,7 @@ class Trace:
         return ", ".join([*parts, f"total;dur={self.seconds() * 1000:.1f}"])
 
     def log_fields(self) -> dict[str, object]:
-        """What the access log says beside method, path and status."""
+        """The fields of the access log beside method, path and status."""
         trace = {"trace_id": self.trace_id} if self.trace_id else {}
         work = {"model": self.model, "inputs": self.inputs, "tokens": self.tokens} if self.model else {}
         stages = {f"{name}_ms": round(seconds * 1000, 1) for name, seconds in self.stages.items()}
@@ -56,9 +56,9 @@ class Trace:
 
 
 def new_trace(client_id: str | None, traceparent: str | None = None) -> Trace:
-    """A trace under the client's own id if that is safe to repeat in headers and logs, else a new one.
+    """A trace with the client's request id if that is safe in headers and logs, else with a new id.
 
-    `traceparent` is the header of W3C Trace Context: its trace id goes into the log, unless it is malformed.
+    `traceparent` is the header of W3C Trace Context. Its trace id is logged, unless the header is malformed.
     """
     is_safe = client_id is not None and _CLIENT_ID.fullmatch(client_id)
     parent = _TRACEPARENT.fullmatch(traceparent or "")
@@ -66,13 +66,13 @@ def new_trace(client_id: str | None, traceparent: str | None = None) -> Trace:
 
 
 def path_of(scope: MutableMapping[str, Any]) -> str:
-    """The path below the one that the app is mounted at."""
+    """The path below the mount point of the application."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
 
 
 def trace_of(scope: MutableMapping[str, Any]) -> Trace:
-    """The trace that the middleware put into an ASGI scope."""
+    """The trace that TraceMiddleware put into the ASGI scope."""
     trace = scope["hearth.trace"]
-    assert isinstance(trace, Trace), "a request came in without its trace: is TraceMiddleware the outermost?"
+    assert isinstance(trace, Trace), "a request has no trace: TraceMiddleware must be the outermost middleware"
     return trace

@@ -1,4 +1,4 @@
-"""Hearth in a program of one's own: mounted below another app, with nothing beside the process."""
+"""The application with its engine in the same process, mounted below another application."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ from tests.support.checkpoints.qwen3 import build
 
 @asynccontextmanager
 async def mounted(tmp_path: Path, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a program that has Hearth at /search."""
+    """A client of an application that has Hearth at /search."""
     model = ModelConfig(path=str(build(tmp_path / "mine")), backend="fake")
     async with running_app(Config(models=(model,), **settings)) as app:
         outer = FastAPI()
@@ -36,7 +36,7 @@ async def test_an_app_that_is_mounted_below_another_serves(tmp_path: Path) -> No
     assert [len(item["embedding"]) for item in answer.json()["data"]] == [8, 8]
 
 
-async def test_its_doors_and_its_open_paths_are_those_below_the_mount(tmp_path: Path) -> None:
+async def test_its_base_urls_and_open_paths_are_below_the_mount(tmp_path: Path) -> None:
     async with mounted(tmp_path, auth=Auth(keys=("key",))) as client:
         answer = await client.post("/inference/v1/embeddings", json={"input": "a"})
 
@@ -47,6 +47,6 @@ async def test_its_doors_and_its_open_paths_are_those_below_the_mount(tmp_path: 
 async def test_several_devices_are_refused(tmp_path: Path) -> None:
     model = ModelConfig(path=str(build(tmp_path / "mine")), backend="fake", device=("cpu", "cuda:1"))
 
-    with pytest.raises(ConfigError, match="share one device"):
+    with pytest.raises(ConfigError, match="supports one device, and the models use cpu, cuda:1"):
         async with running_app(Config(models=(model,))):
             pass

@@ -8,7 +8,7 @@ from models import LoadOptions, ModelError, demo_models, load_preprocessor
 from models.backends.fake import FakeBackend
 from server.config import Batching
 from server.engine.batching import BatchLimits
-from server.launch.engine_process import CPU_BATCH_TOKENS, EngineSettings, load, make_limits
+from server.launch.engine_process import CPU_BATCH_TOKENS, EngineSettings, load_models, make_limits
 
 
 def test_a_batch_has_the_budget_that_suits_the_device() -> None:
@@ -23,7 +23,7 @@ def test_every_model_is_loaded_as_it_was_asked() -> None:
     options = LoadOptions(backend="fake")
     info = load_preprocessor(Path(demo_models()[0]), options).info
 
-    backends = load({"one": (info, options), "two": (info, options)})
+    backends = load_models({"one": (info, options), "two": (info, options)})
 
     assert [backend.info.backend for backend in backends.values()] == ["fake", "fake"]
 
@@ -32,7 +32,7 @@ def test_a_backend_that_does_not_exist_is_an_error_that_names_those_that_do() ->
     info = load_preprocessor(Path(demo_models()[0])).info
 
     with pytest.raises(ModelError, match="known are packed, transformers"):
-        load({"one": (info, LoadOptions(backend="nope"))})
+        load_models({"one": (info, LoadOptions(backend="nope"))})
 
 
 def test_the_engine_listens_in_the_servers_own_folder(tmp_path: Path) -> None:
