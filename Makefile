@@ -32,6 +32,9 @@ model-table: $(VENV)/.development ## Every model of the guides and its relatives
 
 docs: $(VENV)/.development ## Generated pages of docs/
 	$(BIN)/python -m docs.generate.configuration
+	$(BIN)/python -m docs.generate.architecture
+	$(BIN)/python -m docs.generate.http_contract
+	$(BIN)/python -m docs.generate.request_picture
 
 fuzz: $(VENV)/.development $(FUZZ)/.installed ## Generated requests against our own OpenAPI document (2 minutes)
 	$(BIN)/python -m tests.fuzz $(FUZZ)/bin/st

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from docs.generate.architecture import tree
+from docs.generate.page import filled
 from tests.support.docs import DOCS
 
 ROOT = DOCS.parent
@@ -14,15 +16,6 @@ PAGE = (DOCS / "architecture.md").read_text("utf-8")
 # `path.py:name` or `path.py:Class.method`.
 NAMES = sorted(set(re.findall(r"`([\w/]+\.py):([\w.]+)`", PAGE)))
 PATHS = sorted(set(re.findall(r"`((?:server|models|tests|docs|benchmarks|deploy)/[\w./-]*)[`:]", PAGE)))
-
-
-def _tree() -> dict[str, str]:
-    (tree,) = re.findall(r"^```text\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    sentences, folders = dict[str, str](), list[str]()
-    for indent, folder, sentence in re.findall(r"^( *)(\w+)/ +(.+)$", tree, re.MULTILINE):
-        folders = [*folders[: len(indent) // 2], folder]
-        sentences["/".join(folders)] = sentence
-    return sentences
 
 
 def _defined(body: list[ast.stmt]) -> dict[str, list[ast.stmt]]:
@@ -45,12 +38,7 @@ def _source(file: str) -> list[ast.stmt]:
 
 
 def test_the_tree_has_every_folder_with_its_own_sentence() -> None:
-    files = [file for package in ("server", "models") for file in (ROOT / package).rglob("__init__.py")]
-    docstrings = {file: ast.get_docstring(ast.parse(file.read_text("utf-8"))) or "" for file in files}
-
-    sentences = {str(file.parent.relative_to(ROOT)): text.split("\n\n")[0] for file, text in docstrings.items()}
-
-    assert _tree() == sentences
+    assert filled(PAGE, {"tree": tree()}) == PAGE, "run: make docs"
 
 
 @pytest.mark.parametrize("path", PATHS)
