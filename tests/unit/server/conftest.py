@@ -35,11 +35,11 @@ def pair_text(tmp_path_factory: pytest.TempPathFactory) -> Preprocessor:
 
 @pytest.fixture
 def embedder(embedder_text: Preprocessor) -> ServedModel:
-    """It, served under a name."""
+    """The model, served under a name."""
     return served(embedder_text, "embedder")
 
 
 @pytest.fixture
 def reranker(reranker_text: Preprocessor) -> ServedModel:
-    """It, served under a name."""
+    """The model, served under a name."""
     return served(reranker_text, "reranker")

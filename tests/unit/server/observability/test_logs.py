@@ -13,9 +13,9 @@ def _record(message: str = "hello %s", **extra: object) -> logging.LogRecord:
 def test_a_line_for_machines_is_one_object_with_everything_it_was_given() -> None:
     line = JsonFormatter().format(_record(request_id="r", tokens=3))
 
-    found = json.loads(line)
-    assert (found["message"], found["level"], found["logger"]) == ("hello you", "info", "hearth.x")
-    assert (found["request_id"], found["tokens"]) == ("r", 3)
+    fields = json.loads(line)
+    assert (fields["message"], fields["level"], fields["logger"]) == ("hello you", "info", "hearth.x")
+    assert (fields["request_id"], fields["tokens"]) == ("r", 3)
     assert "\n" not in line
 
 

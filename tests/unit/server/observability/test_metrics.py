@@ -1,4 +1,4 @@
-"""What operators see at /metrics."""
+"""The metrics at /metrics."""
 
 import re
 
@@ -9,9 +9,9 @@ from tests.support.server.in_process import world
 
 
 def _value(text: str, name: str) -> float:
-    found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
-    assert found, f"{name} is not in\n{text}"
-    return float(found[1])
+    line = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+    assert line, f"{name} is not in\n{text}"
+    return float(line[1])
 
 
 def test_requests_are_counted_by_route_and_status() -> None:

@@ -1,4 +1,4 @@
-"""The steps of an embeddings call: what is refused before anything runs."""
+"""The steps of an embeddings request: what is refused before anything runs, and defaults of the model."""
 
 from dataclasses import replace
 from typing import Any
@@ -43,12 +43,12 @@ async def test_what_is_refused_never_runs(embedder: ServedModel, fields: dict[st
         ("/v2/embed", "output_dimension"),
     ],
 )
-@pytest.mark.parametrize("asked", [0, 10**6, "8"])
+@pytest.mark.parametrize("dimensions", [0, 10**6, "8"])
 async def test_11_dimensions_are_called_as_the_client_does(
-    embedder: ServedModel, path: str, name: str, asked: object
+    embedder: ServedModel, path: str, name: str, dimensions: object
 ) -> None:
     async with world(embedder) as here:
-        answer = await here.client.post(path, json={"input": "a", "texts": ["a"], name: asked})
+        answer = await here.client.post(path, json={"input": "a", "texts": ["a"], name: dimensions})
 
     error = answer.json()["error"]
     assert (answer.status_code, error["param"], error["message"].split(":")[0]) == (400, name, f"Invalid '{name}'")

@@ -1,4 +1,4 @@
-"""The steps of a rerank call."""
+"""The steps of a rerank request."""
 
 import asyncio
 from dataclasses import replace
@@ -17,13 +17,13 @@ from tests.support.server.in_process import ROWS, WIDTH, World, served, world
 
 @pytest.fixture
 def prompts() -> list[list[int]]:
-    """Every prompt that the backend was given."""
+    """Every prompt that the backend ran."""
     return []
 
 
 @pytest.fixture
 def backend(prompts: list[list[int]]) -> FakeBackend:
-    """A backend that keeps them."""
+    """A backend that records its prompts."""
     return FakeBackend(WIDTH, ROWS, fault=lambda items: prompts.extend(item.ids.tolist() for item in items))
 
 
@@ -54,8 +54,9 @@ async def test_results_are_sorted_and_keep_their_places(reranker: ServedModel) -
 
     async with world(reranker) as here:
         data = (await _rerank(here, documents=documents)).json()["data"]
-        alone = [(await _rerank(here, documents=[one])).json()["data"][0]["relevance_score"] for one in documents]
+        answers = [(await _rerank(here, documents=[document])).json() for document in documents]
 
+    alone = [answer["data"][0]["relevance_score"] for answer in answers]
     assert [item["relevance_score"] for item in data] == sorted(alone, reverse=True)
     assert [item["relevance_score"] for item in data] == [alone[item["index"]] for item in data]
 

@@ -1,4 +1,4 @@
-"""Waiting for an answer without losing sight of the client (CONTRACT case 77)."""
+"""Waiting for the engine, the client and the deadline at once (docs/http-contract.md, cases 77 and 78)."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ async def _leaves() -> dict[str, Any]:
     return {"type": "http.disconnect"}
 
 
-async def test_an_answer_that_comes_is_given() -> None:
+async def test_a_result_that_is_there_is_returned() -> None:
     future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     future.set_result("answer")
 
@@ -47,7 +47,7 @@ async def test_78_so_does_the_deadline() -> None:
         await wait_for_result(future, _never, 0)
 
 
-async def test_an_answer_wins_over_a_client_that_left_at_the_same_time() -> None:
+async def test_a_result_wins_over_a_client_that_left_at_the_same_time() -> None:
     future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     future.set_result("answer")
 
@@ -55,7 +55,7 @@ async def test_an_answer_wins_over_a_client_that_left_at_the_same_time() -> None
 
 
 class _Served:
-    """A world behind a real socket."""
+    """The application behind a real socket."""
 
     def __init__(self, here: World) -> None:
         self._server = uvicorn.Server(uvicorn.Config(here.app, port=0, lifespan="off", log_config=None))
@@ -70,10 +70,10 @@ class _Served:
         self._server.should_exit = True
         await self._task
 
-    async def send(self, given: str) -> asyncio.StreamWriter:
+    async def send(self, text: str) -> asyncio.StreamWriter:
         """Send a request, and do not read its answer."""
         _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        body = json.dumps({"input": given}).encode()
+        body = json.dumps({"input": text}).encode()
         writer.write(b"POST /v1/embeddings HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
         return writer
 

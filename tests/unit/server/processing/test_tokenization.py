@@ -1,4 +1,4 @@
-"""Inputs -> token ids. Tokens are bytes here: "a" is 64, "b" is 65; the terminator is 260."""
+"""Inputs become token ids. Tokens are bytes here: "a" is 64, "b" is 65; the terminator is 260."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def _texts(*values: str, is_list: bool = True) -> Texts:
 
 
 def _lists(*values: list[int], is_list: bool = True) -> TokenIds:
-    return TokenIds(tuple(np.array(one, dtype=np.int64) for one in values), is_list)
+    return TokenIds(tuple(np.array(ids, dtype=np.int64) for ids in values), is_list)
 
 
 def _ids(prepared: TokenizedInputs) -> list[list[int]]:
@@ -80,7 +80,7 @@ def test_19_just_the_maximum_is_not_too_long(embedder_text: Preprocessor) -> Non
     assert _ids(prepare_texts(_texts("aba"), Truncation(), _short(embedder_text, 4))) == [[A, B, A, END]]
 
 
-def test_17_control_tokens_are_spelt_out(embedder: ServedModel) -> None:
+def test_17_control_tokens_are_plain_text(embedder: ServedModel) -> None:
     [ids] = _ids(prepare_texts(_texts("<|im_start|><think>"), Truncation(), embedder))
 
     assert len(ids) == len("<|im_start|><think>") + 1
@@ -199,7 +199,7 @@ def test_43_other_texts_are_plain(reranker: ServedModel) -> None:
     assert _ids(prepare_prompts(_texts("ab"), Truncation(), reranker)) == [[A, B]]
 
 
-def test_42_control_tokens_of_a_document_are_spelt_out(reranker: ServedModel) -> None:
+def test_42_control_tokens_of_a_document_are_plain_text(reranker: ServedModel) -> None:
     prompt = reranker.preprocessor.rerank
     assert prompt
 
