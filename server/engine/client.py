@@ -1,13 +1,13 @@
-"""What the HTTP side knows of an engine, and what each engine's near side needs: answers that are waited for."""
+"""The HTTP side of an engine: what it offers to handlers, and what all engine clients have in common."""
 
 import asyncio
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Protocol
 
 from models import BackendInfo
-from server.engine.admission import Admission
+from server.engine.admission import Admission, QueueView, check_phase
 from server.engine.messages import (
     CancelRequest,
     EngineFailure,
@@ -15,172 +15,171 @@ from server.engine.messages import (
     EngineRequest,
     EngineResult,
     EngineState,
-    QueueStats,
+    Phase,
 )
 
 
 class Engine(Protocol):
-    """Takes work and answers it, each exactly once. Methods belong to the event loop's thread."""
+    """Accepts requests and answers each exactly once. All methods belong to the event loop's thread."""
 
     @property
     def info(self) -> Mapping[str, BackendInfo]:
-        """How each model is run, by id; empty while they load."""
+        """How each model is run, by model id. A model that is still loading is absent."""
         ...
 
     def state(self) -> EngineState:
-        """How the engine is and what waits, running batches included; never waits for a batch."""
+        """A snapshot of the phase and the queues, running batches included. Never waits for a batch."""
         ...
 
     def check_open(self) -> None:
-        """Refuse before a body is read what would be refused whatever it holds.
+        """Refuse, before its body is read, a request that would be refused whatever it holds.
 
-        Raises: ModelLoading, Draining, Unavailable, QueueFull: no model takes anything.
+        Raises: ModelLoading, Draining, Unavailable, QueueFull: no model has room.
         """
         ...
 
     def check_room(self, model: str, tokens: int, items: int) -> None:
-        """Refuse early, before anything is tokenised; `tokens` and `items` are the least that will come.
+        """Refuse a request before it is tokenised. `tokens` and `items` are lower bounds of its size.
 
         Raises: ModelLoading, Draining, Unavailable, QueueFull, TooLate.
         """
         ...
 
     def new_id(self) -> int:
-        """An id for a Work that no other Work of this engine has."""
+        """An id for an EngineRequest, unique within this engine."""
         ...
 
-    def submit(self, work: EngineRequest) -> asyncio.Future[EngineResult | EngineFailure]:
-        """Admit all of a request or none of it.
+    def submit(self, request: EngineRequest) -> asyncio.Future[EngineResult | EngineFailure]:
+        """Admit all of a request or none of it. A draining engine still admits it: its client came in time.
 
-        Raises: as check_room().
+        Raises: ModelLoading, Unavailable, QueueFull, TooLate.
         """
         ...
 
-    def cancel(self, work_id: int) -> None:
-        """Nobody waits for a request any more: what of it has not been launched never will be."""
+    def cancel(self, request_id: int) -> None:
+        """Forget a request: its items that have not been launched never run. Does nothing if it was answered."""
         ...
 
     def drain(self) -> None:
-        """Refuse new work from now on."""
+        """Refuse new requests from now on."""
         ...
 
 
-class EngineClient:
-    """What the near side of every engine does: admit, send, remember who waits, hear the answers. Subclasses send."""
+class EngineClient(ABC):
+    """An Engine that talks to one scheduler: admits, sends, and gives each answer to its future.
+
+    A subclass sends messages with _send(), and passes those that arrive to _receive().
+    """
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
-        self._outstanding = PendingRequests()
-        # As the engine last reported: what waits there of other processes' requests. Our own are counted here.
-        self._reported = EngineState("loading")
+        self._queues = QueueView()
+        self._pending = PendingRequests(self._queues)
         self._info: Mapping[str, BackendInfo] = {}
+        self._phase: Phase = "loading"
+        self._reason = ""
         self._draining = False
 
     @property
     def info(self) -> Mapping[str, BackendInfo]:
-        """How each model is run, by id; empty while they load."""
         return self._info
 
+    @property
+    def phase(self) -> Phase:
+        return "draining" if self._draining else self._phase
+
+    @property
+    def waiting_tokens(self) -> int:
+        """Tokens that wait or run, of all models and processes."""
+        return self._queues.waiting_tokens
+
     def state(self) -> EngineState:
-        """How the engine is, and what waits."""
-        found = self._undrained()
-        return replace(found, phase="draining") if self._draining else found
+        return EngineState(self.phase, dict(self._queues.queues), self._reason)
 
     def check_open(self) -> None:
-        """Refuse before a body is read."""
-        self._admission.check_open(self.state(), self._info)
+        check_phase(self.phase)
+        self._admission.check_open(self._queues, self._info)
 
     def check_room(self, model: str, tokens: int, items: int) -> None:
-        """Refuse early."""
-        self._admission.check(self.state(), model, tokens, items)
+        check_phase(self.phase)
+        self._admission.check(self._queues, model, tokens, items)
 
     def new_id(self) -> int:
-        """An id for a Work."""
-        return self._outstanding.new_id()
+        return self._pending.new_id()
 
-    def submit(self, work: EngineRequest) -> asyncio.Future[EngineResult | EngineFailure]:
-        """Admit all of a request or none of it."""
-        # What got this far was open when it came, and is answered also while we drain.
-        self._admission.check(self._undrained(), work.model, work.unique_tokens, len(work.ids))
-        future = self._outstanding.add(work)
-        self._send(work)
+    def submit(self, request: EngineRequest) -> asyncio.Future[EngineResult | EngineFailure]:
+        # Not self.phase: a request that passed check_open() is answered while the engine drains.
+        check_phase(self._phase)
+        self._admission.check(self._queues, request.model, request.unique_tokens, len(request.ids))
+        future = self._pending.add(request)
+        self._send(request)
         return future
 
-    def cancel(self, work_id: int) -> None:
-        """Drop what of a request has not been launched."""
-        if future := self._outstanding.remove(work_id):
+    def cancel(self, request_id: int) -> None:
+        if future := self._pending.remove(request_id):
             future.cancel()
-            self._send(CancelRequest(work_id))
+            self._send(CancelRequest(request_id))
 
     def drain(self) -> None:
-        """Refuse new work from now on."""
         self._draining = True
 
     def fail(self, reason: str) -> None:
-        """The engine will not come back."""
-        self._reported = EngineState("failed", reason=reason)
-        self._outstanding.fail_all()
+        """Stop for good: fail all pending requests and refuse new ones."""
+        self._set_state(EngineState("failed", reason=reason))
+        self._pending.fail_all()
 
+    @abstractmethod
     def _send(self, message: EngineRequest | CancelRequest) -> None:
-        raise NotImplementedError
+        """Send without waiting."""
 
-    def _hear(self, message: EngineReport | EngineResult | EngineFailure) -> None:
+    def _receive(self, message: EngineReport | EngineResult | EngineFailure) -> None:
         if isinstance(message, EngineReport):
-            self._reported, self._info = message.state, message.info
+            self._set_state(message.state)
+            self._info = message.info
         else:
-            self._outstanding.answer(message)
+            self._pending.answer(message)
 
-    def _undrained(self) -> EngineState:
-        own, others = self._outstanding.waiting, self._reported
-        queues = {model: _joined(others.queue(model), own.get(model, (0, 0))) for model in {*own, *others.queues}}
-        return EngineState(others.phase, queues, others.reason)
-
-
-def _joined(others: QueueStats, own: tuple[int, int]) -> QueueStats:
-    return QueueStats(others.items + own[0], others.tokens + own[1], others.tokens_per_s)
+    def _set_state(self, state: EngineState) -> None:
+        self._phase, self._reason = state.phase, state.reason
+        self._queues.report(state.queues)
 
 
 class PendingRequests:
-    """The requests of one event loop that wait for their answers."""
+    """The requests of one event loop that have no answer yet; `queues` counts them."""
 
-    def __init__(self) -> None:
+    def __init__(self, queues: QueueView) -> None:
+        self._queues = queues
         self._futures: dict[int, asyncio.Future[EngineResult | EngineFailure]] = {}
-        self._ids = itertools.count(1)
+        # Model, items and tokens, by request id.
         self._sizes: dict[int, tuple[str, int, int]] = {}
-        # Of each model, items and tokens.
-        self.waiting: dict[str, tuple[int, int]] = {}
+        self._ids = itertools.count(1)
 
     def new_id(self) -> int:
-        """Never the same twice."""
         return next(self._ids)
 
-    def add(self, work: EngineRequest) -> asyncio.Future[EngineResult | EngineFailure]:
-        """Wait for the answer to `work`."""
+    def add(self, request: EngineRequest) -> asyncio.Future[EngineResult | EngineFailure]:
+        """The future that answer() will resolve."""
         future: asyncio.Future[EngineResult | EngineFailure] = asyncio.get_running_loop().create_future()
-        self._futures[work.id] = future
-        self._sizes[work.id] = (work.model, len(work.ids), work.unique_tokens)
-        self._count(work.model, len(work.ids), work.unique_tokens)
+        size = (request.model, len(request.ids), request.unique_tokens)
+        self._futures[request.id] = future
+        self._sizes[request.id] = size
+        self._queues.add(*size)
         return future
 
-    def remove(self, work_id: int) -> asyncio.Future[EngineResult | EngineFailure] | None:
-        """The future of a request that is no longer outstanding; None when it was not."""
-        future = self._futures.pop(work_id, None)
+    def remove(self, request_id: int) -> asyncio.Future[EngineResult | EngineFailure] | None:
+        """The future of a request that was pending until now, else None."""
+        future = self._futures.pop(request_id, None)
         if future is not None:
-            model, items, tokens = self._sizes.pop(work_id)
-            self._count(model, -items, -tokens)
+            self._queues.remove(*self._sizes.pop(request_id))
         return future
 
     def answer(self, message: EngineResult | EngineFailure) -> None:
-        """Give an answer to whoever waits for it; nobody may."""
+        """Resolve the future of a request; an answer to a cancelled request is dropped."""
         future = self.remove(message.id)
         if future is not None and not future.done():
             future.set_result(message)
 
-    def _count(self, model: str, items: int, tokens: int) -> None:
-        before = self.waiting.get(model, (0, 0))
-        self.waiting[model] = (before[0] + items, before[1] + tokens)
-
     def fail_all(self) -> None:
-        """The engine is gone: nothing that was sent to it will be answered."""
-        for work_id in list(self._futures):
-            self.answer(EngineFailure(work_id, "unavailable"))
+        """Answer every request with `unavailable`: the engine is gone."""
+        for request_id in list(self._futures):
+            self.answer(EngineFailure(request_id, "unavailable"))

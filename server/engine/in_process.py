@@ -41,7 +41,7 @@ class InProcessEngine(EngineClient):
     async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         self._inbox.close()
         await asyncio.to_thread(self._thread.join)
-        self._outstanding.fail_all()
+        self._pending.fail_all()
 
     def _send(self, message: EngineRequest | CancelRequest) -> None:
         self._inbox.put(message)
@@ -49,7 +49,7 @@ class InProcessEngine(EngineClient):
     def _main(self) -> None:
         try:
             worker = self._make_worker()
-            self._call(self._hear, EngineReport(worker.state(), worker.info))
+            self._call(self._receive, EngineReport(worker.state(), worker.info))
             EngineLoop(worker, _Port(self._inbox, self._deliver), lambda _: None).run()
         except DeviceLost as error:
             self._call(self.fail, f"the device was lost: {error}")
@@ -58,7 +58,7 @@ class InProcessEngine(EngineClient):
             self._call(self.fail, str(error))
 
     def _deliver(self, client: Client, message: ToClient) -> bool:
-        self._call(self._hear, message)
+        self._call(self._receive, message)
         return True
 
     def _call(self, step: Callable[..., None], *arguments: object) -> None:

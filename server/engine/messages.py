@@ -40,11 +40,11 @@ class EngineRequest:
     readout: Readout
     ids: Sequence[Ids]
     shared: NDArray[np.int32]
+    # The tokens to compute when all inputs run in one batch: each shared prefix counts once.
+    unique_tokens: int = field(init=False)
 
-    @property
-    def unique_tokens(self) -> int:
-        """Tokens that are computed when all inputs run in one batch."""
-        return sum(map(len, self.ids)) - int(self.shared.sum())
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "unique_tokens", sum(map(len, self.ids)) - int(self.shared.sum()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,7 @@ class ZmqEngineClient(EngineClient):
         self._socket.disable_monitor()
         self._monitor.close()
         self._socket.close()
-        self._outstanding.fail_all()
+        self._pending.fail_all()
 
     def _send(self, message: Message) -> None:
         sent = asyncio.ensure_future(self._socket.send_multipart(encode(message), copy=False))
@@ -132,11 +132,11 @@ class ZmqEngineClient(EngineClient):
                 self._lost()
 
     def _lost(self) -> None:
-        if self._reported.phase != "failed":
-            self._reported = EngineState("loading", reason="the engine is starting again")
+        if self._phase != "failed":
+            self._set_state(EngineState("loading", reason="the engine is starting again"))
         self._info = {}
         self._connected = False
-        self._outstanding.fail_all()
+        self._pending.fail_all()
         # What could not be sent any more is not for the next engine.
         for sent in list(self._unsent):
             sent.cancel()
@@ -150,7 +150,7 @@ class ZmqEngineClient(EngineClient):
                 assert isinstance(message, EngineReport | EngineResult | EngineFailure), (
                     "an engine sent what only a client sends"
                 )
-                self._hear(message)
+                self._receive(message)
 
 
 def _look_at(sent: asyncio.Future[Any]) -> None:

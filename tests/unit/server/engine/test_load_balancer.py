@@ -31,10 +31,10 @@ class _Near(EngineClient):
 
     def report(self, model: str, *, waiting: int = 0, rate: float = 0.0, device: str = "") -> None:
         queue = QueueStats(1 if waiting else 0, waiting, rate)
-        self._hear(EngineReport(EngineState("ready", {model: queue}), {model: _info(model, device)}))
+        self._receive(EngineReport(EngineState("ready", {model: queue}), {model: _info(model, device)}))
 
     def answer(self, work: EngineRequest) -> None:
-        self._hear(EngineResult(work.id, np.zeros((1, 1), dtype=np.float32), Timings(0, 0, 1)))
+        self._receive(EngineResult(work.id, np.zeros((1, 1), dtype=np.float32), Timings(0, 0, 1)))
 
     def _send(self, message: EngineRequest | CancelRequest) -> None:
         self.sent.append(message)
