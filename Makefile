@@ -48,8 +48,10 @@ fix: $(VENV)/.development ## Repair what lint and format can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.development ## Benchmarks on this machine; figures go to benchmarks/results/
-	$(BIN)/python -m benchmarks.load
+# In the order in which they run: seconds first.
+BENCHMARKS := simulation attention load overhead encoders forward
+bench: $(VENV)/.development ## Benchmarks on this machine, some minutes; or ONLY="load overhead" of those in benchmarks/
+	@set -e; for name in $(or $(ONLY),$(BENCHMARKS)); do echo "== benchmarks.$$name"; $(BIN)/python -m benchmarks.$$name; done
 
 gpu: ## Correctness on a CUDA device, then benchmarks; runs with the interpreter's own torch
 	$(PYTHON) -m pytest -c tests/gpu/pytest.ini tests/gpu

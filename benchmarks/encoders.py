@@ -1,9 +1,10 @@
-"""BERT-base's shape through the library's network, unpadded, beside sentence-transformers; random weights.
+"""BERT-base's shape: the unpadded transformers backend against sentence-transformers; random weights.
 
     python -m benchmarks.encoders --rounds 5 --dtype bfloat16 --out benchmarks/results/encoders.md
 
-One call of 64 texts of mixed lengths, five draws. Outputs are compared first; rounds are interleaved, and ratios are of
-medians. sentence-transformers runs at its default batch size and at the one that is fastest here, in the same dtype.
+One call has 64 texts of mixed lengths; there are five draws. Outputs are compared first, rounds are interleaved, and
+ratios are ratios of medians. sentence-transformers runs in the same dtype, at its default batch size and at the one
+that is fastest on this machine.
 """
 
 import argparse
@@ -17,37 +18,28 @@ import numpy as np
 import torch
 
 from benchmarks.forward import interleaved, worst_cosine
-from benchmarks.support.contenders import BATCH_TOKENS, VECTOR, Matrix
-from benchmarks.support.report import machine, markdown, show, write
+from benchmarks.support.checkpoints import bert_embedder
+from benchmarks.support.contenders import BATCH_TOKENS, VECTOR, Contender, Matrix, best_batch
+from benchmarks.support.report import Rows, machine, markdown, show, write
 from benchmarks.support.workloads import Workload, spaced
 from models import Item, LoadOptions, Preprocessor, load_backend, load_preprocessor
 from models.interface import Dtype
-from tests.support.zoo.build import build
-from tests.support.zoo.recipe import Modules, Recipe, published
-from tests.support.zoo.tokenizers.vocabularies import BERT_WORDS
 
-BASE = Recipe(
-    name="random/bert-base",
-    config=published("bert-base-uncased"),
-    reduced={},
-    vocabulary=BERT_WORDS,
-    modules=Modules("mean", normalize=False, max_seq_length=512),
-)
 DEFAULT_BATCH = 32
 BATCHES = (1, 2, 4, 8, 16, 32)
 SEEDS = range(5)
-Contender = Callable[[Workload], Matrix]
+HEADER = ["draw", "tokens", "ours, s", "batch 32, s", "batch {best}, s", "ratio, 32", "ratio, {best}", "worst cosine"]
 
 
 def draw(seed: int, text: Preprocessor) -> Workload:
-    """One call's texts."""
+    """The texts of one call."""
     texts = spaced(seed)
-    ids = [text.tokenizer.with_special_tokens(each) for each in text.tokenizer.encode(texts)]
+    ids = [text.tokenizer.with_special_tokens(ids) for ids in text.tokenizer.encode(texts)]
     return Workload(str(seed), texts, ids)
 
 
 def unpadded(text: Preprocessor, folder: Path, dtype: Dtype) -> Contender:
-    """The transformers backend, cut into batches as a server cuts them; tokenising is a part of it."""
+    """The transformers backend, tokenisation included, over batches as the server forms them."""
     backend = load_backend(folder, text.info, LoadOptions(dtype=dtype))
     assert backend.info.layout == "unpadded", backend.info.layout_reason
 
@@ -60,7 +52,7 @@ def unpadded(text: Preprocessor, folder: Path, dtype: Dtype) -> Contender:
 
 
 def sentence_transformers(folder: Path, dtype: Dtype) -> Callable[[int], Contender]:
-    """SentenceTransformer.encode, by batch size; it sorts by length itself."""
+    """SentenceTransformer.encode as a function of the batch size; it sorts by length itself."""
     import sentence_transformers
 
     model = sentence_transformers.SentenceTransformer(
@@ -88,59 +80,43 @@ def _cut(items: Sequence[Item]) -> list[list[Item]]:
     return cut
 
 
-def measure(folder: Path, dtype: Dtype, rounds: int) -> list[list[str]]:
-    """One row a draw, and the medians."""
+def measure(folder: Path, dtype: Dtype, rounds: int) -> Rows:
+    """One row for each draw, and the medians."""
     text = load_preprocessor(folder)
-    ours, st = unpadded(text, folder, dtype), sentence_transformers(folder, dtype)
+    ours, library = unpadded(text, folder, dtype), sentence_transformers(folder, dtype)
     first = draw(0, text)
-    for way in (ours, st(4)):
-        way(first)
-    best = min(BATCHES, key=lambda batch: min(_seconds(st(batch), first) for _ in range(2)))
-    contenders = {"ours": ours, "default": st(DEFAULT_BATCH), "best": st(best)}
-    rows, ratios = [], []
-    for seed in SEEDS:
-        workload = draw(seed, text)
-        worst = worst_cosine(ours(workload), contenders["best"](workload))
-        taken = interleaved(contenders, workload, rounds, time.perf_counter)
-        ratios.append([taken[name] / taken["ours"] for name in ("default", "best")])
-        seconds = [f"{taken[name]:.3f}" for name in contenders]
-        rows.append(
-            [str(seed), str(workload.tokens), *seconds, *(f"{each:.2f}" for each in ratios[-1]), f"{worst:.6f}"]
-        )
-        print(rows[-1], flush=True)
-    medians = [f"{statistics.median(each):.2f}" for each in zip(*ratios, strict=True)]
-    heads = [
-        "draw",
-        "tokens",
-        "ours, s",
-        "batch 32, s",
-        f"batch {best}, s",
-        "ratio, 32",
-        f"ratio, {best}",
-        "worst cosine",
-    ]
-    return [heads, *rows, ["median", "", "", "", "", *medians, ""]]
+    for warm_up in (ours, library(4)):
+        warm_up(first)
+    best = best_batch(library, BATCHES, first, time.perf_counter)
+    contenders = {"ours": ours, "default": library(DEFAULT_BATCH), "best": library(best)}
+    draws = [_compare(contenders, draw(seed, text), rounds) for seed in SEEDS]
+    medians = [f"{statistics.median(ratios):.2f}" for ratios in zip(*(ratios for ratios, _ in draws), strict=True)]
+    header = [name.format(best=best) for name in HEADER]
+    return [header, *(row for _, row in draws), ["median", "", "", "", "", *medians, ""]]
 
 
-def _seconds(way: Contender, workload: Workload) -> float:
-    started = time.perf_counter()
-    way(workload)
-    return time.perf_counter() - started
+def _compare(contenders: dict[str, Contender], workload: Workload, rounds: int) -> tuple[list[float], list[str]]:
+    worst = worst_cosine(contenders["ours"](workload), contenders["best"](workload))
+    seconds = interleaved(contenders, workload, rounds, time.perf_counter)
+    ratios = [seconds[name] / seconds["ours"] for name in ("default", "best")]
+    times = [f"{seconds[name]:.3f}" for name in contenders]
+    row = [workload.name, str(workload.tokens), *times, *(f"{ratio:.2f}" for ratio in ratios), f"{worst:.6f}"]
+    print(row, flush=True)
+    return ratios, row
 
 
 def main() -> None:
-    """Build the checkpoint, measure, print, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
-    parser.add_argument("--out", type=Path)
-    asked = parser.parse_args()
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each contender")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16", help="data type to compute in")
+    parser.add_argument("--out", type=Path, help="the page to write")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        table = measure(build(BASE, Path(folder)), asked.dtype, asked.rounds)
-    title = f"BERT-base's shape, 64 texts a call, {asked.dtype}: {machine()}"
-    show(title, table)
-    if asked.out:
-        write(asked.out, markdown(title, table))
+        rows = measure(bert_embedder(Path(folder)), options.dtype, options.rounds)
+    title = f"BERT-base's shape, 64 texts a call, {options.dtype}: {machine()}"
+    show(title, rows)
+    if options.out:
+        write(options.out, markdown(title, rows))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
-"""The packed forward pass beside transformers and sentence-transformers, on random weights of Qwen3 0.6B's layers.
+"""The packed forward pass against transformers and sentence-transformers, with random weights in Qwen3 0.6B's shape.
 
     python -m benchmarks.forward --layers 7 --rounds 5 --out benchmarks/results/forward-7.json
 
-Outputs are compared first. Rounds are interleaved, each contender's figure is its median, and ratios are of medians.
-All run on the GPU where there is one, over more texts, and else on the CPU. On a machine with other work,
-`--processor-time` counts the processor's seconds on one thread instead of the clock's.
+Outputs are compared first. Rounds are interleaved, the figure of a contender is its median, and ratios are ratios of
+medians. Everything runs on the GPU where there is one, over more texts, and otherwise on the CPU. On a machine that
+does other work, `--processor-time` counts the processor seconds of one thread instead of wall-clock time.
 """
 
 import argparse
 import json
 import os
-import platform
 import statistics
 import tempfile
 import time
@@ -21,56 +20,51 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.support.checkpoints import qwen3_embedder
 from benchmarks.support.contenders import Clock, Contender, Matrix, clock_of, plan, scale_of, timed
+from benchmarks.support.report import processor
 from benchmarks.support.workloads import Workload
 from models.devices import choose_device
 from models.layers.onednn import layers_for
 from models.packing import pack
-from tests.support.checkpoints.qwen3 import build
 
-SHAPE: dict[str, Any] = {
-    "hidden_size": 1024,
-    "intermediate_size": 3072,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-}
-# Linear parameters of one layer of 0.6B, and of its keys and values: all that the last layer owes tokens not read.
+# Linear parameters of the keys and values of one layer of 0.6B, and of the whole layer. In the last layer, tokens that
+# are not pooled need keys and values alone.
 KEY_VALUE_PARAMETERS = 1024 * (1024 + 1024)
 LAYER_PARAMETERS = KEY_VALUE_PARAMETERS + 2 * 2048 * 1024 + 3 * 1024 * 3072
 
 
 def interleaved(contenders: dict[str, Contender], workload: Workload, rounds: int, clock: Clock) -> dict[str, float]:
-    """Median seconds of each, one after another in every round; the order turns, so that nobody is always first."""
-    taken: dict[str, list[float]] = {name: [] for name in contenders}
+    """The median seconds of each contender; each round starts with another one, so that none is always first."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
     names = list(contenders)
     for number in range(rounds):
         for name in names[number % len(names) :] + names[: number % len(names)]:
-            taken[name].append(timed(lambda name=name: contenders[name](workload), clock))  # type: ignore[misc]
-    return {name: statistics.median(each) for name, each in taken.items()}
+            seconds[name].append(timed(lambda name=name: contenders[name](workload), clock))  # type: ignore[misc]
+    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def worst_cosine(matrix: Matrix, other: Matrix) -> float:
-    """The least cosine between rows of two contenders."""
-    one, two = matrix.astype(np.float64), other.astype(np.float64)
-    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(two, axis=1)
-    return float(((one * two).sum(1) / lengths).min())
+def worst_cosine(a: Matrix, b: Matrix) -> float:
+    """The least cosine between a row of one matrix and the same row of the other."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return float(((a * b).sum(1) / lengths).min())
 
 
 def ceiling_gflops(device: torch.device, clock: Clock) -> float:
-    """The best bfloat16 matrix product of this device, over the four shapes of a layer, at the tokens of a batch."""
+    """The fastest bfloat16 matrix product of this device, over the four shapes of a layer and a full batch."""
     linear, _ = layers_for(device, torch.bfloat16)
     tokens, best = scale_of(device).batch_tokens, 0.0
     for rows, columns in ((4096, 1024), (1024, 2048), (6144, 1024), (1024, 3072)):
         layer = linear(torch.randn(rows, columns, device=device).bfloat16())
         hidden = torch.randn(tokens, columns, device=device).bfloat16()
-        taken = [timed(lambda layer=layer, hidden=hidden: layer(hidden), clock) for _ in range(12)]  # type: ignore[misc]
-        best = max(best, 2 * rows * columns * tokens / min(taken) / 1e9)
+        seconds = min(timed(lambda layer=layer, hidden=hidden: layer(hidden), clock) for _ in range(12))  # type: ignore[misc]
+        best = max(best, 2 * rows * columns * tokens / seconds / 1e9)
     return best
 
 
 def work_gflop(workload: Workload, layers: int) -> float:
-    """Matrix products that the forest needs: attention is left out, so a share of the ceiling is never flattered."""
+    """The matrix products of the prefix forest without attention, so that no share of the ceiling is too high."""
     forest = pack(list(workload.ids))
     tokens, ends = len(forest.tokens), len(forest.ends)
     last = KEY_VALUE_PARAMETERS * tokens + (LAYER_PARAMETERS - KEY_VALUE_PARAMETERS) * ends
@@ -86,10 +80,10 @@ def measure(
     layers: int,
     clock: Clock,
 ) -> dict[str, Any]:
-    """Compare, then time one workload; the first contender is ours."""
-    ours, *others = contenders
-    truth = contenders[ours](workload)
-    agree = {name: worst_cosine(truth, contenders[name](workload)) for name in others}
+    """Compare the contenders' outputs, then time them on one workload; the first contender is ours."""
+    ours, *rivals = contenders
+    vectors = contenders[ours](workload)
+    cosines = {name: worst_cosine(vectors, contenders[name](workload)) for name in rivals}
     ceiling = ceiling_gflops(device, clock)
     medians = interleaved(contenders, workload, rounds, clock)
     return {
@@ -97,8 +91,8 @@ def measure(
         "tokens": workload.tokens,
         "unique_tokens": len(pack(list(workload.ids)).tokens),
         "seconds": {name: round(value, 4) for name, value in medians.items()},
-        "times_ours": {name: round(medians[name] / medians[ours], 2) for name in others},
-        "worst_cosine": {name: round(value, 5) for name, value in agree.items()},
+        "times_ours": {name: round(medians[name] / medians[ours], 2) for name in rivals},
+        "worst_cosine": {name: round(value, 5) for name, value in cosines.items()},
         "tokens_per_second": round(workload.tokens / medians[ours]),
         "ceiling_gflops": round(ceiling),
         "share_of_ceiling": round(work_gflop(workload, layers) / medians[ours] / ceiling, 3),
@@ -109,7 +103,7 @@ def measure(
 def run(
     folder: Path, device: torch.device, *, layers: int, rounds: int, seeds: int, clock: Clock
 ) -> list[dict[str, Any]]:
-    """Every workload, printed as it is done."""
+    """Measure every workload and print each result when it is there."""
     results = []
     for workload, contenders in plan(folder, device, seeds, clock):
         times = rounds * 4 if workload.tokens < 100 else rounds
@@ -120,7 +114,7 @@ def run(
 
 
 def summary(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The figures that are promised: medians over seeds, and prefixes' share of tokens beside their share of time."""
+    """The headline figures: medians over seeds, and the share of tokens and of time that shared prefixes save."""
     of_mixed = [result for result in results if result["workload"].startswith("mixed")]
     names = list(of_mixed[0]["times_ours"])
     shared, unshared = (
@@ -136,9 +130,9 @@ def summary(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def machine_of(device: torch.device, clock: str) -> dict[str, Any]:
-    """What the figures were measured on, and by which clock."""
+    """The machine that the figures were measured on, and the clock."""
     machine = {
-        "processor": _processor(),
+        "processor": f"{processor()}, {os.cpu_count()} cores",
         "threads": torch.get_num_threads(),
         "clock": clock,
         "torch": torch.__version__,
@@ -148,38 +142,42 @@ def machine_of(device: torch.device, clock: str) -> dict[str, Any]:
     return machine
 
 
-def _processor() -> str:
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text().splitlines() if file.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]}, {len(names)} cores" if names else platform.processor()
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
+    parser.add_argument("--layers", type=int, help="layers of the 28 of 0.6B; default: 28 on a GPU, 7 on a CPU")
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each contender")
+    parser.add_argument("--seeds", type=int, default=5, help="draws of the mixed lengths")
+    parser.add_argument("--out", type=Path, help="the JSON file to write")
+    parser.add_argument("--processor-time", action="store_true", help="count the processor seconds of one CPU thread")
+    return parser.parse_args()
+
+
+def report(options: argparse.Namespace) -> dict[str, Any]:
+    """Write the checkpoint, run every workload, and return all figures."""
+    device = torch.device("cpu") if options.processor_time else choose_device("auto")
+    layers = options.layers or (28 if device.type == "cuda" else 7)
+    clock = time.process_time if options.processor_time else clock_of(device)
+    with tempfile.TemporaryDirectory() as folder:
+        qwen3_embedder(Path(folder), num_hidden_layers=layers)
+        results = run(Path(folder), device, layers=layers, rounds=options.rounds, seeds=options.seeds, clock=clock)
+    return {
+        "layers": layers,
+        "rounds": options.rounds,
+        "batch_tokens": scale_of(device).batch_tokens,
+        "machine": machine_of(device, "processor" if options.processor_time else "wall"),
+        "summary": summary(results),
+        "results": results,
+    }
 
 
 def main() -> None:
-    """Build the checkpoint, run, print, and write the results."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
-    parser.add_argument("--layers", type=int, help="of 0.6B's 28: by default all on a GPU, and 7 on a CPU")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seeds", type=int, default=5, help="draws of the mixed lengths")
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--processor-time", action="store_true", help="one thread of the CPU, its processor seconds")
-    asked = parser.parse_args()
-    if asked.processor_time:
+    options = arguments()
+    if options.processor_time:
         torch.set_num_threads(1)
-    device = torch.device("cpu") if asked.processor_time else choose_device("auto")
-    layers = asked.layers or (28 if device.type == "cuda" else 7)
-    clock = time.process_time if asked.processor_time else clock_of(device)
-    torch.manual_seed(0)
-    with tempfile.TemporaryDirectory() as folder:
-        build(Path(folder), dtype=torch.bfloat16, num_hidden_layers=layers, vocab_size=151669, **SHAPE)
-        results = run(Path(folder), device, layers=layers, rounds=asked.rounds, seeds=asked.seeds, clock=clock)
-    machine = machine_of(device, "processor" if asked.processor_time else "wall")
-    tokens = scale_of(device).batch_tokens
-    about = {"layers": layers, "rounds": asked.rounds, "batch_tokens": tokens, "machine": machine}
-    whole = about | {"summary": summary(results), "results": results}
-    print(json.dumps(whole["summary"], indent=2))
-    if asked.out:
-        asked.out.write_text(json.dumps(whole, indent=2) + "\n", "utf-8")
+    figures = report(options)
+    print(json.dumps(figures["summary"], indent=2))
+    if options.out:
+        options.out.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""One client beside many, over HTTP: what sharing forward passes is worth, and what a lone request pays for it.
+"""Load test over HTTP: one client against many, which shows what batching gains and what it costs a lone request.
 
     python -m benchmarks.load [--url URL] [--clients 64] [--seconds 4] [--texts 1] [--rounds 3] [--out FILE]
 
-Without --url the built-in demo pair is served for the while. The two take turns, and figures are medians over rounds.
+Without --url it starts a server with the built-in demo pair. One client and many clients are measured in turn, and the
+figures are medians over the rounds.
 """
 
 import argparse
 import asyncio
 import os
 import statistics
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,12 +17,12 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from benchmarks.support.client import Address, Answer, ask_for, measured, milliseconds, post
-from benchmarks.support.report import RESULTS, machine, markdown, show, write
-from tests.support.server.process import Hearth
+from benchmarks.support.client import Address, Answer, measured, milliseconds, post, send_for
+from benchmarks.support.report import RESULTS, Rows, machine, markdown, show, significant, write
+from benchmarks.support.server import serve
 
 WORDS = ("the", "of", "search", "a", "model", "text", "query", "with", "what", "how", "river", "light", "stone", "red")
-# About twenty tokens, as a question has.
+# About twenty tokens, the length of a question.
 WORDS_OF_A_TEXT = 18
 BODIES = 256
 
@@ -30,7 +30,7 @@ Figures = dict[str, float]
 
 
 def bodies(texts: int, **fields: object) -> list[bytes]:
-    """Requests with different texts, so that nothing of one is computed for another."""
+    """Requests with different texts, so that no prefix is shared between them."""
     random = np.random.default_rng(0)
     return [
         post("/v1/embeddings", {"input": [_text(random) for _ in range(texts)], **fields})
@@ -43,18 +43,18 @@ def _text(random: np.random.Generator) -> str:
 
 
 async def figures(address: Address, requests: Sequence[bytes], clients: int, seconds: float) -> Figures:
-    """What one crowd sees, and what the server counts meanwhile."""
-    answers, grown = await measured(address, lambda: ask_for(address, requests, clients, seconds))
+    """The figures that the clients measure, and those that the server counts meanwhile."""
+    answers, growth = await measured(address, lambda: send_for(address, requests, clients, seconds))
     good = [answer for answer in answers if answer.status == 200]
-    assert good, f"no request was answered with 200, but with: {answers[0].status}"
-    batches = max(grown["hearth_batch_tokens_count"], 1)
+    assert good, f"no request was answered with 200; the first status is {answers[0].status}"
+    batches = max(growth["hearth_batch_tokens_count"], 1)
     return {
         "requests/s": len(good) / seconds,
-        "tokens/s": grown["hearth_tokens_total"] / seconds,
-        **{f"p{percent} ms": milliseconds([one.seconds for one in good], percent) for percent in (50, 95, 99)},
-        "p50 beside forward ms": milliseconds([_beside_forward(one) for one in good], 50),
-        "batch fill": grown["hearth_batch_fill_sum"] / batches,
-        "inputs a batch": grown["hearth_batch_items_sum"] / batches,
+        "tokens/s": growth["hearth_tokens_total"] / seconds,
+        **{f"p{percent} ms": milliseconds([answer.seconds for answer in good], percent) for percent in (50, 95, 99)},
+        "p50 beside forward ms": milliseconds([_beside_forward(answer) for answer in good], 50),
+        "batch fill": growth["hearth_batch_fill_sum"] / batches,
+        "inputs a batch": growth["hearth_batch_items_sum"] / batches,
         "forwards a request": batches / len(good),
         "not answered with 200": float(len(answers) - len(good)),
     }
@@ -65,70 +65,76 @@ def _beside_forward(answer: Answer) -> float:
 
 
 def medians(rounds: Sequence[Figures]) -> Figures:
-    """Of each figure."""
-    return {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
+    """The median of each figure over the rounds."""
+    return {name: statistics.median(figures[name] for figures in rounds) for name in rounds[0]}
 
 
 async def compare(address: Address, clients: int, seconds: float, texts: int, rounds: int) -> tuple[Figures, Figures]:
-    """One client and many, in turns, after a round that does not count."""
+    """Measure one client and many clients in turn, after a warm-up that does not count."""
     requests = bodies(texts)
-    await ask_for(address, requests, clients, min(seconds, 1))
-    found: dict[int, list[Figures]] = {1: [], clients: []}
+    await send_for(address, requests, clients, min(seconds, 1))
+    alone, together = [], []
     for _ in range(rounds):
-        for count, each in found.items():
-            each.append(await figures(address, requests, count, seconds))
-    return medians(found[1]), medians(found[clients])
+        alone.append(await figures(address, requests, 1, seconds))
+        together.append(await figures(address, requests, clients, seconds))
+    return medians(alone), medians(together)
 
 
-def lines(one: Figures, many: Figures, clients: int) -> list[list[str]]:
-    """The table: a row a figure."""
-    rows = [
-        [name, _written(one[name]), _written(many[name]), _written(many[name] / one[name] if one[name] else 0)]
-        for name in one
-    ]
-    return [["", "1 client", f"{clients} clients", "ratio"], *rows]
+def table(alone: Figures, together: Figures, clients: int) -> Rows:
+    """One row for each figure, below a header."""
+    header = ["", "1 client", f"{clients} clients", "ratio"]
+    return [header, *(_row(name, value, together[name]) for name, value in alone.items())]
 
 
-def _written(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+def _row(name: str, alone: float, together: float) -> list[str]:
+    return [name, *map(significant, (alone, together, _ratio(together, alone)))]
+
+
+def _ratio(value: float, base: float) -> float:
+    return value / base if base else 0.0
 
 
 @contextmanager
 def demo_server() -> Iterator[Address]:
-    """The demo pair, served as somebody who configures nothing gets it."""
-    threads = {"OMP_NUM_THREADS": str(os.cpu_count())}
-    with tempfile.TemporaryDirectory() as folder, Hearth(Path(folder), environment=threads) as hearth:
-        yield hearth.address
+    """A server with the demo pair and every default."""
+    with serve(OMP_NUM_THREADS=str(os.cpu_count())) as server:
+        yield server.address
 
 
 @contextmanager
 def server_at(url: str) -> Iterator[Address]:
-    """A server that runs already."""
+    """A server that is running already."""
     parts = urlsplit(url)
     yield parts.hostname or "127.0.0.1", parts.port or 80
 
 
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Load test over HTTP: one client against many.")
+    parser.add_argument("--url", help="a running server; default: start one with the demo pair")
+    parser.add_argument("--clients", type=int, default=64, help="clients of the second measurement")
+    parser.add_argument("--seconds", type=float, default=4, help="duration of each measurement")
+    parser.add_argument("--texts", type=int, default=1, help="texts in each request")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each kind")
+    parser.add_argument("--out", type=Path, default=RESULTS / "load.md", help="the page to write")
+    return parser.parse_args()
+
+
 def main() -> None:
-    """Measure, print and write."""
-    parser = argparse.ArgumentParser(description="One client beside many, over HTTP.")
-    parser.add_argument("--url", help="a running server; by default the demo pair is served for the while")
-    parser.add_argument("--clients", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=4, help="of each measurement")
-    parser.add_argument("--texts", type=int, default=1, help="of each request")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=RESULTS / "load.md")
-    asked = parser.parse_args()
+    options = arguments()
     where = machine()
-    with server_at(asked.url) if asked.url else demo_server() as address:
-        one, many = asyncio.run(compare(address, asked.clients, asked.seconds, asked.texts, asked.rounds))
-    title = f"{asked.texts} text(s) of about 20 tokens a request, {asked.rounds} rounds of {asked.seconds:g} s, medians"
-    table = lines(one, many, asked.clients)
-    show(title, table)
-    served = "another server" if asked.url else "the demo pair"
+    with server_at(options.url) if options.url else demo_server() as address:
+        medians = asyncio.run(compare(address, options.clients, options.seconds, options.texts, options.rounds))
+    title = (
+        f"{options.texts} text(s) of about 20 tokens a request, "
+        f"{options.rounds} rounds of {options.seconds:g} s, medians"
+    )
+    rows = table(*medians, options.clients)
+    show(title, rows)
+    models = "another server" if options.url else "the demo pair"
     write(
-        asked.out,
-        f"# Load\n\n`python -m benchmarks.load`, {served}, with its client on the same machine: {where}\n",
-        markdown(title, table),
+        options.out,
+        f"# Load\n\n`python -m benchmarks.load`, {models}, with its client on the same machine: {where}\n",
+        markdown(title, rows),
     )
 
 

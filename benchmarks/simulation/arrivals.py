@@ -1,4 +1,4 @@
-"""Who asks when, in seconds of virtual time: synthetic crowds, and recorded ones from a file. No queue, no device."""
+"""Requests and their arrival times in virtual seconds, synthetic or from a file. Knows no queue and no device."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -10,15 +10,15 @@ import numpy as np
 
 Kind = Literal["query", "rerank", "bulk", "recorded"]
 
-# Qwen3-Reranker's frame, the instruction and a short query.
+# Qwen3-Reranker's prompt, the instruction and a short query.
 HEAD_TOKENS = 90
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One request. `shared` leading tokens of each text are those of the text before it.
+    """One request. `shared` is the number of leading tokens that each text has in common with the text before it.
 
-    A client with `again` sends the same once more whenever it has its answer.
+    With `again` the client sends the same request once more whenever it has its answer.
     """
 
     seconds: float
@@ -29,7 +29,7 @@ class Arrival:
 
     @property
     def unique_tokens(self) -> int:
-        """Tokens that are computed when all of it runs in one batch."""
+        """The tokens that are computed when the whole request runs in one batch."""
         return sum(self.lengths) - self.shared * (len(self.lengths) - 1)
 
 
@@ -42,7 +42,7 @@ def queries(seed: int, per_second: float, seconds: float, start: float = 0.0) ->
 
 
 def reranks(seed: int, per_second: float, seconds: float) -> list[Arrival]:
-    """Poisson arrivals of one query with 100 documents, which share the query."""
+    """Poisson arrivals of one query with 100 documents; the query is their shared prefix."""
     random = np.random.default_rng((seed, 2))
     return [
         Arrival(at, "rerank", tuple((HEAD_TOKENS + _document_lengths(random, 100)).tolist()), HEAD_TOKENS)
@@ -51,7 +51,7 @@ def reranks(seed: int, per_second: float, seconds: float) -> list[Arrival]:
 
 
 def bulk_jobs(seed: int, per_second: float, seconds: float) -> list[Arrival]:
-    """Poisson arrivals of 64 to 2,048 texts, evenly spread over the powers of two."""
+    """Poisson arrivals of 64 to 2,048 texts; each power of two is equally likely."""
     random = np.random.default_rng((seed, 3))
     return [
         bulk(random, at, int(2 ** random.integers(6, 12)))  # 64 ... 2,048
@@ -65,13 +65,13 @@ def bulk(random: np.random.Generator, at: float, texts: int, *, again: bool = Fa
 
 
 def bulk_clients(seed: int, clients: int, texts: int = 2048) -> list[Arrival]:
-    """Clients that always have one bulk request under way."""
+    """Clients that always have one bulk request in progress."""
     random = np.random.default_rng((seed, 4))
     return [bulk(random, 0.0, texts, again=True) for _ in range(clients)]
 
 
 def recorded(file: Path) -> list[Arrival]:
-    """Requests from a file with one JSON object a line: {"seconds": 0.25, "lengths": [31, 28], "shared": 0}."""
+    """Read requests from a file with one JSON object a line: {"seconds": 0.25, "lengths": [31, 28], "shared": 0}."""
     lines = (json.loads(line) for line in file.read_text("utf-8").splitlines() if line.strip())
     return [
         Arrival(float(line["seconds"]), "recorded", tuple(line["lengths"]), int(line.get("shared", 0)))
@@ -80,9 +80,10 @@ def recorded(file: Path) -> list[Arrival]:
 
 
 def write_recorded(file: Path, arrivals: Iterable[Arrival]) -> None:
-    """Write what recorded() reads."""
+    """Write a file that recorded() reads."""
     lines = (
-        json.dumps({"seconds": one.seconds, "lengths": list(one.lengths), "shared": one.shared}) for one in arrivals
+        json.dumps({"seconds": arrival.seconds, "lengths": list(arrival.lengths), "shared": arrival.shared})
+        for arrival in arrivals
     )
     file.write_text("\n".join(lines) + "\n", "utf-8")
 

@@ -1,4 +1,4 @@
-"""Rules that choose the next batch, ours and others': the same jobs and the same limits in, entries out. No clock."""
+"""Rules that choose the next batch, ours and those of other servers: jobs and limits in, batch items out. No clock."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Literal
 
 from server.engine.batching import BatchItem, BatchLimits, Job, take_batch
 
-# When the next batch is bound while one runs: at that one's start, shortly before its end, or at its end.
+# When the next batch is bound while one runs: at the running batch's start, shortly before its end, or at its end.
 Binding = Literal["start", "late", "end"]
 Take = Callable[[Sequence[Job], BatchLimits, float, float], list[BatchItem]]
 
@@ -29,43 +29,43 @@ def by_ratio(jobs: Sequence[Job], limits: BatchLimits, now: float, seconds_per_t
 
 
 def by_ratio_of_rest(jobs: Sequence[Job], limits: BatchLimits, now: float, seconds_per_token: float) -> list[BatchItem]:
-    """The same with the ratio taken to what is left of a job: its last batches pass everybody."""
+    """The same with the ratio taken to the rest of a job: its last batches overtake every query."""
     for job in jobs:
         job.tokens = job.waiting_tokens
     return by_ratio(jobs, limits, now, seconds_per_token)
 
 
 def fifo(jobs: Sequence[Job], limits: BatchLimits, now: float, seconds_per_token: float) -> list[BatchItem]:
-    """Texts in the order in which they came, until one does not fit."""
+    """Texts in the order of their arrival, until one does not fit."""
     return _in_order(jobs, limits, counts_shared=False)
 
 
 def tei(jobs: Sequence[Job], limits: BatchLimits, now: float, seconds_per_token: float) -> list[BatchItem]:
-    """text-embeddings-inference: texts in the order in which they came, each with all of its tokens, until one does
-    not fit (core/src/queue.rs); bound when the batch before starts, for the channel between queue and model holds one.
+    """text-embeddings-inference: texts in the order of their arrival, each with all of its tokens, until one does not
+    fit (core/src/queue.rs). It binds when the batch before starts: the channel between queue and model holds one batch.
     """
     return _in_order(jobs, limits, counts_shared=True)
 
 
 def vllm(jobs: Sequence[Job], limits: BatchLimits, now: float, seconds_per_token: float) -> list[BatchItem]:
-    """vLLM: first come, first served under a token budget and a cap of sequences; every text is a sequence."""
+    """vLLM: first come, first served under a token budget and a maximum number of sequences; a text is a sequence."""
     capped = BatchLimits(limits.max_tokens, min(limits.max_items, VLLM_MAX_SEQS))
     return _in_order(jobs, capped, counts_shared=True)
 
 
 def _in_order(jobs: Iterable[Job], limits: BatchLimits, *, counts_shared: bool) -> list[BatchItem]:
-    entries: list[BatchItem] = []
+    items: list[BatchItem] = []
     tokens = 0
     for job in sorted(jobs, key=lambda job: job.arrived):
         joins = False
         while job.waiting:
             cost = job.next_cost(joins=joins and not counts_shared)
-            if entries and (tokens + cost > limits.max_tokens or len(entries) >= limits.max_items):
-                return entries
+            if items and (tokens + cost > limits.max_tokens or len(items) >= limits.max_items):
+                return items
             tokens += cost
-            entries.append(BatchItem(job.key, job.take()))
+            items.append(BatchItem(job.key, job.take()))
             joins = True
-    return entries
+    return items
 
 
 OURS = Policy("Hearth, second batch bound late", by_ratio, "late")

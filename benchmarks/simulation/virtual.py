@@ -1,7 +1,7 @@
-"""Virtual time: arrivals, a queue under some rule, and a modelled device. No threads, no real clock, no chance.
+"""Virtual time: arrivals, a queue under some rule, and a modelled device. No threads, no real clock, no randomness.
 
-The device takes a + b x tokens for a batch and computes what neighbours share once, whatever rule chose them; the host
-needs its own time to prepare each batch, and may do so while the device runs the one before.
+The device takes a + b x tokens for a batch and computes a prefix that adjacent texts share once, whatever rule chose
+them. The host needs its own time to prepare a batch, and may do so while the device runs the batch before.
 """
 
 import heapq
@@ -30,7 +30,6 @@ class Device:
     overlaps: bool = True
 
     def seconds(self, tokens: int) -> float:
-        """One batch."""
         return self.batch_s + self.token_s * tokens
 
 
@@ -41,27 +40,27 @@ GPU = Device("GPU-like", 5e-3, 2.9e-6, 3e-3, BatchLimits(16384, 2048))
 
 @dataclass(slots=True)
 class Served:
-    """One request and what became of it."""
+    """One request, and when it was answered."""
 
     arrival: Arrival
     job: Job
     left: int
-    # How many batches had ended when it came, and when it was answered.
+    # How many batches had ended when it arrived, and when it was answered.
     ended_before: int
     ended: int = 0
     seconds: float = 0.0
 
     @property
     def batches(self) -> int:
-        """Batches that ended while it waited, its own last one included."""
+        """The batches that ended while it waited, its own last one included."""
         return self.ended - self.ended_before
 
 
 @dataclass(slots=True)
-class Flight:
+class InFlight:
     """A batch on the device."""
 
-    entries: Sequence[BatchItem]
+    items: Sequence[BatchItem]
     tokens: int
     start: float
     end: float
@@ -69,25 +68,25 @@ class Flight:
 
 @dataclass(slots=True)
 class Run:
-    """What happened: every answered request, and what the device did."""
+    """The outcome: every answered request, and the work of the device."""
 
     device: Device
     served: list[Served] = field(default_factory=list)
     unanswered: list[Served] = field(default_factory=list)
     batches: int = 0
     tokens: int = 0
-    # Seconds in which nothing ran although something waited or was being prepared.
+    # Seconds in which nothing ran although requests waited or a batch was being prepared.
     idle_s: float = 0.0
     seconds: float = 0.0
 
     @property
     def fill(self) -> float:
-        """Tokens of a batch over the budget, on average."""
+        """The mean tokens of a batch divided by the token budget."""
         return self.tokens / (self.batches * self.device.limits.max_tokens)
 
     def of(self, kind: str) -> list[Served]:
         """The answered requests of one kind."""
-        return [one for one in self.served if one.arrival.kind == kind]
+        return [request for request in self.served if request.arrival.kind == kind]
 
 
 class Simulation:
@@ -97,20 +96,19 @@ class Simulation:
         self._binding = policy.binding if device.overlaps else "end"
         self._policy, self._device, self._until_s = policy, device, until_s
         self._ids = itertools.count()
-        self._coming = [(one.seconds, next(self._ids), one) for one in arrivals]
+        self._coming = [(arrival.seconds, next(self._ids), arrival) for arrival in arrivals]
         heapq.heapify(self._coming)
         self._waiting: dict[Key, Served] = {}
-        self._flights: deque[Flight] = deque()
+        self._in_flight: deque[InFlight] = deque()
         self._speed = CostModel()
         self._now = self._free = self._busy_from = 0.0
         self._run = Run(device)
 
     def run(self) -> Run:
-        """All of it."""
         while (self._coming or self._waiting) and not self._is_over():
             self._admit()
-            if self._flights and self._flights[0].end <= self._now:
-                self._collect(self._flights.popleft())
+            if self._in_flight and self._in_flight[0].end <= self._now:
+                self._collect(self._in_flight.popleft())
             elif self._may_bind():
                 self._launch()
             else:
@@ -133,69 +131,68 @@ class Simulation:
 
     def _ended_at(self, at: float) -> int:
         # The host may have been busy when a batch ended, and hears of it only after this arrival.
-        return self._run.batches + sum(flight.end <= at for flight in self._flights)
+        return self._run.batches + sum(batch.end <= at for batch in self._in_flight)
 
     def _something_waits(self) -> bool:
-        return any(one.job.waiting for one in self._waiting.values())
+        return any(request.job.waiting for request in self._waiting.values())
 
     def _may_bind(self) -> bool:
-        if len(self._flights) > 1 or not self._something_waits():
+        if len(self._in_flight) > 1 or not self._something_waits():
             return False
-        return not self._flights or self._now >= self._bind_at()
+        return not self._in_flight or self._now >= self._bind_at()
 
     def _bind_at(self) -> float:
-        flight = self._flights[0]
+        running = self._in_flight[0]
         if self._binding == "start":
-            return flight.start
+            return running.start
         if self._binding == "end":
-            return flight.end
-        estimated = flight.start + self._speed.seconds(flight.tokens)
-        return min(estimated - BIND_AT_HOST_TIMES * self._speed.host_s, flight.end)
+            return running.end
+        estimated_end = running.start + self._speed.seconds(running.tokens)
+        return min(estimated_end - BIND_AT_HOST_TIMES * self._speed.host_s, running.end)
 
     def _next_event(self) -> float:
         events = [self._coming[0][0]] if self._coming else []
-        if self._flights:
-            events.append(self._flights[0].end)
-        if len(self._flights) == 1 and self._something_waits():
+        if self._in_flight:
+            events.append(self._in_flight[0].end)
+        if len(self._in_flight) == 1 and self._something_waits():
             events.append(self._bind_at())
         return min(events)
 
     def _launch(self) -> None:
-        jobs = [one.job for one in self._waiting.values() if one.job.waiting]
-        spt = self._speed.seconds_per_token
-        entries = self._policy.take(jobs, self._device.limits, self._now, spt)
-        tokens = self._computed(entries)
+        jobs = [request.job for request in self._waiting.values() if request.job.waiting]
+        items = self._policy.take(jobs, self._device.limits, self._now, self._speed.seconds_per_token)
+        tokens = self._computed(items)
         self._now += self._device.host_s
         start = max(self._now, self._free)
         self._run.idle_s += start - max(self._free, self._busy_from)
         self._free = start + self._device.seconds(tokens)
-        self._flights.append(Flight(entries, tokens, start, self._free))
+        self._in_flight.append(InFlight(items, tokens, start, self._free))
 
-    def _computed(self, entries: Sequence[BatchItem]) -> int:
+    def _computed(self, items: Sequence[BatchItem]) -> int:
         tokens, before = 0, BatchItem((b"", -1), -1)
-        for entry in entries:
-            job = self._waiting[entry.key].job
-            joins = before == BatchItem(entry.key, entry.index - 1)
-            tokens += job.lengths[entry.index] - (job.shared[entry.index] if joins else 0)
-            before = entry
+        for item in items:
+            job = self._waiting[item.key].job
+            joins = before == BatchItem(item.key, item.index - 1)
+            tokens += job.lengths[item.index] - (job.shared[item.index] if joins else 0)
+            before = item
         return tokens
 
-    def _collect(self, flight: Flight) -> None:
-        self._speed.note(flight.tokens, flight.end - flight.start, self._device.host_s, is_full=True)
+    def _collect(self, batch: InFlight) -> None:
+        self._speed.note(batch.tokens, batch.end - batch.start, self._device.host_s, is_full=True)
         self._run.batches += 1
-        self._run.tokens += flight.tokens
-        for entry in flight.entries:
-            one = self._waiting[entry.key]
-            one.left -= 1
-            if not one.left:
-                self._answer(one, flight.end)
+        self._run.tokens += batch.tokens
+        for item in batch.items:
+            request = self._waiting[item.key]
+            request.left -= 1
+            if not request.left:
+                self._answer(request, batch.end)
 
-    def _answer(self, one: Served, at: float) -> None:
-        del self._waiting[one.job.key]
-        one.ended, one.seconds = self._run.batches, at - one.job.arrived
-        self._run.served.append(one)
-        if one.arrival.again:
-            heapq.heappush(self._coming, (at, next(self._ids), replace(one.arrival, seconds=at)))
+    def _answer(self, request: Served, at: float) -> None:
+        del self._waiting[request.job.key]
+        request.ended, request.seconds = self._run.batches, at - request.job.arrived
+        self._run.served.append(request)
+        if request.arrival.again:
+            heapq.heappush(self._coming, (at, next(self._ids), replace(request.arrival, seconds=at)))
 
 
 def simulate(policy: Policy, device: Device, arrivals: Iterable[Arrival], until_s: float | None = None) -> Run:

@@ -1,4 +1,4 @@
-"""A cheap HTTP client: many keep-alive connections in one process, requests made beforehand, answers hardly read."""
+"""A cheap HTTP client: many keep-alive connections in one process, prebuilt requests, answers hardly parsed."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ TIMING = re.compile(rb"server-timing: ([^\r]+)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a client sees of one request: seconds from its first byte sent to its last byte received."""
+    """The answer to one request; `seconds` is from the first byte sent to the last byte received."""
 
     status: int
     seconds: float
@@ -26,28 +26,26 @@ class Answer:
 
 
 class Connection:
-    """One connection that asks one thing at a time."""
+    """One keep-alive connection; it carries one request at a time."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
 
     @classmethod
     async def open(cls, address: Address) -> Self:
-        """Connect."""
         return cls(*await asyncio.open_connection(*address, limit=2**26))
 
-    async def ask(self, request: bytes) -> Answer:
+    async def send(self, request: bytes) -> Answer:
         """Send a request and wait for the whole answer."""
         head, _, seconds = await self._exchange(request)
         timing = TIMING.search(head)
         return Answer(int(head[9:12]), seconds, _stages(timing[1]) if timing else {})
 
     async def body(self, request: bytes) -> bytes:
-        """The body of an answer."""
+        """Send a request and return the body of the answer."""
         return (await self._exchange(request))[1]
 
     async def close(self) -> None:
-        """Hang up."""
         self._writer.close()
         await self._writer.wait_closed()
 
@@ -56,42 +54,40 @@ class Connection:
         self._writer.write(request)
         head = await self._reader.readuntil(b"\r\n\r\n")
         length = LENGTH.search(head)
-        assert length, f"an answer without a length: {head!r}"
+        assert length, f"the answer has no content-length: {head!r}"
         body = await self._reader.readexactly(int(length[1]))
         return head, body, time.perf_counter() - started
 
 
 def get(path: str) -> bytes:
-    """A GET request."""
     return f"GET {path} HTTP/1.1\r\nhost: benchmark\r\n\r\n".encode()
 
 
 def post(path: str, body: Mapping[str, Any]) -> bytes:
-    """A POST request with a JSON body."""
     content = json.dumps(body).encode()
     head = f"POST {path} HTTP/1.1\r\nhost: benchmark\r\ncontent-type: application/json\r\n"
     return f"{head}content-length: {len(content)}\r\n\r\n".encode() + content
 
 
-async def ask_for(address: Address, requests: Sequence[bytes], clients: int, seconds: float) -> list[Answer]:
-    """So many clients that each send the next request when they have their answer, for some seconds."""
+async def send_for(address: Address, requests: Sequence[bytes], clients: int, seconds: float) -> list[Answer]:
+    """Run `clients` clients for `seconds`; each sends its next request when it has its answer."""
     connections = [await Connection.open(address) for _ in range(clients)]
     end = time.perf_counter() + seconds
 
     async def client(number: int) -> list[Answer]:
         answers: list[Answer] = []
         while time.perf_counter() < end:
-            answers.append(await connections[number].ask(requests[(number + len(answers) * clients) % len(requests)]))
+            answers.append(await connections[number].send(requests[(number + len(answers) * clients) % len(requests)]))
         return answers
 
-    found = await asyncio.gather(*map(client, range(clients)))
+    by_client = await asyncio.gather(*map(client, range(clients)))
     for connection in connections:
         await connection.close()
-    return [answer for answers in found for answer in answers]
+    return [answer for answers in by_client for answer in answers]
 
 
 async def metrics(address: Address) -> dict[str, float]:
-    """/metrics, labels of a name added up."""
+    """The values of /metrics by name, summed over labels."""
     connection = await Connection.open(address)
     text = (await connection.body(get("/metrics"))).decode()
     await connection.close()
@@ -102,7 +98,7 @@ async def metrics(address: Address) -> dict[str, float]:
 
 
 async def measured(address: Address, step: Callable[[], Awaitable[T]]) -> tuple[T, dict[str, float]]:
-    """Carry a step out, and by how much each metric grew meanwhile."""
+    """The result of a step, and by how much each metric grew meanwhile."""
     before = await metrics(address)
     result = await step()
     after = await metrics(address)

@@ -1,4 +1,4 @@
-"""Ways to turn a workload into vectors: the packed backend, and the two libraries as people use them."""
+"""Implementations that turn a workload into vectors: the packed backend, and the two libraries as people use them."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -16,20 +16,20 @@ Matrix = NDArray[np.float32]
 Contender = Callable[[Workload], Matrix]
 Clock = Callable[[], float]
 
-# What a server would put in one forward on a CPU; a GPU takes 16 times as many.
+# The tokens that the server puts into one forward pass on a CPU; on a GPU it is 16 times as many.
 BATCH_TOKENS = 1024
 VECTOR = Readout("vector")
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much a device is given: the tokens of a batch, and numbers of texts that fill several batches."""
+    """How much work a device gets: the tokens of a batch, and numbers of texts that fill several batches."""
 
     batch_tokens: int
     uniform: int
     mixed: int
     documents: int
-    batch_sizes: tuple[int, ...]  # of sentence-transformers, beside its default of 32
+    batch_sizes: tuple[int, ...]  # those tried with sentence-transformers, besides its default of 32
 
 
 CPU_SCALE = Scale(BATCH_TOKENS, uniform=16, mixed=64, documents=100, batch_sizes=(1, 2, 4, 8, 16))
@@ -37,12 +37,11 @@ GPU_SCALE = Scale(16 * BATCH_TOKENS, uniform=256, mixed=768, documents=800, batc
 
 
 def scale_of(device: torch.device) -> Scale:
-    """What fits the device."""
     return GPU_SCALE if device.type == "cuda" else CPU_SCALE
 
 
 def packed(backend: Backend, batch_tokens: int = BATCH_TOKENS) -> Contender:
-    """The packed backend, cut into batches as a server cuts them: by unique tokens, in order."""
+    """The packed backend over batches as the server forms them: in order, by unique tokens."""
 
     def run(workload: Workload) -> Matrix:
         rows = []
@@ -56,20 +55,20 @@ def packed(backend: Backend, batch_tokens: int = BATCH_TOKENS) -> Contender:
 
 
 def batches(texts: Sequence[Ids], batch_tokens: int = BATCH_TOKENS) -> list[list[Ids]]:
-    """Texts in order, up to `batch_tokens` new tokens at a time."""
-    cut: list[list[Ids]] = [[]]
+    """Split texts, in order, into batches of up to `batch_tokens` tokens; a prefix of the text before costs nothing."""
+    split: list[list[Ids]] = [[]]
     room = batch_tokens
     for number, ids in enumerate(texts):
         before = texts[number - 1] if number else ids[:0]
         same = min(len(before), len(ids))
         differs = np.flatnonzero(before[:same] != ids[:same])
         new = len(ids) - (int(differs[0]) if len(differs) else same)
-        if cut[-1] and new > room:
-            cut.append([])
+        if split[-1] and new > room:
+            split.append([])
             room = batch_tokens
-        cut[-1].append(ids)
+        split[-1].append(ids)
         room -= new
-    return cut
+    return split
 
 
 def transformers_padded(folder: Path, batch: int, device: torch.device) -> Contender:
@@ -87,8 +86,8 @@ def transformers_padded(folder: Path, batch: int, device: torch.device) -> Conte
             lengths = torch.tensor([len(ids) for ids in part])
             tokens = torch.nn.utils.rnn.pad_sequence(part, batch_first=True)
             mask = (torch.arange(tokens.shape[1]) < lengths[:, None]).long()
-            given = {"input_ids": tokens.to(device), "attention_mask": mask.to(device)}
-            hidden = network(**given, use_cache=False).last_hidden_state
+            inputs = {"input_ids": tokens.to(device), "attention_mask": mask.to(device)}
+            hidden = network(**inputs, use_cache=False).last_hidden_state
             rows.append(hidden[torch.arange(len(part)), lengths - 1].float().cpu().numpy())
         return np.concatenate(rows)
 
@@ -96,7 +95,7 @@ def transformers_padded(folder: Path, batch: int, device: torch.device) -> Conte
 
 
 def sentence_transformers(folder: Path, device: torch.device) -> Callable[[int], Contender]:
-    """SentenceTransformer.encode, by batch size; it sorts by length itself."""
+    """SentenceTransformer.encode as a function of the batch size; it sorts by length itself."""
     import sentence_transformers
 
     model = sentence_transformers.SentenceTransformer(
@@ -112,7 +111,7 @@ def sentence_transformers(folder: Path, device: torch.device) -> Callable[[int],
 
 
 def plan(folder: Path, device: torch.device, seeds: int, clock: Clock) -> list[tuple[Workload, dict[str, Contender]]]:
-    """Every workload and those that run it, ours first."""
+    """Every workload with the contenders that run it, ours first."""
     scale, options = scale_of(device), LoadOptions(dtype="bfloat16", device=str(device), backend="packed")
     ours = packed(load_backend(folder, load_preprocessor(folder).info, options), scale.batch_tokens)
     library = transformers_padded(folder, 32, device)
@@ -131,20 +130,20 @@ def plan(folder: Path, device: torch.device, seeds: int, clock: Clock) -> list[t
     ]
 
 
-def best_batch(of: Callable[[int], Contender], sizes: Sequence[int], workload: Workload, clock: Clock) -> int:
-    """The batch size at which sentence-transformers is fastest here."""
-    return min(sizes, key=lambda batch: timed(lambda: of(batch)(workload), clock))
+def best_batch(library: Callable[[int], Contender], sizes: Sequence[int], workload: Workload, clock: Clock) -> int:
+    """The batch size at which the library is fastest on this machine."""
+    return min(sizes, key=lambda batch: min(timed(lambda: library(batch)(workload), clock) for _ in range(2)))
 
 
 def timed(call: Callable[[], object], clock: Clock) -> float:
-    """Seconds that a call takes."""
+    """The seconds that a call takes."""
     start = clock()
     call()
     return clock() - start
 
 
 def clock_of(device: torch.device) -> Clock:
-    """Wall seconds, read when the device has done all that it was given."""
+    """Wall-clock seconds, read after the device has finished its queued work."""
     if device.type != "cuda":
         return time.perf_counter
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from benchmarks.forward import KEY_VALUE_PARAMETERS, LAYER_PARAMETERS, machine_of, work_gflop, worst_cosine
+from benchmarks.support.checkpoints import qwen3_embedder
 from benchmarks.support.contenders import (
     BATCH_TOKENS,
     CPU_SCALE,
@@ -17,18 +18,26 @@ from benchmarks.support.contenders import (
     sentence_transformers,
     transformers_padded,
 )
-from benchmarks.support.workloads import HEAD_TOKENS, mixed, query, rerank, uniform
+from benchmarks.support.workloads import HEAD_TOKENS, TERMINATOR_ID, mixed, query, rerank, uniform
 from models import LoadOptions, load_backend, load_preprocessor
-from tests.support.checkpoints.qwen3 import build
 
 CPU = torch.device("cpu")
+SMALL = {
+    "vocab_size": 320,
+    "hidden_size": 96,
+    "intermediate_size": 160,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+}
 
 
 def test_lengths_are_exact_and_end_with_the_terminator() -> None:
     workload = uniform(texts=3, tokens=128)
 
     assert [len(ids) for ids in workload.ids] == [128, 128, 128]
-    assert {int(ids[-1]) for ids in workload.ids} == {260}
+    assert {int(ids[-1]) for ids in workload.ids} == {TERMINATOR_ID}
 
 
 def test_mixed_lengths_are_the_same_for_a_seed_and_bounded() -> None:
@@ -71,7 +80,7 @@ def test_a_processor_s_are_those_of_the_committed_results() -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_contenders_agree(tmp_path: Path) -> None:
-    folder = build(tmp_path, dtype=torch.bfloat16)
+    folder = qwen3_embedder(tmp_path, **SMALL)
     workload = mixed(0, texts=5)
     options = LoadOptions(dtype="bfloat16", device="cpu", backend="packed")
     ours = packed(load_backend(folder, load_preprocessor(folder).info, options))(workload)

@@ -1,20 +1,13 @@
-"""Small runs of the simulation: what it says of the rules, and that it says it again."""
+"""Small runs of the simulation: how the scheduling rules compare, and that a run can be repeated."""
 
 from pathlib import Path
 
 import pytest
 
-from benchmarks.simulation.__main__ import (
-    Load,
-    Scenario,
-    bulk_then_query,
-    compare,
-    eight_bulk_clients,
-    percentiles,
-    rows,
-)
 from benchmarks.simulation.arrivals import Arrival, recorded, reranks, write_recorded
+from benchmarks.simulation.figures import percentiles, rows
 from benchmarks.simulation.policies import OURS, POLICIES, Policy
+from benchmarks.simulation.scenarios import Load, Scenario, bulk_then_query, compare, eight_bulk_clients
 from benchmarks.simulation.virtual import CPU, GPU, Device, Run, simulate
 
 OURS_LATE, OURS_AT_START, OURS_AT_END, BY_REST, FIFO, TEI, VLLM = (policy.name for policy in POLICIES)
@@ -34,28 +27,30 @@ def eight_clients() -> dict[str, Run]:
 
 
 def _p99_batches(run: Run) -> float:
-    return percentiles([one.batches for one in run.of("query")])[1]
+    return percentiles([request.batches for request in run.of("query")])[1]
 
 
 def _p50_seconds(run: Run) -> float:
-    return percentiles([one.seconds for one in run.of("query")])[0]
+    return percentiles([request.seconds for request in run.of("query")])[0]
+
+
+def _answer_times(run: Run) -> list[object]:
+    return [(request.job.key, request.seconds) for request in run.served]
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.name)
 def test_the_same_seed_gives_the_same_run(policy: Policy) -> None:
-    one, other = (simulate(policy, GPU, SMALL.arrivals(seed=3)) for _ in range(2))
+    first, second = (simulate(policy, GPU, SMALL.arrivals(seed=3)) for _ in range(2))
 
-    assert [(each.job.key, each.seconds) for each in one.served] == [
-        (each.job.key, each.seconds) for each in other.served
-    ]
-    assert (one.batches, one.tokens, one.idle_s) == (other.batches, other.tokens, other.idle_s)
+    assert _answer_times(first) == _answer_times(second)
+    assert (first.batches, first.tokens, first.idle_s) == (second.batches, second.tokens, second.idle_s)
 
 
-def test_every_rule_answers_everybody_and_computes_the_same_tokens_or_more(mixed: dict[str, Run]) -> None:
-    asked = SMALL.arrivals(seed=1)
+def test_every_rule_answers_all_requests_and_computes_the_same_tokens_or_more(mixed: dict[str, Run]) -> None:
+    arrivals = SMALL.arrivals(seed=1)
 
-    assert {len(run.served) for run in mixed.values()} == {len(asked)}
-    assert min(run.tokens for run in mixed.values()) >= sum(one.unique_tokens for one in asked)
+    assert {len(run.served) for run in mixed.values()} == {len(arrivals)}
+    assert min(run.tokens for run in mixed.values()) >= sum(arrival.unique_tokens for arrival in arrivals)
 
 
 @pytest.mark.parametrize("device", [CPU, GPU], ids=lambda device: device.name)
@@ -64,7 +59,7 @@ def test_after_2048_texts_a_query_runs_within_two_batches(device: Device) -> Non
     in_batches = {name: run.of("query")[0].batches for name, run in runs.items()}
 
     assert in_batches[OURS_LATE] <= 2
-    # All that was left of the job when the query came.
+    # All batches of the job that were left when the query arrived.
     assert in_batches[FIFO] >= runs[FIFO].batches - runs[FIFO].batches // 10 - 2
 
 
@@ -91,19 +86,19 @@ def test_queries_are_quickest_under_ours(mixed: dict[str, Run]) -> None:
 
 
 def test_an_idle_device_takes_a_query_at_once() -> None:
-    [one] = simulate(OURS, GPU, [Arrival(5.0, "query", (30,))]).served
+    [query] = simulate(OURS, GPU, [Arrival(5.0, "query", (30,))]).served
 
-    assert one.seconds == pytest.approx(GPU.host_s + GPU.seconds(30))
-    assert one.batches == 1
+    assert query.seconds == pytest.approx(GPU.host_s + GPU.seconds(30))
+    assert query.batches == 1
 
 
-def test_what_documents_share_is_computed_once_a_batch() -> None:
-    [asked, *_] = reranks(seed=0, per_second=5, seconds=5)
+def test_a_shared_prefix_is_computed_once_a_batch() -> None:
+    [request, *_] = reranks(seed=0, per_second=5, seconds=5)
 
-    run = simulate(OURS, GPU, [asked])
+    run = simulate(OURS, GPU, [request])
 
     assert run.batches == 1
-    assert run.tokens == asked.unique_tokens < sum(asked.lengths)
+    assert run.tokens == request.unique_tokens < sum(request.lengths)
 
 
 def test_recorded_arrivals_are_read_as_they_were_written(tmp_path: Path) -> None:
