@@ -1,4 +1,4 @@
-"""docs/bring-your-own.md: its commands run, and what it says of refusals is what they say."""
+"""docs/bring-your-own.md: its commands run, and its table quotes the refusals that models give."""
 
 import re
 from pathlib import Path
@@ -13,8 +13,8 @@ from tests.unit.models.checkpoint.test_folder_damaged import DAMAGES, load
 
 PAGE = (DOCS / "bring-your-own.md").read_text("utf-8")
 REFUSALS = [row.split(" | ")[0].removeprefix("| ") for row in PAGE.split("|---|---|---|\n")[-1].strip().splitlines()]
-# What is said of which damage.
-SAID = {
+# Which damage gives which refusal.
+DAMAGE_OF = {
     "a PEFT adapter without the model that it adapts": "adapter",
     "its weights are pickles, which can run code": "pickles",
     "its weights are GGUF": "gguf",
@@ -29,19 +29,19 @@ SAID = {
 
 
 def test_every_refusal_of_the_page_is_tried() -> None:
-    assert set(REFUSALS) == {*SAID, "models may be in: ..."}
+    assert set(REFUSALS) == {*DAMAGE_OF, "models may be in: ..."}
 
 
-@pytest.mark.parametrize("said", SAID)
-def test_a_refusal_is_in_the_words_of_the_page(tmp_path: Path, said: str) -> None:
-    damage, _ = DAMAGES[SAID[said]]
+@pytest.mark.parametrize("refusal", DAMAGE_OF)
+def test_a_refusal_is_in_the_words_of_the_page(tmp_path: Path, refusal: str) -> None:
+    damage, _ = DAMAGES[DAMAGE_OF[refusal]]
     damage(build(tmp_path / "m"))
 
-    with pytest.raises(ModelError, match=re.escape(said.removesuffix("..."))):
+    with pytest.raises(ModelError, match=re.escape(refusal.removesuffix("..."))):
         load(tmp_path / "m")
 
 
-def test_a_folder_of_models_is_told_in_the_words_of_the_page(tmp_path: Path) -> None:
+def test_a_folder_of_models_is_refused_in_the_words_of_the_page(tmp_path: Path) -> None:
     build(tmp_path / "below")
 
     with pytest.raises(ModelError, match="models may be in: "):

@@ -76,7 +76,7 @@ def test_each_configuration_is_served_under_its_names(title: str, serve: Callabl
 
     listed = serve(title).client.get("/v1/models").json()["data"]
 
-    assert [each["id"] for each in listed] == [
+    assert [model["id"] for model in listed] == [
         name for model in config["models"] for name in (model["id"], *model.get("aliases", ()))
     ]
 

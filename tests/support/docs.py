@@ -32,8 +32,8 @@ class Section:
 def sections(name: str) -> list[Section]:
     """The sections of a page that show code."""
     parts = re.split(r"^## ", (DOCS / name).read_text("utf-8"), flags=re.MULTILINE)[1:]
-    found = [Section(part.partition("\n")[0], BLOCK.findall(part)) for part in parts]
-    return [section for section in found if section.blocks]
+    page_sections = [Section(part.partition("\n")[0], BLOCK.findall(part)) for part in parts]
+    return [section for section in page_sections if section.blocks]
 
 
 def configuration(shown: str) -> dict[str, Any]:
