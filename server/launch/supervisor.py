@@ -77,7 +77,8 @@ class Supervised:
             sentence = reason.recv() if reason.poll() else ""
         if process.exitcode == CANNOT_LOAD:
             raise GaveUp(sentence)
-        log.error("the %s process ended with status %s and is restarted %s", self._name, process.exitcode, sentence)
+        why = f": {sentence}" if sentence else ""
+        log.error("the %s process ended with status %s and is restarted%s", self._name, process.exitcode, why)
         self._ends.append(monotonic())
         if len(self._ends) == MAX_ENDS and self._ends[-1] - self._ends[0] < WITHIN_S:
             raise GaveUp(f"the {self._name} process ended {MAX_ENDS} times within {WITHIN_S:g} s")
