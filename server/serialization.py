@@ -7,6 +7,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+JsonObject = dict[str, Any]
 EncodingFormat = Literal["float", "base64", "bytes"]
 
 # About 0.1 s of writing, during which nothing else in the process runs.

@@ -1,4 +1,4 @@
-"""API keys: every route needs one but the few that are listed here. Checked before the body is read."""
+"""API keys. Every route requires one, except those listed here. Keys are checked before the body is read."""
 
 import hashlib
 import hmac
@@ -13,32 +13,32 @@ from server.config import Auth, ConfigError
 from server.errors import InvalidApiKey
 from server.observability.trace import path_of
 
-OPEN = {"/health", "/live", "/ready"}
+OPEN_PATHS = {"/health", "/live", "/ready"}
 
 
 class Keys:
-    """Accepted keys, held as SHA-256."""
+    """The accepted keys, stored as SHA-256 digests."""
 
     def __init__(self, keys: Iterable[str]) -> None:
         self._digests: list[bytes] = []
         self.replace(keys)
 
     def replace(self, keys: Iterable[str]) -> None:
-        """Accept these and no others from now on."""
+        """Accept exactly these keys from now on."""
         self._digests = [_digest(key) for key in keys]
 
     def __len__(self) -> int:
         return len(self._digests)
 
     def accept(self, sent: Iterable[str]) -> bool:
-        """Whether any of the sent keys is a known one; takes as long for a wrong key as for a right one."""
+        """Whether any of the sent keys is accepted. The time taken does not depend on which key matches."""
         digests = [_digest(key) for key in sent]
-        found = [hmac.compare_digest(known, digest) for known in self._digests for digest in digests]
-        return any(found)
+        matches = [hmac.compare_digest(accepted, digest) for accepted in self._digests for digest in digests]
+        return any(matches)
 
 
 class AuthMiddleware:
-    """Refuse a request without a known key, unless its path is open or there are no keys at all."""
+    """Rejects requests without an accepted key, unless the path is open or no keys are configured."""
 
     def __init__(self, app: ASGIApp, keys: Keys, open_paths: frozenset[str]) -> None:
         self._app = app
@@ -46,7 +46,7 @@ class AuthMiddleware:
         self._open = open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on.
+        """Pass an authorised request on.
 
         Raises: InvalidApiKey.
         """
@@ -61,36 +61,40 @@ class AuthMiddleware:
 
 
 def read_keys(auth: Auth) -> list[str]:
-    """The keys of the configuration and of its file.
+    """The keys in the configuration and in its keys_file.
 
-    Raises: ConfigError: the file cannot be read, or holds no key.
+    Raises: ConfigError: the file cannot be read, or contains no keys.
     """
     return [*(key.strip() for key in auth.keys), *(_from_file(auth.keys_file) if auth.keys_file else ())]
 
 
 def open_paths(auth: Auth) -> frozenset[str]:
-    """Paths that answer without a key."""
+    """Paths that need no key."""
     pages = {*PAGES, ASSETS_PATH} if auth.pages_open else set()
-    return frozenset(OPEN | pages | ({"/metrics"} if auth.metrics_open else set()))
+    return frozenset(OPEN_PATHS | pages | ({"/metrics"} if auth.metrics_open else set()))
 
 
 def _from_file(file: Path) -> list[str]:
     try:
         lines = [line.strip() for line in file.read_text("utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"auth.keys_file cannot be read: {file}") from error
+        raise ConfigError(f"cannot read auth.keys_file '{file}': {_cause(error)}") from error
     keys = [line for line in lines if line and not line.startswith("#")]
     if not keys:
-        # An empty file would open the server to everybody.
-        raise ConfigError(f"auth.keys_file holds no key: {file}")
+        # An empty list of keys would open the server to everybody.
+        raise ConfigError(f"auth.keys_file '{file}' contains no keys; write one key per line")
     return keys
+
+
+def _cause(error: OSError | UnicodeDecodeError) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else "it is not UTF-8"
 
 
 def _sent_keys(headers: Headers) -> list[str]:
     scheme, _, bearer = headers.get("authorization", "").partition(" ")
     keys = [bearer.strip()] if scheme.lower() == "bearer" else []
     sent = [key for key in [*keys, headers.get("x-api-key", ""), headers.get("api-key", "")] if key]
-    # Header values are bytes that Starlette reads as latin-1; keys are written in UTF-8.
+    # Starlette decodes headers as latin-1, but clients encode keys in UTF-8.
     return [key.encode("latin-1").decode("utf-8", "replace") for key in sent]
 
 

@@ -1,210 +1,164 @@
-"""What /openapi.json says of a route: its body, its answer, every error and every header."""
+"""Building blocks of /openapi.json: JSON schemas, request bodies, operations, and shared errors and headers."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import BaseModel
 
-JsonObject = dict[str, Any]
+from server.serialization import JsonObject
 
 STRING: JsonObject = {"type": "string"}
 NULLABLE_STRING: JsonObject = {"type": ["string", "null"]}
 INTEGER: JsonObject = {"type": "integer"}
+NULLABLE_INTEGER: JsonObject = {"type": ["integer", "null"]}
 BOOLEAN: JsonObject = {"type": "boolean"}
 NUMBER: JsonObject = {"type": "number"}
 NULL: JsonObject = {"type": "null"}
+OBJECT: JsonObject = {"type": "object"}
 
 
-def listed(optional: Mapping[str, JsonObject] | None = None, **properties: JsonObject) -> JsonObject:
-    """An object of these properties, all of them there, beside `optional` ones and no others."""
+def closed_object(optional: Mapping[str, JsonObject] | None = None, **required: JsonObject) -> JsonObject:
+    """An object with all `required` properties, any of the `optional` ones, and no others."""
     return {
         "type": "object",
-        "properties": {**properties, **(optional or {})},
-        "required": list(properties),
+        "properties": {**required, **(optional or {})},
+        "required": list(required),
         "additionalProperties": False,
     }
 
 
-def array(items: JsonObject, least: int = 0) -> JsonObject:
-    """An array."""
-    return {"type": "array", "items": items, **({"minItems": least} if least else {})}
+def array(items: JsonObject, min_items: int = 0) -> JsonObject:
+    """An array of `items`."""
+    return {"type": "array", "items": items, **({"minItems": min_items} if min_items else {})}
 
 
-def either(*schemas: JsonObject) -> JsonObject:
-    """One of several."""
+def any_of(*schemas: JsonObject) -> JsonObject:
+    """A value that matches at least one of the schemas."""
     return {"anyOf": list(schemas)}
 
 
-USAGE = listed(prompt_tokens=INTEGER, total_tokens=INTEGER)
-EMBEDDING = either(array(NUMBER), {"type": "string", "description": "base64 of float32"})
-PERF_METRICS_SCHEMA: JsonObject = {"type": "object", "additionalProperties": NUMBER}
-EMBEDDINGS = listed(
-    {"perf_metrics": PERF_METRICS_SCHEMA},
-    object=STRING,
-    data=array(listed(object=STRING, index=INTEGER, embedding=EMBEDDING)),
-    model=STRING,
-    usage=USAGE,
-)
-FIREWORKS_RERANK = listed(
-    object=STRING,
-    model=STRING,
-    data=array(listed({"document": STRING}, index=INTEGER, relevance_score=NUMBER)),
-    usage=USAGE,
-)
-SUPERSET_RERANK = listed(
-    id=STRING,
-    object=STRING,
-    model=STRING,
-    data=array(listed({"document": STRING}, index=INTEGER, relevance_score=NUMBER)),
-    results=array(listed({"document": {"type": "object"}}, index=INTEGER, relevance_score=NUMBER)),
-    usage=USAGE,
-    meta={"type": "object"},
-)
-SCORES = listed(
-    id=STRING,
-    object=STRING,
-    created=INTEGER,
-    model=STRING,
-    data=array(listed(index=INTEGER, object=STRING, score=NUMBER)),
-    usage=USAGE,
-)
-EMBEDDINGS_BY_TYPE = listed(
-    id=STRING,
-    response_type=STRING,
-    embeddings=listed({"float": array(array(NUMBER)), "base64": array(STRING)}),
-    texts=array(STRING),
-    meta={"type": "object"},
-)
-EMBEDDINGS_FLOATS = listed(
-    id=STRING, response_type=STRING, embeddings=array(array(NUMBER)), texts=array(STRING), meta={"type": "object"}
-)
-TEI_RERANK = array(listed({"text": STRING}, index=INTEGER, score=NUMBER))
+TEXT_LIST = array(STRING, 1)
+TEXT_OR_TEXT_LIST = any_of(STRING, TEXT_LIST)
+TOKEN_ID: JsonObject = {"type": "integer", "minimum": 0}
+TOKEN_IDS = array(TOKEN_ID, 1)
+TOKEN_ID_LISTS = array(TOKEN_IDS, 1)
+USAGE = closed_object(prompt_tokens=INTEGER, total_tokens=INTEGER)
 
-OPENAI_ERROR_SCHEMA = listed(
-    error=listed(message=STRING, type=STRING, param=NULLABLE_STRING, code=NULLABLE_STRING, object=STRING),
-    message=STRING,
-    detail=STRING,
-)
-FIREWORKS_ERROR_SCHEMA = listed(
-    error=listed(object=STRING, type=STRING, code=NULLABLE_STRING, message=STRING, param=NULLABLE_STRING)
-)
-TEI_ERROR_SCHEMA = listed(error=STRING, error_type=STRING)
-
-LISTED_MODEL = listed(
-    {"hearth": {"type": "object", "description": "How it is run; on the OpenAI door."}},
-    id=STRING,
-    object=STRING,
-    created=INTEGER,
-    owned_by=STRING,
-    kind=STRING,
-    supports_chat=BOOLEAN,
-    supports_image_input=BOOLEAN,
-    supports_tools=BOOLEAN,
-    context_length=INTEGER,
-)
-LISTED_MODELS = listed(object=STRING, data=array(LISTED_MODEL))
-
-Group = Literal["OpenAI", "Fireworks", "Neighbours", "Operation"]
+Group = Literal["OpenAI", "Fireworks", "Other APIs", "Operation"]
 
 GROUPS: dict[Group, str] = {
-    "OpenAI": "OpenAI's embeddings, and a rerank answer that clients of Cohere, Jina and vLLM read too.",
-    "Fireworks": "Fireworks' exact shapes; vectors are not normalised unless asked.",
-    "Neighbours": "The routes of text-embeddings-inference, vLLM and Cohere.",
-    "Operation": "For whoever runs the server.",
+    "OpenAI": "OpenAI's embeddings, and a rerank response that clients of Cohere, Jina and vLLM can read as well.",
+    "Fireworks": "The exact shapes of Fireworks. Vectors are not normalised unless the request asks for it.",
+    "Other APIs": "The routes of text-embeddings-inference, vLLM and Cohere.",
+    "Operation": "Health, readiness and metrics, for the operator of the server.",
 }
 
 
-def body(fields: type[BaseModel], aliases: Mapping[str, str] | None = None) -> JsonObject:
-    """A request body; `aliases` gives further names to fields. What is not required may be null."""
+@dataclass(frozen=True, slots=True)
+class ErrorShape:
+    """How a dialect writes errors; `name` begins the names of its components in the document."""
+
+    name: str
+    schema: JsonObject
+    # Until the body is read, the path alone decides how an error is written.
+    schema_before_body: JsonObject
+
+
+def body_schema(fields: type[BaseModel], aliases: Mapping[str, str] | None = None) -> JsonObject:
+    """A request body; `aliases` maps further names to fields. Fields that are not required may be null."""
+    aliases = aliases or {}
     schema = fields.model_json_schema()
     required = set(schema.get("required", ()))
-    # What may come under another name may also be null.
-    alone = required - set((aliases or {}).values())
-    properties = {name: _field(found, name in alone) for name, found in schema["properties"].items()}
-    for alias, name in (aliases or {}).items():
-        properties[alias] = {**properties[name], "description": f"Another name of `{name}`."}
-    found: JsonObject = {"type": "object", "description": schema.get("description", ""), "properties": properties}
+    # A required field that has aliases may be null if one of them is sent.
+    never_null = required - set(aliases.values())
+    properties = {name: _field(value, name in never_null) for name, value in schema["properties"].items()}
+    for alias, name in aliases.items():
+        properties[alias] = {**properties[name], "description": f"Alias of `{name}`."}
+    body: JsonObject = {"type": "object", "description": schema.get("description", ""), "properties": properties}
     if required:
-        found["allOf"] = [_named(name, aliases or {}) for name in sorted(required)]
-    return found
+        body["allOf"] = [_requires(name, aliases) for name in sorted(required)]
+    return body
 
 
 def operation(
     summary: str,
     group: Group,
-    error: str,
-    answer: JsonObject,
+    error: ErrorShape,
+    response: JsonObject,
     *,
-    takes: JsonObject | None = None,
+    body: JsonObject | None = None,
     headers: Iterable[str] = (),
-    is_binary_too: bool = False,
+    may_be_binary: bool = False,
 ) -> JsonObject:
-    """An OpenAPI operation for a route that gives `answer`, or else an error of the shape named `error`.
+    """An OpenAPI operation.
 
-    `takes` is the body's schema, and None is a GET; `headers` names further headers of the answer, from HEADERS; an
-    answer that `is_binary_too` may come as bytes.
+    Args:
+        summary: one line for the page at /docs.
+        group: the section of that page.
+        error: how all other responses are written.
+        response: schema of the 200 response.
+        body: schema of the request body; None for a GET.
+        headers: names from HEADERS that the 200 response may have, beside ALWAYS.
+        may_be_binary: the 200 response may also be application/octet-stream.
     """
-    content: JsonObject = {"application/json": {"schema": answer}}
-    if is_binary_too:
+    content: JsonObject = {"application/json": {"schema": response}}
+    if may_be_binary:
         content["application/octet-stream"] = {"schema": {"type": "string", "format": "binary"}}
-    given = {"description": "OK", "headers": _headers(*ALWAYS, *headers), "content": content}
-    statuses = ERRORS if takes is not None else ERRORS_OF_GET
-    found: JsonObject = {
+    ok = {"description": "OK", "headers": _headers(*ALWAYS, *headers), "content": content}
+    statuses = ERRORS_OF_GET if body is None else ERRORS
+    result: JsonObject = {
         "summary": summary,
         "tags": [group],
-        "responses": {"200": given, **{str(status): _ref("responses", f"{error}-{status}") for status in statuses}},
+        "responses": {"200": ok, **{str(status): _ref("responses", f"{error.name}-{status}") for status in statuses}},
     }
-    if takes is not None:
-        found["requestBody"] = {"required": True, "content": {"application/json": {"schema": takes}}}
-    return found
+    if body is not None:
+        result["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+    return result
 
 
 def probe(summary: str) -> JsonObject:
-    """An OpenAPI operation for a route that needs no key and says how the server does."""
-    answer = listed({"reason": STRING}, status=STRING)
-    given = {"description": "OK", "headers": _headers(*ALWAYS), "content": {"application/json": {"schema": answer}}}
-    not_now = {**given, "description": "Not now.", "headers": _headers(*ALWAYS, "Retry-After")}
+    """An OpenAPI operation for a health route, which needs no API key."""
+    content = {"application/json": {"schema": closed_object({"reason": STRING}, status=STRING)}}
+    ok = {"description": "OK", "headers": _headers(*ALWAYS), "content": content}
+    unavailable = {**ok, "description": "Unavailable.", "headers": _headers(*ALWAYS, "Retry-After")}
     return {
         "summary": summary,
         "tags": ["Operation"],
         "security": [],
-        "responses": {"200": given, "503": not_now, "405": _ref("responses", "OpenAI-405")},
+        "responses": {"200": ok, "503": unavailable, "405": _ref("responses", "OpenAI-405")},
     }
 
 
 def plain_text(summary: str) -> JsonObject:
-    """An OpenAPI operation for a route that gives text."""
+    """An OpenAPI operation for a route that answers in plain text."""
     content: JsonObject = {"text/plain": {"schema": STRING}}
-    given = {"description": "OK", "headers": _headers(*ALWAYS), "content": content}
+    ok = {"description": "OK", "headers": _headers(*ALWAYS), "content": content}
     errors = {str(status): _ref("responses", f"OpenAI-{status}") for status in (401, 405)}
-    return {"summary": summary, "tags": ["Operation"], "responses": {"200": given, **errors}}
+    return {"summary": summary, "tags": ["Operation"], "responses": {"200": ok, **errors}}
 
 
-def complete(document: JsonObject) -> JsonObject:
-    """The document with what its operations refer to."""
-    responses = {
-        f"{name}-{status}": _error(status, schema if status not in BEFORE_THE_BODY else SHAPES_BEFORE[name])
-        for name, schema in SHAPES.items()
-        for status in ERRORS
-    }
+def complete(document: JsonObject, error_shapes: Iterable[ErrorShape]) -> JsonObject:
+    """The document with the components that its operations refer to."""
+    responses = {f"{shape.name}-{status}": _error(status, shape) for shape in error_shapes for status in ERRORS}
     document["components"] = {"headers": HEADERS, "responses": responses, "securitySchemes": KEYS}
     document["security"] = [{name: []} for name in KEYS]
     document["tags"] = [{"name": name, "description": text} for name, text in GROUPS.items()]
     return document
 
 
-def _field(schema: JsonObject, is_required: bool) -> JsonObject:
-    rest = {name: value for name, value in schema.items() if name in ("description", "default")}
-    kind = {name: value for name, value in schema.items() if name not in ("description", "default", "title")}
-    nullable = kind.get("anyOf", [kind])
-    if is_required:
-        return rest | kind
-    return rest | either(*nullable, *([] if NULL in nullable else [NULL]))
+def _field(schema: JsonObject, never_null: bool) -> JsonObject:
+    notes = {name: value for name, value in schema.items() if name in ("description", "default")}
+    types = {name: value for name, value in schema.items() if name not in ("description", "default", "title")}
+    if never_null:
+        return notes | types
+    choices = types.get("anyOf", [types])
+    return notes | any_of(*choices, *([] if NULL in choices else [NULL]))
 
 
-def _named(name: str, aliases: Mapping[str, str]) -> JsonObject:
-    names = [name, *(alias for alias, own in aliases.items() if own == name)]
-    return {"required": names} if len(names) == 1 else either(*({"required": [each]} for each in names))
+def _requires(field: str, aliases: Mapping[str, str]) -> JsonObject:
+    names = [field, *(alias for alias, name in aliases.items() if name == field)]
+    return {"required": names} if len(names) == 1 else any_of(*({"required": [name]} for name in names))
 
 
 def _ref(kind: str, name: str) -> JsonObject:
@@ -215,8 +169,9 @@ def _headers(*names: str) -> JsonObject:
     return {name: _ref("headers", name) for name in names}
 
 
-def _error(status: int, schema: JsonObject) -> JsonObject:
+def _error(status: int, shape: ErrorShape) -> JsonObject:
     headers = _headers(*ALWAYS, *HEADERS_OF_ERRORS.get(status, ()))
+    schema = shape.schema_before_body if status in BEFORE_THE_BODY else shape.schema
     return {"description": ERRORS[status], "headers": headers, "content": {"application/json": {"schema": schema}}}
 
 
@@ -225,26 +180,31 @@ def _header(description: str, schema: JsonObject, *, required: bool = False) -> 
 
 
 HEADERS: JsonObject = {
-    "x-request-id": _header("The client's own id, or a new one; in every log line.", STRING, required=True),
-    "openai-processing-ms": _header("From receipt to first byte.", INTEGER, required=True),
-    "server-timing": _header("Stages that ran, in milliseconds.", STRING, required=True),
-    "X-Hearth-Ignored-Fields": _header("Fields that were sent and had no effect.", STRING),
-    "X-Hearth-Truncated": _header("Inputs or documents that were cut.", INTEGER),
-    "X-Hearth-Token-Ids": _header("How token ids were read: native or cl100k_base.", STRING),
-    "X-Hearth-Framed": _header("Inputs that were put into the rerank frame.", INTEGER),
-    "metadata": _header("With encoding_format bytes: model, dtype, shape and usage as JSON.", STRING),
-    "fireworks-prompt-tokens": _header("Tokens of all inputs.", INTEGER, required=True),
-    "fireworks-server-processing-time": _header("Seconds.", NUMBER, required=True),
-    "Retry-After": _header("Seconds, from 1 to 120.", INTEGER, required=True),
+    "x-request-id": _header(
+        "The id that the client sent, or a new one; every log line of the request has it.", STRING, required=True
+    ),
+    "openai-processing-ms": _header(
+        "Milliseconds from receiving the request to the first byte of the response.", INTEGER, required=True
+    ),
+    "server-timing": _header("Duration of each stage that ran, in milliseconds.", STRING, required=True),
+    "X-Hearth-Ignored-Fields": _header("Fields of the request that had no effect.", STRING),
+    "X-Hearth-Truncated": _header("Number of inputs or documents that were truncated.", INTEGER),
+    "X-Hearth-Token-Ids": _header("How token ids were interpreted: native or cl100k_base.", STRING),
+    "X-Hearth-Framed": _header("Number of inputs that were put into the model's rerank prompt.", INTEGER),
+    "metadata": _header(
+        "With encoding_format bytes: model, dtype, endianness, shape and usage of the vectors, as JSON.", STRING
+    ),
+    "fireworks-prompt-tokens": _header("Number of tokens in all inputs.", INTEGER, required=True),
+    "fireworks-server-processing-time": _header("Processing time in seconds.", NUMBER, required=True),
+    "Retry-After": _header("Seconds to wait before a retry, from 1 to 120.", INTEGER, required=True),
     "retry-after-ms": _header("The same in milliseconds.", INTEGER),
-    "x-should-retry": _header("false where trying again gives the same.", STRING),
-    "Allow": _header("The method that the route takes.", STRING, required=True),
-    "WWW-Authenticate": _header("Bearer.", STRING, required=True),
+    "x-should-retry": _header("false if a retry would fail in the same way.", STRING),
+    "Allow": _header("The method that the route accepts.", STRING, required=True),
+    "WWW-Authenticate": _header("Always Bearer.", STRING, required=True),
 }
 ALWAYS = ("x-request-id", "openai-processing-ms", "server-timing")
-NOTES = ("X-Hearth-Ignored-Fields", "X-Hearth-Truncated")
-EMBEDDING_NOTES = (*NOTES, "X-Hearth-Token-Ids", "X-Hearth-Framed")
-FIREWORKS_NOTES = ("fireworks-prompt-tokens", "fireworks-server-processing-time")
+RERANK_HEADERS = ("X-Hearth-Ignored-Fields", "X-Hearth-Truncated")
+EMBEDDING_HEADERS = (*RERANK_HEADERS, "X-Hearth-Token-Ids", "X-Hearth-Framed")
 HEADERS_OF_ERRORS = {
     401: ("WWW-Authenticate",),
     405: ("Allow",),
@@ -253,33 +213,23 @@ HEADERS_OF_ERRORS = {
     503: ("Retry-After", "retry-after-ms"),
 }
 ERRORS = {
-    400: "A field is missing or wrong; the message names it, the limit and the fix.",
-    401: "No key, or an unknown one.",
-    404: "No such model or route.",
-    405: "The route exists for another method.",
+    400: "A field is missing or invalid. The message names the field, its limit and how to fix it.",
+    401: "The API key is missing or unknown.",
+    404: "The model or the route does not exist.",
+    405: "The route exists, but not for this method.",
     408: "The body did not arrive in time.",
-    413: "The body is over the byte limit.",
-    415: "Not JSON.",
+    413: "The body exceeds the byte limit.",
+    415: "The body is not JSON.",
     429: "The queue is full.",
-    500: "A fault of the server's.",
-    503: "Loading, draining, or the engine is being started again.",
-    504: "The request waited longer than it may.",
+    500: "Internal server error.",
+    503: "The server is loading, draining or restarting its engine.",
+    504: "The request exceeded its time limit.",
 }
 ERRORS_OF_GET = (400, 401, 404, 405, 500)
-# Where the body is not read yet, the path alone says how an error is written.
+# Raised before the body is read, when only the path can tell how the client expects an error.
 BEFORE_THE_BODY = (401, 405, 408, 413, 415)
 KEYS: JsonObject = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
     "api-key": {"type": "apiKey", "in": "header", "name": "api-key"},
 }
-
-# How errors are written, by name.
-OPENAI_ERROR, FIREWORKS_ERROR, TEI_ERROR, EITHER_ERROR = "OpenAI", "Fireworks", "TEI", "OpenAI-or-TEI"
-SHAPES = {
-    OPENAI_ERROR: OPENAI_ERROR_SCHEMA,
-    FIREWORKS_ERROR: FIREWORKS_ERROR_SCHEMA,
-    TEI_ERROR: TEI_ERROR_SCHEMA,
-    EITHER_ERROR: either(OPENAI_ERROR_SCHEMA, TEI_ERROR_SCHEMA),
-}
-SHAPES_BEFORE = dict.fromkeys(SHAPES, OPENAI_ERROR_SCHEMA) | {FIREWORKS_ERROR: FIREWORKS_ERROR_SCHEMA}

@@ -1,4 +1,4 @@
-"""Routes for operators: is it alive, is it ready, what does it measure. None of them waits behind a batch."""
+"""Routes for the operator: health, metrics and the API page. None of them waits for a batch."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -17,25 +17,29 @@ from server.serialization import dump
 
 
 def add_system(router: APIRouter, engine: Engine, metrics: Metrics) -> None:
-    """/health, /live, /ready and /metrics."""
+    """Add /health, /live, /ready and /metrics."""
 
-    @router.get("/live", openapi_extra=probe("200 while the process runs"))
+    @router.get("/live", openapi_extra=probe("200 while the process is running"))
     async def live(_: Request) -> Response:
         return _answer(200, "live")
 
-    @router.get("/health", openapi_extra=probe("200 while it can serve or is loading, 503 when the engine is dead"))
+    @router.get(
+        "/health", openapi_extra=probe("200 while the server is loading or serving, 503 if its engine has failed")
+    )
     async def health(_: Request) -> Response:
         state = engine.state()
         return _answer(503 if state.phase == "failed" else 200, state.phase, state.reason)
 
-    @router.get("/ready", openapi_extra=probe("200 when every model is loaded and it is not draining, else 503"))
+    @router.get("/ready", openapi_extra=probe("200 if every model is loaded and the server is not draining, else 503"))
     async def ready(_: Request) -> Response:
         state = engine.state()
         return _answer(200 if state.phase == "ready" else 503, state.phase, state.reason)
 
-    @router.get("/metrics", openapi_extra=plain_text("Prometheus text"), response_class=PlainTextResponse)
+    @router.get(
+        "/metrics", openapi_extra=plain_text("Metrics in Prometheus' text format"), response_class=PlainTextResponse
+    )
     async def read_metrics(_: Request) -> Response:
-        # In a thread: the files of every process are read.
+        # In a thread, because the metrics files of all processes are read.
         text = await to_thread.run_sync(metrics.text, engine.state())
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
@@ -46,14 +50,14 @@ def _answer(status: int, phase: str, reason: str = "") -> Response:
     return Response(dump(body), status, headers, media_type="application/json")
 
 
-# Swagger UI as the package fastapi-offline carries it; its own app class is not used.
+# Swagger UI from the package fastapi-offline; its own application class is not used.
 ASSETS = Path(str(files("fastapi_offline"))) / "static"
 ASSETS_PATH = "/docs/assets"
 PAGES = ("/", "/docs", "/openapi.json")
 
 
 def add_pages(app: FastAPI) -> None:
-    """/docs with its assets, and / which leads there."""
+    """Add /docs with its assets, and a redirect from / to it."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/docs")
@@ -68,7 +72,7 @@ def add_pages(app: FastAPI) -> None:
 
     @router.get("/")
     async def root() -> Response:
-        # Relative, so that it holds below a mount and behind a proxy's prefix.
+        # Relative, so that it works below a mount and behind a proxy's prefix.
         return RedirectResponse("docs")
 
     app.include_router(router)

@@ -1,4 +1,4 @@
-"""Routes that need a tokenizer and no device: TEI's and vLLM's /tokenize, /detokenize, /decode, and TEI's /info."""
+"""Routes that need a tokenizer but no device: TEI's and vLLM's /tokenize, /detokenize and /decode, and TEI's /info."""
 
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
@@ -11,64 +11,64 @@ from pydantic import WithJsonSchema
 from models import BackendInfo, Ids
 from server import VERSION
 from server.api import openapi
-from server.api import openapi as schemas
-from server.api.dialects.openai import OpenAI
-from server.api.dialects.parsing import Fields, JsonObject, WireBool, ignored, parse, read_input
-from server.api.dialects.protocol import notes
-from server.api.dialects.tei import TEI
+from server.api.dialects.openai import OPENAI_OR_TEI_ERROR, OpenAI
+from server.api.dialects.openai_error import OPENAI_ERROR
+from server.api.dialects.parsing import Fields, WireBool, ignored_fields, parse, read_input
+from server.api.dialects.protocol import hearth_headers
+from server.api.dialects.tei import TEI, TEI_ERROR
 from server.api.middleware import SCOPE_DIALECT
-from server.api.request import parsed, read_body
+from server.api.request import parse_body, read_body
 from server.config import Config
 from server.errors import ArrayTooLong, InvalidValue, TooManyTokens
 from server.processing.context import ServingContext
 from server.processing.requests import Texts, TokenIds
 from server.registry import ModelRegistry, ServedModel
-from server.serialization import dump
+from server.serialization import JsonObject, dump
 
-_ID: JsonObject = {"type": "integer", "minimum": 0}
-_IDS = schemas.array(_ID, 1)
-_NULLABLE_INTEGER: JsonObject = {"type": ["integer", "null"]}
-_TEXTS = schemas.either(schemas.STRING, schemas.array(schemas.STRING, 1))
+# The response has some hundred bytes for each token: clients must split longer texts.
+MAX_CHARACTERS = 1_000_000
 
-VLLM_TOKENS = schemas.listed(
-    count=schemas.INTEGER,
-    max_model_len=schemas.INTEGER,
-    tokens=schemas.array(schemas.INTEGER),
-    token_strs=schemas.either(schemas.array(schemas.STRING), schemas.NULL),
+_VLLM_TOKENS = openapi.closed_object(
+    count=openapi.INTEGER,
+    max_model_len=openapi.INTEGER,
+    tokens=openapi.array(openapi.INTEGER),
+    token_strs=openapi.any_of(openapi.array(openapi.STRING), openapi.NULL),
 )
-TEI_TOKENS = schemas.array(
-    schemas.array(
-        schemas.listed(
-            id=schemas.INTEGER,
-            text=schemas.STRING,
-            special=schemas.BOOLEAN,
-            start=_NULLABLE_INTEGER,
-            stop=_NULLABLE_INTEGER,
+_TEI_TOKENS = openapi.array(
+    openapi.array(
+        openapi.closed_object(
+            id=openapi.INTEGER,
+            text=openapi.STRING,
+            special=openapi.BOOLEAN,
+            start=openapi.NULLABLE_INTEGER,
+            stop=openapi.NULLABLE_INTEGER,
         )
     )
 )
-INFO = schemas.listed(
-    model_id=schemas.STRING,
-    model_sha=schemas.NULL,
-    model_dtype=schemas.STRING,
-    served_model_name=schemas.STRING,
+_INFO = openapi.closed_object(
+    model_id=openapi.STRING,
+    model_sha=openapi.NULL,
+    model_dtype=openapi.STRING,
+    served_model_name=openapi.STRING,
     model_type={"type": "object", "minProperties": 1, "maxProperties": 1},
-    max_concurrent_requests=schemas.INTEGER,
-    max_input_length=schemas.INTEGER,
-    max_batch_tokens=_NULLABLE_INTEGER,
-    max_batch_requests=schemas.NULL,
-    max_client_batch_size=schemas.INTEGER,
-    auto_truncate=schemas.BOOLEAN,
-    tokenization_workers=schemas.INTEGER,
-    version=schemas.STRING,
-    sha=schemas.NULL,
-    docker_label=schemas.NULL,
+    max_concurrent_requests=openapi.INTEGER,
+    max_input_length=openapi.INTEGER,
+    max_batch_tokens=openapi.NULLABLE_INTEGER,
+    max_batch_requests=openapi.NULL,
+    max_client_batch_size=openapi.INTEGER,
+    auto_truncate=openapi.BOOLEAN,
+    tokenization_workers=openapi.INTEGER,
+    version=openapi.STRING,
+    sha=openapi.NULL,
+    docker_label=openapi.NULL,
 )
-MODEL: JsonObject = {
+# Unlike an input of /embed, a list to decode may be empty.
+_DECODE_IDS = openapi.any_of(openapi.TOKEN_IDS, openapi.array(openapi.array(openapi.TOKEN_ID), 1))
+_MODEL_QUERY: JsonObject = {
     "name": "model",
     "in": "query",
-    "description": "A served model; by default the first embedder, or the first of all where there is none.",
-    "schema": schemas.STRING,
+    "description": "A served model. Default: the first embedder, else language model, else reranker.",
+    "schema": openapi.STRING,
 }
 
 
@@ -76,82 +76,43 @@ class TokenizeBody(Fields):
     """A request to /tokenize: vLLM's with `prompt`, TEI's with `inputs`."""
 
     prompt: str | None = None
-    """vLLM's: one text."""
-    inputs: Annotated[Any, WithJsonSchema(_TEXTS)] = None
-    """TEI's: a text or a list of texts."""
+    """vLLM: one text."""
+    inputs: Annotated[Any, WithJsonSchema(openapi.TEXT_OR_TEXT_LIST)] = None
+    """TEI: a text or a list of texts."""
     model: str | None = None
-    """A served model; by default the first embedder, or the first of all where there is none."""
+    """A served model. Default: the first embedder, else language model, else reranker."""
     add_special_tokens: WireBool = True
-    """Whether the model's own special tokens are counted in, as /v1/embeddings does."""
+    """Include the special tokens that the model adds, as /v1/embeddings counts them."""
     return_token_strs: WireBool = False
-    """vLLM's: add each token's text."""
+    """vLLM: also return the text of each token."""
 
 
 class DetokenizeBody(Fields):
     """A request to /detokenize."""
 
-    tokens: Annotated[Any, WithJsonSchema(_IDS)]
+    tokens: Annotated[Any, WithJsonSchema(openapi.TOKEN_IDS)]
     """A list of token ids."""
     model: str | None = None
-    """A served model; by default the first embedder, or the first of all where there is none."""
+    """A served model. Default: the first embedder, else language model, else reranker."""
 
 
 class DecodeBody(Fields):
     """A request to /decode."""
 
-    ids: Annotated[Any, WithJsonSchema(schemas.either(_IDS, schemas.array(schemas.array(_ID), 1)))]
+    ids: Annotated[Any, WithJsonSchema(_DECODE_IDS)]
     """A list of token ids, or a list of such lists."""
     model: str | None = None
-    """A served model; by default the first embedder, or the first of all where there is none."""
+    """A served model. Default: the first embedder, else language model, else reranker."""
     skip_special_tokens: WireBool = True
-    """Whether control tokens are left out of the text."""
+    """Leave special tokens out of the text."""
 
 
-def document_tokenize() -> JsonObject:
-    """The OpenAPI operation of /tokenize."""
-    either = schemas.either({"required": ["prompt"]}, {"required": ["inputs"]})
-    return openapi.operation(
-        "Tokens of texts: with `prompt` in the shape of vLLM, with `inputs` in that of TEI",
-        "Neighbours",
-        openapi.EITHER_ERROR,
-        schemas.either(VLLM_TOKENS, TEI_TOKENS),
-        takes=openapi.body(TokenizeBody) | either,
-        headers=openapi.NOTES,
-    )
-
-
-def document_detokenize() -> JsonObject:
-    """The OpenAPI operation of /detokenize."""
-    answer = schemas.listed(prompt=schemas.STRING)
-    takes = openapi.body(DetokenizeBody)
-    summary = "The text of token ids, in the shape of vLLM"
-    return openapi.operation(summary, "Neighbours", openapi.OPENAI_ERROR, answer, takes=takes, headers=openapi.NOTES)
-
-
-def document_decode() -> JsonObject:
-    """The OpenAPI operation of /decode."""
-    answer = schemas.array(schemas.STRING)
-    takes = openapi.body(DecodeBody)
-    summary = "The texts of token ids, in the shape of TEI"
-    return openapi.operation(summary, "Neighbours", openapi.TEI_ERROR, answer, takes=takes, headers=openapi.NOTES)
-
-
-def document_info() -> JsonObject:
-    """The OpenAPI operation of /info."""
-    found = openapi.operation("What is served and how, in the shape of TEI", "Neighbours", openapi.TEI_ERROR, INFO)
-    return found | {"parameters": [MODEL]}
-
-
-# Some hundred bytes of answer come of one token: more text than this is counted by splitting it.
-MAX_CHARACTERS = 1_000_000
-
-
-def add_tokenizing(router: APIRouter, service: ServingContext, config: Config) -> None:
-    """/tokenize, /detokenize, /decode and /info."""
-    registry = service.registry
+def add_tokenizing(router: APIRouter, serving: ServingContext, config: Config) -> None:
+    """Add /tokenize, /detokenize, /decode and /info."""
+    registry = serving.registry
 
     async def tokenize(request: Request) -> Response:
-        fields = await parsed(await read_body(request, config.limits), lambda found: found)
+        fields = await _read_fields(request, config)
         is_tei = "inputs" in fields
         request.scope[SCOPE_DIALECT] = TEI() if is_tei else OpenAI()
         if is_tei == ("prompt" in fields):
@@ -159,46 +120,89 @@ def add_tokenizing(router: APIRouter, service: ServingContext, config: Config) -
         body = parse(TokenizeBody, fields)
         model = _find(registry, body.model)
         _check_size([body.prompt or ""] if body.inputs is None else body.inputs, config)
-        answer = _tei_tokens if is_tei else _vllm_tokens
-        return await to_thread.run_sync(lambda: _json(answer(body, model), ignored(fields, TokenizeBody)))
+        write = _tei_tokens if is_tei else _vllm_tokens
+        return await to_thread.run_sync(lambda: _json(write(body, model), ignored_fields(fields, TokenizeBody)))
 
     async def detokenize(request: Request) -> Response:
-        fields = await parsed(await read_body(request, config.limits), lambda found: found)
+        fields = await _read_fields(request, config)
         body = parse(DetokenizeBody, fields)
         model = _find(registry, body.model)
-        if not isinstance(body.tokens, list) or any(isinstance(each, list) for each in body.tokens):
+        if not isinstance(body.tokens, list) or any(isinstance(item, list) for item in body.tokens):
             raise InvalidValue("tokens", "expected a list of token ids.")
         texts = await to_thread.run_sync(_decode, body.tokens, "tokens", model, config.limits.request_tokens)
-        return _json({"prompt": texts[0]}, ignored(fields, DetokenizeBody))
+        return _json({"prompt": texts[0]}, ignored_fields(fields, DetokenizeBody))
 
     async def decode(request: Request) -> Response:
         request.scope[SCOPE_DIALECT] = TEI()
-        fields = await parsed(await read_body(request, config.limits), lambda found: found)
+        fields = await _read_fields(request, config)
         body = parse(DecodeBody, fields)
-        model = _find(registry, body.model)
+        model, max_tokens = _find(registry, body.model), config.limits.request_tokens
         return await to_thread.run_sync(
             lambda: _json(
-                _decode(body.ids, "ids", model, config.limits.request_tokens, body.skip_special_tokens),
-                ignored(fields, DecodeBody),
+                _decode(body.ids, "ids", model, max_tokens, body.skip_special_tokens),
+                ignored_fields(fields, DecodeBody),
             )
         )
 
     async def info(request: Request) -> Response:
         request.scope[SCOPE_DIALECT] = TEI()
         model = _find(registry, request.query_params.get("model"))
-        return _json(_info(model, service.engine.info.get(model.id), config))
+        return _json(_info(model, serving.engine.info.get(model.id), config))
 
     for path, handler, extra in (
-        ("/tokenize", tokenize, document_tokenize()),
-        ("/detokenize", detokenize, document_detokenize()),
-        ("/decode", decode, document_decode()),
+        ("/tokenize", tokenize, _document_tokenize()),
+        ("/detokenize", detokenize, _document_detokenize()),
+        ("/decode", decode, _document_decode()),
     ):
         router.add_api_route(path, handler, methods=["POST"], openapi_extra=extra, name=path)
-    router.add_api_route("/info", info, methods=["GET"], openapi_extra=document_info(), name="/info")
+    router.add_api_route("/info", info, methods=["GET"], openapi_extra=_document_info(), name="/info")
+
+
+def _document_tokenize() -> JsonObject:
+    either_field = openapi.any_of({"required": ["prompt"]}, {"required": ["inputs"]})
+    return openapi.operation(
+        "Tokens of texts: with `prompt` in vLLM's format, with `inputs` in TEI's format",
+        "Other APIs",
+        OPENAI_OR_TEI_ERROR,
+        openapi.any_of(_VLLM_TOKENS, _TEI_TOKENS),
+        body=openapi.body_schema(TokenizeBody) | either_field,
+        headers=openapi.RERANK_HEADERS,
+    )
+
+
+def _document_detokenize() -> JsonObject:
+    return openapi.operation(
+        "The text of token ids, in vLLM's format",
+        "Other APIs",
+        OPENAI_ERROR,
+        openapi.closed_object(prompt=openapi.STRING),
+        body=openapi.body_schema(DetokenizeBody),
+        headers=openapi.RERANK_HEADERS,
+    )
+
+
+def _document_decode() -> JsonObject:
+    return openapi.operation(
+        "The texts of token ids, in TEI's format",
+        "Other APIs",
+        TEI_ERROR,
+        openapi.array(openapi.STRING),
+        body=openapi.body_schema(DecodeBody),
+        headers=openapi.RERANK_HEADERS,
+    )
+
+
+def _document_info() -> JsonObject:
+    operation = openapi.operation("A served model and its limits, in TEI's format", "Other APIs", TEI_ERROR, _INFO)
+    return operation | {"parameters": [_MODEL_QUERY]}
+
+
+async def _read_fields(request: Request, config: Config) -> JsonObject:
+    return await parse_body(await read_body(request, config.limits), lambda fields: fields)
 
 
 def _find(registry: ModelRegistry, name: str | None) -> ServedModel:
-    # A server of rerankers alone has tokens to count too.
+    # A server that has only rerankers can count tokens too.
     if name or any(model.kind != "reranker" for model in registry.models):
         return registry.find(name, "embedder")
     return registry.models[0]
@@ -206,22 +210,22 @@ def _find(registry: ModelRegistry, name: str | None) -> ServedModel:
 
 def _check_size(texts: Any, config: Config) -> None:
     texts = [texts] if isinstance(texts, str) else texts
-    if isinstance(texts, list) and len(texts) > config.limits.inputs:
+    if not isinstance(texts, list):
+        return
+    if len(texts) > config.limits.inputs:
         raise ArrayTooLong("inputs", config.limits.inputs, len(texts))
-    characters = sum(len(text) for text in texts if isinstance(text, str)) if isinstance(texts, list) else 0
+    characters = sum(len(text) for text in texts if isinstance(text, str))
     if characters > MAX_CHARACTERS:
-        raise InvalidValue("inputs", f"expected at most {MAX_CHARACTERS} characters in all, but got {characters}.")
+        raise InvalidValue("inputs", f"expected at most {MAX_CHARACTERS} characters in total; got {characters}.")
 
 
 def _vllm_tokens(body: TokenizeBody, model: ServedModel) -> JsonObject:
     tokenizer = model.preprocessor.tokenizer
     ids = tokenizer.encode([body.prompt or ""])[0]
     ids = tokenizer.with_special_tokens(ids) if body.add_special_tokens else ids
-    strings = (
-        [tokenizer.decode(ids[place : place + 1]) for place in range(len(ids))] if body.return_token_strs else None
-    )
-    maximum = model.preprocessor.info.max_tokens
-    return {"count": len(ids), "max_model_len": maximum, "tokens": ids.tolist(), "token_strs": strings}
+    strings = _token_texts(tokenizer.decode, ids) if body.return_token_strs else None
+    max_tokens = model.preprocessor.info.max_tokens
+    return {"count": len(ids), "max_model_len": max_tokens, "tokens": ids.tolist(), "token_strs": strings}
 
 
 def _tei_tokens(body: TokenizeBody, model: ServedModel) -> list[list[JsonObject]]:
@@ -243,11 +247,14 @@ def _tei_text(text: str, model: ServedModel) -> list[JsonObject]:
 def _special(decode: Callable[[Ids], str], ids: Ids, body: TokenizeBody) -> list[JsonObject]:
     if not body.add_special_tokens:
         return []
-    texts = [decode(ids[place : place + 1]) for place in range(len(ids))]
     return [
         {"id": int(token_id), "text": text, "special": True, "start": None, "stop": None}
-        for token_id, text in zip(ids, texts, strict=True)
+        for token_id, text in zip(ids, _token_texts(decode, ids), strict=True)
     ]
+
+
+def _token_texts(decode: Callable[[Ids], str], ids: Ids) -> list[str]:
+    return [decode(ids[index : index + 1]) for index in range(len(ids))]
 
 
 def _decode(
@@ -260,12 +267,12 @@ def _decode(
         raise TooManyTokens(tokens, max_tokens, field)
     tokenizer, rows = model.preprocessor.tokenizer, model.preprocessor.info.table_rows
     for ids in lists.values:
-        if ((ids < 0) | (ids >= rows)).any():
-            raise InvalidValue(field, f"a token id is outside the model's vocabulary (0..{rows - 1}).")
+        if len(outside := ids[(ids < 0) | (ids >= rows)]):
+            raise InvalidValue(field, f"token id {outside[0]} is outside the model's vocabulary (0..{rows - 1}).")
     return [tokenizer.decode(ids.astype(np.int32), skip_special_tokens=skip_special_tokens) for ids in lists.values]
 
 
-def _info(model: ServedModel, how: BackendInfo | None, config: Config) -> JsonObject:
+def _info(model: ServedModel, backend: BackendInfo | None, config: Config) -> JsonObject:
     info = model.preprocessor.info
     if model.kind == "reranker":
         kind: JsonObject = {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}}
@@ -274,7 +281,7 @@ def _info(model: ServedModel, how: BackendInfo | None, config: Config) -> JsonOb
     return {
         "model_id": model.id,
         "model_sha": None,
-        "model_dtype": how.dtype if how else model.config.dtype,
+        "model_dtype": backend.dtype if backend else model.config.dtype,
         "served_model_name": model.id,
         "model_type": kind,
         "max_concurrent_requests": config.batching.queue_items,
@@ -290,5 +297,5 @@ def _info(model: ServedModel, how: BackendInfo | None, config: Config) -> JsonOb
     }
 
 
-def _json(value: Any, names: Sequence[str] = ()) -> Response:
-    return Response(dump(value), headers=notes(names, 0), media_type="application/json")
+def _json(value: Any, ignored: Sequence[str] = ()) -> Response:
+    return Response(dump(value), headers=hearth_headers(ignored, 0), media_type="application/json")

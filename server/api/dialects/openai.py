@@ -1,168 +1,176 @@
-"""The OpenAI door: OpenAI's embeddings, and one rerank body that satisfies Cohere's, Jina's and vLLM's clients."""
+"""OpenAI's embeddings, and one rerank format that satisfies the clients of Cohere, Jina and vLLM."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import WithJsonSchema
 
-from server import serialization as wire
+from server import serialization
 from server.api import openapi
-from server.api import openapi as schemas
 from server.api.dialects.embeddings import document_embeddings, parse_embeddings, write_embeddings
-from server.api.dialects.parsing import JsonObject, WireBool, ignored, parse
-from server.api.dialects.protocol import ParsedEmbedding, ParsedRerank, Reply, RerankDialect, notes
-from server.api.dialects.rerank import NAMES, SILENT, RerankBody, make_call, spelling_of, task_names, with_one_task
-from server.api.dialects.tei import TEI, TextsBody
-from server.api.openapi import operation
+from server.api.dialects.openai_error import OPENAI_ERROR, write_openai_error
+from server.api.dialects.parsing import WireBool
+from server.api.dialects.protocol import ParsedEmbedding, ParsedRerank, Reply, RerankFormat, hearth_headers
+from server.api.dialects.rerank import RERANK_ALIASES, RerankBody, read_rerank_fields, rerank_request
+from server.api.dialects.tei import TEI, TEI_ERROR, TEI_RERANK_RESPONSE, TeiRerankBody
 from server.errors import ApiError, ArrayTooLong, InvalidValue
 from server.observability.trace import Trace
 from server.processing.requests import EmbeddingResult, RerankResult
+from server.serialization import JsonObject
 
 MAX_WARNINGS = 20
-# Each is looked for in each document.
+# Each of them is looked up in each document.
 MAX_RANK_FIELDS = 100
-_DOCUMENT = schemas.either(schemas.STRING, {"type": "object"})
-DOCUMENTS = schemas.either(schemas.STRING, schemas.array(_DOCUMENT, 1))
+
+OPENAI_OR_TEI_ERROR = openapi.ErrorShape(
+    "OpenAI-or-TEI", openapi.any_of(OPENAI_ERROR.schema, TEI_ERROR.schema), OPENAI_ERROR.schema
+)
+_DOCUMENT_LIST = openapi.array(openapi.any_of(openapi.STRING, openapi.OBJECT), 1)
+_RERANK_RESPONSE = openapi.closed_object(
+    id=openapi.STRING,
+    object=openapi.STRING,
+    model=openapi.STRING,
+    data=openapi.array(
+        openapi.closed_object({"document": openapi.STRING}, index=openapi.INTEGER, relevance_score=openapi.NUMBER)
+    ),
+    results=openapi.array(
+        openapi.closed_object({"document": openapi.OBJECT}, index=openapi.INTEGER, relevance_score=openapi.NUMBER)
+    ),
+    usage=openapi.USAGE,
+    meta=openapi.OBJECT,
+)
 
 
-class SupersetBody(RerankBody):
-    """A rerank request on the OpenAI door."""
+class OpenAIRerankBody(RerankBody):
+    """A rerank request under the OpenAI base URL."""
 
-    documents: Annotated[Any, WithJsonSchema(DOCUMENTS)]
-    """The texts to score: strings, or objects with `text`; a single string is one document."""
+    documents: Annotated[Any, WithJsonSchema(openapi.any_of(openapi.STRING, _DOCUMENT_LIST))]
+    """The texts to score: strings, or objects with `text`. A single string is one document."""
     raw_scores: WireBool = False
     """Return log-odds instead of probabilities."""
     use_activation: WireBool = True
-    """false is another way to ask for log-odds."""
+    """false returns log-odds, like `raw_scores`: true."""
     rank_fields: list[str] | None = None
-    """Which fields of a document object make up its text; by default `text`."""
+    """The fields of each document object that make up its text. Default: `text`."""
 
 
 class OpenAI:
-    """Every path under /v1 and /v2, and the root aliases."""
+    """Every path under /v1 and /v2, and their aliases without a version."""
 
     prefix = "/"
     embeddings_paths: tuple[str, ...] = ("/v1/embeddings", "/embeddings")
-    # Cohere's SDKs append v1/rerank or v2/rerank to a base that users end in /v1.
+    # Cohere's SDKs append v1/rerank or v2/rerank to a base URL that users end in /v1.
     rerank_paths: tuple[str, ...] = ("/v1/rerank", "/rerank", "/v2/rerank", "/v1/v1/rerank", "/v1/v2/rerank")
     models_paths: tuple[str, ...] = ("/v1/models", "/models")
     group: openapi.Group = "OpenAI"
-    error_shape = openapi.OPENAI_ERROR
+    error_shape = OPENAI_ERROR
 
     def document_embeddings(self) -> JsonObject:
-        """The OpenAPI operation."""
-        summary = "Vectors or logits of texts or token ids"
-        return document_embeddings(summary, self.group, self.error_shape)
+        return document_embeddings("Vectors or logits of texts or token ids", self.group, self.error_shape)
 
     def parse_embeddings(self, body: JsonObject) -> ParsedEmbedding:
-        """OpenAI's vectors have length 1."""
+        # OpenAI's vectors have length 1.
         return parse_embeddings(body, normalize=True)
 
-    def write_embeddings(self, asked: ParsedEmbedding, result: EmbeddingResult, trace: Trace) -> Reply:
-        """The answer that both doors share."""
-        return write_embeddings(asked, result, trace)
+    def write_embeddings(self, parsed: ParsedEmbedding, result: EmbeddingResult, trace: Trace) -> Reply:
+        return write_embeddings(parsed, result, trace)
 
     def document_rerank(self) -> JsonObject:
-        """The OpenAPI operation."""
-        return operation(
-            "Documents by relevance, in the shapes of Fireworks and of Cohere at once; with `texts` in that of TEI",
+        """The operation for both bodies that rerank_format() tells apart."""
+        bodies = (openapi.body_schema(body, RERANK_ALIASES) for body in (OpenAIRerankBody, TeiRerankBody))
+        return openapi.operation(
+            "Documents ranked by relevance, for clients of Fireworks and Cohere; with `texts`, for clients of TEI",
             self.group,
-            openapi.EITHER_ERROR,
-            schemas.either(schemas.SUPERSET_RERANK, schemas.TEI_RERANK),
-            takes=schemas.either(openapi.body(SupersetBody, NAMES), openapi.body(TextsBody, NAMES)),
-            headers=openapi.NOTES,
+            OPENAI_OR_TEI_ERROR,
+            openapi.any_of(_RERANK_RESPONSE, TEI_RERANK_RESPONSE),
+            body=openapi.any_of(*bodies),
+            headers=openapi.RERANK_HEADERS,
         )
 
-    def rerank_dialect(self, body: JsonObject) -> RerankDialect:
-        """TEI's clients send `texts` to the same paths."""
-        if "texts" not in body:
-            return self
-        if "documents" in body:
-            raise InvalidValue("texts", "send either 'documents' or 'texts', not both.")
-        return TEI()
-
     def parse_rerank(self, body: JsonObject) -> ParsedRerank:
-        """Documents as strings or objects; top_n 0 is all."""
-        tasks, spelt, body = task_names(body), spelling_of(body), with_one_task(body)
-        fields = parse(SupersetBody, body, spelt)
-        documents = [fields.documents] if isinstance(fields.documents, str) else fields.documents
+        """Documents may be strings or objects; top_n 0 means all."""
+        fields = read_rerank_fields(OpenAIRerankBody, body)
+        body_fields = fields.body
+        documents = [body_fields.documents] if isinstance(body_fields.documents, str) else body_fields.documents
         if not isinstance(documents, list):
             raise InvalidValue("documents", "expected a list of strings or objects.")
-        if fields.top_n is not None and fields.top_n < 0:
-            raise InvalidValue(spelt.get("top_n", "top_n"), "expected an integer ≥ 0.")
-        if len(fields.rank_fields or ()) > MAX_RANK_FIELDS:
-            raise ArrayTooLong("rank_fields", MAX_RANK_FIELDS, len(fields.rank_fields or ()))
-        texts = [_text(document, index, fields.rank_fields) for index, document in enumerate(documents)]
-        raw = fields.raw_scores or not fields.use_activation
-        call = make_call(fields, texts, fields.top_n or None, raw_scores=raw, tasks=tasks, spelt=spelt)
-        return ParsedRerank(call, ignored(body, SupersetBody, SILENT), documents, fields.return_documents)
+        top_n, rank_fields = body_fields.top_n, body_fields.rank_fields or ()
+        if top_n is not None and top_n < 0:
+            raise InvalidValue(fields.as_sent.get("top_n", "top_n"), f"expected an integer ≥ 0; got {top_n}.")
+        if len(rank_fields) > MAX_RANK_FIELDS:
+            raise ArrayTooLong("rank_fields", MAX_RANK_FIELDS, len(rank_fields))
+        texts = [_text(document, index, rank_fields) for index, document in enumerate(documents)]
+        raw_scores = body_fields.raw_scores or not body_fields.use_activation
+        request = rerank_request(fields, texts, top_n or None, raw_scores=raw_scores)
+        return ParsedRerank(request, fields.ignored, documents, body_fields.return_documents)
 
-    def write_rerank(self, asked: ParsedRerank, result: RerankResult, trace: Trace) -> Reply:
-        """`data` for Fireworks' clients and `results` for everybody else's, in the same order."""
+    def write_rerank(self, parsed: ParsedRerank, result: RerankResult, trace: Trace) -> Reply:
+        """`data` is for Fireworks' clients and `results` for all others, in the same order."""
         tokens = result.prompt_tokens
-        answer = {
+        texts = parsed.request.documents if parsed.return_documents else None
+        objects = [_object(document) for document in parsed.documents] if parsed.return_documents else None
+        response = {
             "id": trace.request_id,
             "object": "list",
             "model": result.model,
-            "data": _data(asked, result),
-            "results": _results(asked, result),
+            "data": _rows(result, texts),
+            "results": _rows(result, objects),
             "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
             "meta": _meta(tokens, result.warnings),
         }
-        return Reply(wire.dump(answer), notes([*asked.ignored, *result.ignored], len(result.warnings)))
+        headers = hearth_headers([*parsed.ignored, *result.ignored], len(result.warnings))
+        return Reply(serialization.dump(response), headers)
 
-    def write_model(self, listed: JsonObject, served: JsonObject) -> JsonObject:
-        """OpenAI's clients skip what they do not know."""
-        return listed | {"hearth": served}
+    def write_model(self, listed: JsonObject, details: JsonObject) -> JsonObject:
+        """With `details`, because OpenAI's clients skip keys that they do not know."""
+        return listed | {"hearth": details}
 
     def write_error(self, error: ApiError) -> bytes:
-        """`message` and `detail` at the top are for Cohere's and Jina's clients, which fail without them."""
-        inner = {
-            "message": error.message,
-            "type": error.type,
-            "param": error.param,
-            "code": error.code,
-            "object": "error",
-        }
-        return wire.dump({"error": inner, "message": error.message, "detail": error.message})
+        return write_openai_error(error)
 
 
-def _text(document: Any, index: int, rank_fields: Sequence[str] | None) -> str:
+def rerank_format(body: JsonObject) -> RerankFormat:
+    """The format of a body that came to OpenAI's rerank paths: TEI's clients send `texts` there.
+
+    Raises: InvalidValue: both `documents` and `texts` were sent.
+    """
+    if "texts" not in body:
+        return OpenAI()
+    if "documents" in body:
+        raise InvalidValue("texts", "send either 'documents' or 'texts', not both.")
+    return TEI()
+
+
+def _text(document: Any, index: int, rank_fields: Sequence[str]) -> str:
     if isinstance(document, str):
         return document
+    where = f"documents[{index}]"
     if not isinstance(document, dict):
-        raise InvalidValue(f"documents[{index}]", "expected a string or an object with 'text'.")
+        raise InvalidValue(where, "expected a string or an object with 'text'.")
     if rank_fields:
-        return _ranked_text(document, index, rank_fields)
+        return _ranked_text(document, where, rank_fields)
     text = document.get("text")
     if not isinstance(text, str):
-        raise InvalidValue(f"documents[{index}]", "an object needs 'text', which is a string, or name its rank_fields.")
+        raise InvalidValue(where, "expected an object with a string 'text'; name other fields in 'rank_fields'.")
     return text
 
 
-def _ranked_text(document: JsonObject, index: int, rank_fields: Sequence[str]) -> str:
+def _ranked_text(document: JsonObject, where: str, rank_fields: Sequence[str]) -> str:
     named = {name: document[name] for name in rank_fields if name in document}
     if not named:
-        raise InvalidValue(f"documents[{index}]", f"has none of the rank_fields: {', '.join(rank_fields)[:64]}")
+        raise InvalidValue(
+            where, f"the object has none of the fields in 'rank_fields' ({', '.join(rank_fields)[:64]})."
+        )
     return "\n".join(f"{name}: {_as_text(value)}" for name, value in named.items())
 
 
 def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else wire.dump(value).decode()
+    return value if isinstance(value, str) else serialization.dump(value).decode()
 
 
-def _data(asked: ParsedRerank, result: RerankResult) -> list[JsonObject]:
+def _rows(result: RerankResult, documents: Sequence[Any] | None) -> list[JsonObject]:
     rows = [{"index": index, "relevance_score": result.scores[index]} for index in result.order]
-    if asked.return_documents:
-        return [row | {"document": asked.call.documents[row["index"]]} for row in rows]
-    return rows
-
-
-def _results(asked: ParsedRerank, result: RerankResult) -> list[JsonObject]:
-    rows = [{"index": index, "relevance_score": result.scores[index]} for index in result.order]
-    if asked.return_documents:
-        return [row | {"document": _object(asked.documents[row["index"]])} for row in rows]
-    return rows
+    return rows if documents is None else [row | {"document": documents[row["index"]]} for row in rows]
 
 
 def _object(document: Any) -> JsonObject:

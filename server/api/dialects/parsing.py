@@ -1,4 +1,4 @@
-"""The field rules of every route: null is absent, "true" is a boolean, 3.0 is an integer, "3" and true are not."""
+"""Field rules of every route: null is absent, "true" is a boolean, 3.0 is an integer, but "3" and true are not."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -12,13 +12,13 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from server.errors import ApiError, EmptyArray, InvalidJson, InvalidValue, MissingParameter
 from server.processing.requests import TemplateVariables, Texts, TokenIds
+from server.serialization import JsonObject
 
-JsonObject = dict[str, Any]
 Body = TypeVar("Body", bound=BaseModel)
 
 
 class Fields(BaseModel):
-    """A request body after the field rules; extra fields are kept out and named to the client."""
+    """Base of all request bodies. Unknown fields are left out; ignored_fields() names them to the client."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, use_attribute_docstrings=True)
 
@@ -33,10 +33,10 @@ def _integer(value: object) -> object:
 
 def _boolean(value: object) -> object:
     words = {"true": True, "false": False}
-    found = words.get(value.lower()) if isinstance(value, str) else value
-    if not isinstance(found, bool):
+    flag = words.get(value.lower()) if isinstance(value, str) else value
+    if not isinstance(flag, bool):
         raise PydanticCustomError("wire", "expected a boolean.")
-    return found
+    return flag
 
 
 # "true" and "false" in any case: JSON Schema's patterns have no flag for that.
@@ -47,59 +47,70 @@ WireBool = Annotated[bool, BeforeValidator(_boolean), WithJsonSchema(_BOOLEAN)]
 
 
 def read_object(body: bytes) -> JsonObject:
-    """A request body as a JSON object with nulls taken out.
+    """A request body as a JSON object, without the fields that are null.
 
     Raises: InvalidJson: not JSON, not UTF-8, NaN, a lone surrogate, or not an object.
     """
     try:
-        # orjson refuses NaN, lone surrogates and trailing text, which Python's json lets through.
-        found = orjson.loads(body)
+        # orjson refuses NaN, lone surrogates and trailing text, which Python's json accepts.
+        value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InvalidJson(f"{error.msg} (line {error.lineno}, column {error.colno}).") from None
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise InvalidJson("expected an object.")
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: field for name, field in value.items() if field is not None}
 
 
 def rename(body: JsonObject, aliases: Mapping[str, str]) -> JsonObject:
-    """The body with each alias under its own field's name.
+    """The body with each alias replaced by the name of its field.
 
-    Raises: InvalidValue: field and alias, or two aliases, differ.
+    Raises: InvalidValue: the same field was sent under two names with different values.
     """
-    found: JsonObject = {}
-    for sent, value in body.items():
-        name = aliases.get(sent, sent)
-        if name in found and found[name] != value:
-            raise InvalidValue(sent, f"differs from another name of '{name}'; send one of them.")
-        found[name] = value
-    return found
+    renamed: JsonObject = {}
+    for sent_name, value in body.items():
+        name = aliases.get(sent_name, sent_name)
+        if name in renamed and renamed[name] != value:
+            raise InvalidValue(sent_name, f"conflicts with another name of '{name}'; send only one of them.")
+        renamed[name] = value
+    return renamed
 
 
-def spelling(body: Iterable[str], aliases: Mapping[str, str]) -> dict[str, str]:
-    """By field, the first of its aliases that was sent, unless it came under its own name: what errors call it."""
+def names_as_sent(body: Iterable[str], aliases: Mapping[str, str]) -> dict[str, str]:
+    """For each field that was sent under aliases only, the first alias: errors use the name that the client used."""
     sent = list(body)
     return {aliases[name]: name for name in reversed(sent) if name in aliases and aliases[name] not in sent}
 
 
-def parse(fields: type[Body], body: JsonObject, spelt: Mapping[str, str] = MappingProxyType({})) -> Body:
-    """The body as typed fields; `spelt` is what errors call those that came under another name.
+def parse(fields: type[Body], body: JsonObject, as_sent: Mapping[str, str] = MappingProxyType({})) -> Body:
+    """The body as typed fields; `as_sent` comes from names_as_sent().
 
-    Raises: ApiError: the first thing that is wrong with it.
+    Raises: ApiError: the first thing that is wrong with the body.
     """
     try:
         return fields.model_validate(body)
     except ValidationError as error:
-        raise _api_error(error.errors(include_url=False)[0], spelt) from None
+        raise _api_error(error.errors(include_url=False)[0], as_sent) from None
 
 
-def ignored(body: Iterable[str], fields: type[BaseModel], *silent: Iterable[str]) -> list[str]:
-    """Names that were sent and have no effect, in request order."""
+def ignored_fields(body: Iterable[str], fields: type[BaseModel], *silent: Iterable[str]) -> list[str]:
+    """Names of fields that were sent without effect, in request order; `silent` ones are not reported."""
     known = {*fields.model_fields, *(name for names in silent for name in names)}
     return [name for name in body if name not in known]
 
 
-def _api_error(error: ErrorDetails, spelt: Mapping[str, str]) -> ApiError:
-    where = _where(error["loc"], spelt)
+def prompt_limit(tokens: int | None) -> int | None:
+    """`truncate_prompt_tokens` as a limit; None means the model's maximum.
+
+    Raises: InvalidValue.
+    """
+    if tokens is not None and (tokens == 0 or tokens < -1):
+        reason = f"expected an integer ≥ 1, or -1 for the model's maximum; got {tokens}."
+        raise InvalidValue("truncate_prompt_tokens", reason)
+    return None if tokens == -1 else tokens
+
+
+def _api_error(error: ErrorDetails, as_sent: Mapping[str, str]) -> ApiError:
+    where = _where(error["loc"], as_sent)
     if error["type"] == "missing":
         return MissingParameter(where)
     if error["type"] == "too_short":
@@ -107,16 +118,16 @@ def _api_error(error: ErrorDetails, spelt: Mapping[str, str]) -> ApiError:
     return InvalidValue(where, _reason(error))
 
 
-def _where(location: tuple[int | str, ...], spelt: Mapping[str, str]) -> str:
-    # The first element is the field; a number is an index; what else follows is pydantic's own.
+def _where(location: tuple[int | str, ...], as_sent: Mapping[str, str]) -> str:
+    # The first element is the field, and numbers are indexes; pydantic adds names of its own types.
     name, *rest = location
-    return spelt.get(str(name), str(name)) + "".join(f"[{part}]" for part in rest if isinstance(part, int))
+    return as_sent.get(str(name), str(name)) + "".join(f"[{part}]" for part in rest if isinstance(part, int))
 
 
 def _reason(error: ErrorDetails) -> str:
     match error["type"]:
         case "greater_than_equal":
-            return f"expected an integer ≥ {error['ctx']['ge']}."
+            return f"expected an integer ≥ {error['ctx']['ge']}; got {error['input']}."
         case "literal_error":
             return f"expected {error['ctx']['expected']}."
         case "string_type":
@@ -127,18 +138,18 @@ def _reason(error: ErrorDetails) -> str:
             return f"{error['msg'].rstrip('.').lower()}." if error["type"] != "wire" else error["msg"]
 
 
-EXPECTED = "expected a string, a list of strings, a list of token ids or a list of such lists."
+_INPUT_FORMS = "expected a string, a list of strings, a list of token ids, or a list of lists of token ids."
 
 
 def read_input(value: Any, *, has_template: bool = False, field: str = "input") -> Texts | TokenIds | TemplateVariables:
-    """Tag `input` by its first element: a plain union would answer a bad body with four misleading errors.
+    """The inputs in the form that the first element has: a plain union would report one error for each form.
 
-    Raises: ApiError: empty, mixed, or of none of the four forms.
+    Raises: ApiError: empty, mixed, or in none of the forms.
     """
     if isinstance(value, str):
         return Texts((value,), is_list=False, field=field)
     if not isinstance(value, dict | list):
-        raise InvalidValue(field, EXPECTED)
+        raise InvalidValue(field, _INPUT_FORMS)
     values = value if isinstance(value, list) else [value]
     if not values:
         raise EmptyArray(field)
@@ -146,7 +157,7 @@ def read_input(value: Any, *, has_template: bool = False, field: str = "input") 
         return _read_list(values, field)
     _check_all(values, dict, "an object", field)
     if not has_template:
-        raise InvalidValue(field, f"Objects in '{field}' need a prompt_template.")
+        raise InvalidValue(field, "objects require 'prompt_template'.")
     return TemplateVariables(tuple(values), isinstance(value, list), field)
 
 
@@ -160,25 +171,25 @@ def _read_list(values: list[Any], field: str) -> Texts | TokenIds:
         lists = tuple(_ids(ids, f"{field}[{index}]") for index, ids in enumerate(values))
         return TokenIds(lists, is_list=True, field=field)
     if isinstance(first, bool) or not isinstance(first, (int, float)):
-        raise InvalidValue(f"{field}[0]", EXPECTED)
+        raise InvalidValue(f"{field}[0]", _INPUT_FORMS)
     return TokenIds((_ids(values, field),), is_list=False, field=field)
 
 
 def _check_all(values: Sequence[Any], kind: type, name: str, field: str) -> None:
     if set(map(type, values)) != {kind}:
-        place = next(index for index, value in enumerate(values) if type(value) is not kind)
-        raise InvalidValue(f"{field}[{place}]", f"expected {name}, as {field}[0] is.")
+        index = next(index for index, value in enumerate(values) if type(value) is not kind)
+        raise InvalidValue(f"{field}[{index}]", f"expected {name}, like {field}[0].")
 
 
 def _ids(values: list[Any], where: str) -> NDArray[np.int64]:
-    # By type, not by value: numpy would take [1, true] for two integers.
+    # By type, not by value: numpy would accept [1, true] as two integers.
     if not set(map(type, values)) <= {int} and not all(_is_integer(value) for value in values):
-        place = next(index for index, value in enumerate(values) if not _is_integer(value))
-        raise InvalidValue(f"{where}[{place}]", "expected a token id, which is an integer.")
+        index = next(index for index, value in enumerate(values) if not _is_integer(value))
+        raise InvalidValue(f"{where}[{index}]", "expected a token id, which is an integer.")
     try:
         return np.array(values, dtype=np.int64)
     except OverflowError:
-        raise InvalidValue(where, "a token id is far outside every vocabulary.") from None
+        raise InvalidValue(where, "a token id does not fit in 64 bits.") from None
 
 
 def _is_integer(value: Any) -> bool:

@@ -1,34 +1,38 @@
-"""What a dialect gives back to the routes: a parsed request with what is echoed, and the bytes of an answer."""
+"""What a dialect is to the routes: it parses request bodies, writes responses and errors, and describes both.
+
+A new dialect is one file beside this one, and its name in the list of server/api/app.py.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from server.api.dialects.parsing import JsonObject
-from server.api.openapi import Group
+from server.api.openapi import ErrorShape, Group
 from server.errors import ApiError
 from server.observability.trace import Trace
 from server.processing.requests import EmbeddingRequest, EmbeddingResult, RerankRequest, RerankResult
+from server.serialization import EncodingFormat, JsonObject
 
-MAX_NAMES = 20
-SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
+MAX_IGNORED_NAMES = 20
+_HEADER_SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedEmbedding:
-    """A parsed embeddings request."""
+    """A parsed embeddings request, and what its response depends on beside the result."""
 
-    call: EmbeddingRequest
+    request: EmbeddingRequest
     ignored: Sequence[str]
     perf_metrics: bool = False
-    echo: Any = None
+    # Cohere's embedding_types; None if the client sent none.
+    embedding_types: Sequence[EncodingFormat] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedRerank:
-    """A parsed rerank request, with its documents as they were sent."""
+    """A parsed rerank request; `documents` are kept as sent, because the response may repeat them."""
 
-    call: RerankRequest
+    request: RerankRequest
     ignored: Sequence[str]
     documents: Sequence[Any]
     return_documents: bool
@@ -36,7 +40,7 @@ class ParsedRerank:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A 200 answer."""
+    """A response with status 200."""
 
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -46,71 +50,69 @@ class Reply:
 class ErrorDialect(Protocol):
     """How errors are written."""
 
+    error_shape: ErrorShape
+
     def write_error(self, error: ApiError) -> bytes:
-        """An error's body."""
+        """The body of an error response."""
         ...
 
 
 class EmbeddingDialect(ErrorDialect, Protocol):
-    """One way to ask for vectors or logits."""
+    """An API format for vectors or logits."""
 
     embeddings_paths: tuple[str, ...]
 
     def document_embeddings(self) -> JsonObject:
-        """The OpenAPI operation."""
+        """The OpenAPI operation of `embeddings_paths`."""
         ...
 
     def parse_embeddings(self, body: JsonObject) -> ParsedEmbedding:
-        """Raises: ApiError."""
+        """Raises: ApiError: the body is invalid."""
         ...
 
-    def write_embeddings(self, asked: ParsedEmbedding, result: EmbeddingResult, trace: Trace) -> Reply:
-        """The answer's bytes and headers."""
+    def write_embeddings(self, parsed: ParsedEmbedding, result: EmbeddingResult, trace: Trace) -> Reply:
+        """The response. Runs in a worker thread if the result is large."""
         ...
 
 
-class RerankDialect(ErrorDialect, Protocol):
-    """One way to ask for scores."""
+class RerankFormat(ErrorDialect, Protocol):
+    """An API format for scores."""
+
+    def parse_rerank(self, body: JsonObject) -> ParsedRerank:
+        """Raises: ApiError: the body is invalid."""
+        ...
+
+    def write_rerank(self, parsed: ParsedRerank, result: RerankResult, trace: Trace) -> Reply:
+        """The response."""
+        ...
+
+
+class RerankDialect(RerankFormat, Protocol):
+    """A format for scores that has paths of its own."""
 
     rerank_paths: tuple[str, ...]
 
     def document_rerank(self) -> JsonObject:
-        """The OpenAPI operation."""
-        ...
-
-    def rerank_dialect(self, body: JsonObject) -> "RerankDialect":
-        """The dialect that a body on these paths speaks: mostly this one.
-
-        Raises: ApiError: it speaks two at once.
-        """
-        ...
-
-    def parse_rerank(self, body: JsonObject) -> ParsedRerank:
-        """Raises: ApiError."""
-        ...
-
-    def write_rerank(self, asked: ParsedRerank, result: RerankResult, trace: Trace) -> Reply:
-        """The answer's bytes and headers."""
+        """The OpenAPI operation of `rerank_paths`."""
         ...
 
 
 class ApiDialect(EmbeddingDialect, RerankDialect, Protocol):
-    """A whole API under one prefix, to which unknown paths belong too."""
+    """A whole API under a base URL: it also lists models, and writes the errors of unknown paths under `prefix`."""
 
     prefix: str
     models_paths: tuple[str, ...]
     group: Group
-    error_shape: str
 
-    def write_model(self, listed: JsonObject, served: JsonObject) -> JsonObject:
-        """One item of the models list; `served` says how the model is run, for doors that may tell."""
+    def write_model(self, listed: JsonObject, details: JsonObject) -> JsonObject:
+        """One item of the models list; `details` says how Hearth runs the model."""
         ...
 
 
-def notes(ignored: Sequence[str], truncated: int, **others: object) -> dict[str, str]:
-    """The X-Hearth headers that say what was done with a request; those without a value are left out."""
+def hearth_headers(ignored: Sequence[str], truncated: int, **values: object) -> dict[str, str]:
+    """The X-Hearth headers of a response; values that are None get no header."""
     headers = {
-        f"X-Hearth-{name.replace('_', '-').title()}": str(value) for name, value in others.items() if value is not None
+        f"X-Hearth-{name.replace('_', '-').title()}": str(value) for name, value in values.items() if value is not None
     }
     if truncated:
         headers["X-Hearth-Truncated"] = str(truncated)
@@ -120,7 +122,8 @@ def notes(ignored: Sequence[str], truncated: int, **others: object) -> dict[str,
 
 
 def _names(ignored: Sequence[str]) -> str:
-    # A name is the client's own text: anything that could end the header is not repeated.
-    safe = [name if 0 < len(name) <= 64 and SAFE.issuperset(name) else "?" for name in ignored[:MAX_NAMES]]
-    more = [f"...+{len(ignored) - MAX_NAMES}"] if len(ignored) > MAX_NAMES else []
+    # A field's name is the client's own text: a line break in it would end the header.
+    names = ignored[:MAX_IGNORED_NAMES]
+    safe = [name if 0 < len(name) <= 64 and _HEADER_SAFE.issuperset(name) else "?" for name in names]
+    more = [f"...+{len(ignored) - MAX_IGNORED_NAMES}"] if len(ignored) > MAX_IGNORED_NAMES else []
     return ",".join([*safe, *more])

@@ -1,19 +1,31 @@
-"""The fields of a rerank request that both doors share, and how they become a call."""
+"""The rerank fields that the Fireworks, OpenAI and TEI dialects share, and how they become a request."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import Field, WithJsonSchema
 
-from server.api import openapi as schemas
-from server.api.dialects.parsing import Fields, JsonObject, WireBool, WireInt, rename, spelling
+from server.api import openapi
+from server.api.dialects.parsing import (
+    Fields,
+    WireBool,
+    WireInt,
+    ignored_fields,
+    names_as_sent,
+    parse,
+    prompt_limit,
+    rename,
+)
 from server.errors import InvalidValue
 from server.processing.requests import RerankRequest
+from server.serialization import JsonObject
 
-TASK_NAMES = ("task", "instruction", "instruct")
-ALIASES = {"top_k": "top_n", "max_doc_length": "max_tokens_per_doc"}
-NAMES = ALIASES | dict.fromkeys(TASK_NAMES[1:], "task")
-SILENT = (
+_TASK_NAMES = ("task", "instruction", "instruct")
+_FIELD_ALIASES = {"top_k": "top_n", "max_doc_length": "max_tokens_per_doc"}
+RERANK_ALIASES = _FIELD_ALIASES | dict.fromkeys(_TASK_NAMES[1:], "task")
+# Fields of other servers that have no effect here and do no harm.
+_SILENT_FIELDS = (
     "user",
     "priority",
     "max_chunks_per_doc",
@@ -28,90 +40,97 @@ class RerankBody(Fields):
     """A rerank request."""
 
     query: str
-    """What is searched for."""
-    documents: Annotated[Any, WithJsonSchema(schemas.array(schemas.STRING, 1))]
+    """The search query."""
+    documents: Annotated[Any, WithJsonSchema(openapi.TEXT_LIST)]
     """The texts to score."""
     model: str | None = None
-    """A served reranker, by id, alias or any of the spellings that clients use; by default the first."""
+    """A served reranker, by id, alias or any of the spellings that clients use. Default: the first reranker."""
     top_n: WireInt | None = None
-    """How many results; by default all."""
+    """Number of results. Default: all."""
     return_documents: WireBool = True
-    """Whether results carry their documents."""
+    """Whether results include their documents."""
     task: str | None = None
-    """What makes a document relevant to the query, in a sentence."""
+    """Instruction: one sentence that says what makes a document relevant to the query."""
     max_tokens_per_doc: WireInt | None = Field(default=None, ge=0)
-    """Cut each document to so many tokens; 0 is no cut."""
+    """Truncate each document to this many tokens. 0 means no truncation."""
     truncate_prompt_tokens: WireInt | None = None
-    """Cut documents so that each whole prompt takes so many tokens; -1 is the model's maximum."""
+    """Truncate documents until each whole prompt has at most this many tokens. -1 means the model's maximum."""
 
 
-def with_one_task(body: JsonObject) -> JsonObject:
-    """The body with the instruction under `task`, whatever name it came under, and other aliases renamed.
+RerankBodyT = TypeVar("RerankBodyT", bound=RerankBody)
 
-    Raises: ApiError: two names with different texts.
+
+@dataclass(frozen=True, slots=True)
+class RerankFields(Generic[RerankBodyT]):
+    """A typed body, and what the client called its fields."""
+
+    body: RerankBodyT
+    # The client's name of each field that was sent under an alias.
+    as_sent: Mapping[str, str]
+    # All names under which an instruction was sent, in request order.
+    task_names: tuple[str, ...]
+    ignored: list[str]
+
+
+def read_rerank_fields(
+    schema: type[RerankBodyT], body: JsonObject, silent: Sequence[str] = ()
+) -> RerankFields[RerankBodyT]:
+    """The body as `schema`, with aliases resolved; `silent` names further fields that are ignored without a report.
+
+    Raises: ApiError.
     """
-    template = body.get("chat_template_kwargs")
-    inner = template.get("instruction") if isinstance(template, dict) else None
-    # "" is the default instruction; anything else that is no string is refused by the field.
-    sent = {name: body[name] for name in TASK_NAMES if body.get(name, "") != ""}
-    sent |= {"chat_template_kwargs": inner} if inner else {}
-    if len({str(text) for text in sent.values()}) > 1:
-        raise InvalidValue(list(sent)[-1], f"differs from '{next(iter(sent))}'; send the instruction once.")
-    rest = {name: value for name, value in body.items() if name not in TASK_NAMES}
-    if inner:
-        rest.pop("chat_template_kwargs")
-    return rename(rest, ALIASES) | ({"task": next(iter(sent.values()))} if sent else {})
+    instructions = _instructions(body)
+    # An empty text asks for the default instruction: a reranker that takes none may still answer it.
+    task_names = tuple(name for name in body if instructions.get(name))
+    as_sent = names_as_sent(body, RERANK_ALIASES)
+    if task_names and "task" not in task_names:
+        as_sent["task"] = task_names[0]
+    renamed = _with_one_task(body, instructions)
+    fields = parse(schema, renamed, as_sent)
+    return RerankFields(fields, as_sent, task_names, ignored_fields(renamed, schema, _SILENT_FIELDS, silent))
 
 
-def task_names(body: JsonObject) -> tuple[str, ...]:
-    """The names under which an instruction was sent, in request order."""
-    template = body.get("chat_template_kwargs")
-    sent = {name: body.get(name) for name in TASK_NAMES}
-    sent["chat_template_kwargs"] = template.get("instruction") if isinstance(template, dict) else None
-    return tuple(name for name in body if sent.get(name))
-
-
-def spelling_of(body: JsonObject) -> Mapping[str, str]:
-    """What errors call the fields that came under another name than their own, the instruction included."""
-    tasks = task_names(body)
-    return spelling(body, NAMES) | ({"task": tasks[0]} if tasks and "task" not in tasks else {})
-
-
-def prompt_limit(tokens: int | None) -> int | None:
-    """`truncate_prompt_tokens` as a limit; None is the model's maximum.
-
-    Raises: InvalidValue.
-    """
-    if tokens is not None and (tokens == 0 or tokens < -1):
-        raise InvalidValue("truncate_prompt_tokens", "expected an integer ≥ 1, or -1 for the model's maximum.")
-    return None if tokens == -1 else tokens
-
-
-def make_call(
-    fields: RerankBody,
+def rerank_request(
+    fields: RerankFields[Any],
     texts: Sequence[str],
     top_n: int | None,
     *,
     raw_scores: bool = False,
-    field: str = "documents",
-    tasks: tuple[str, ...] = (),
-    spelt: Mapping[str, str],
+    texts_field: str = "documents",
 ) -> RerankRequest:
-    """The call that a body asks for; `spelt` as in parse().
+    """The request of a body whose documents are `texts`; errors call them `texts_field`.
 
     Raises: ApiError.
     """
     if top_n is not None and top_n < 1:
-        raise InvalidValue(spelt.get("top_n", "top_n"), "expected an integer ≥ 1.")
+        raise InvalidValue(fields.as_sent.get("top_n", "top_n"), f"expected an integer ≥ 1; got {top_n}.")
+    body: RerankBody = fields.body
     return RerankRequest(
-        model=fields.model,
-        queries=(fields.query,),
+        model=body.model,
+        queries=(body.query,),
         documents=tuple(texts),
         top_n=top_n,
-        task=fields.task,
+        task=body.task,
         raw_scores=raw_scores,
-        max_tokens_per_doc=fields.max_tokens_per_doc or None,
-        truncate_prompt_tokens=prompt_limit(fields.truncate_prompt_tokens),
-        field=field,
-        task_names=tasks,
+        max_tokens_per_doc=body.max_tokens_per_doc or None,
+        truncate_prompt_tokens=prompt_limit(body.truncate_prompt_tokens),
+        field=texts_field,
+        task_names=fields.task_names,
     )
+
+
+def _instructions(body: JsonObject) -> JsonObject:
+    # "" is the default instruction; the field itself refuses anything else that is not a string.
+    sent = {name: body[name] for name in _TASK_NAMES if body.get(name, "") != ""}
+    template = body.get("chat_template_kwargs")
+    nested = template.get("instruction") if isinstance(template, dict) else None
+    return sent | ({"chat_template_kwargs": nested} if nested else {})
+
+
+def _with_one_task(body: JsonObject, instructions: JsonObject) -> JsonObject:
+    if len({str(text) for text in instructions.values()}) > 1:
+        first, *_, last = instructions
+        raise InvalidValue(last, f"differs from '{first}'; send the instruction once.")
+    names = {*_TASK_NAMES, *instructions}
+    rest = {name: value for name, value in body.items() if name not in names}
+    return rename(rest, _FIELD_ALIASES) | ({"task": next(iter(instructions.values()))} if instructions else {})

@@ -1,85 +1,86 @@
-"""text-embeddings-inference's own routes: bare arrays, flat errors. Statuses stay ours: 400, not its 422 or 424."""
+"""The routes of text-embeddings-inference: bare arrays, flat errors. Statuses are ours: 400 where TEI uses 422, 424."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import WithJsonSchema
 
-from server import serialization as wire
+from server import serialization
 from server.api import openapi
-from server.api import openapi as schemas
-from server.api.dialects.parsing import Fields, JsonObject, WireBool, WireInt, ignored, parse, read_input
-from server.api.dialects.protocol import ParsedEmbedding, ParsedRerank, Reply, RerankDialect, notes
-from server.api.dialects.rerank import NAMES, SILENT, RerankBody, make_call, spelling_of, task_names, with_one_task
-from server.api.openapi import operation
+from server.api.dialects.openai_error import OPENAI_ERROR
+from server.api.dialects.parsing import Fields, WireBool, WireInt, ignored_fields, parse, read_input
+from server.api.dialects.protocol import ParsedEmbedding, ParsedRerank, Reply, hearth_headers
+from server.api.dialects.rerank import RerankBody, read_rerank_fields, rerank_request
 from server.errors import ApiError, EmptyArray, MissingParameter
 from server.observability.trace import Trace
 from server.processing.requests import EmbeddingRequest, EmbeddingResult, RerankResult, TokenIds, Truncation
+from server.serialization import JsonObject
 
-# TEI's own names (core/src/infer.rs, ErrorType), by our statuses.
+# TEI's names (core/src/infer.rs, ErrorType), by our statuses.
 ERROR_TYPES = {429: "Overloaded", 500: "Backend", 503: "Unhealthy", 504: "Backend"}
+# Before the body is read, nothing tells a TEI client from an OpenAI client on the paths that they share.
+TEI_ERROR = openapi.ErrorShape(
+    "TEI", openapi.closed_object(error=openapi.STRING, error_type=openapi.STRING), OPENAI_ERROR.schema
+)
+TEI_RERANK_RESPONSE = openapi.array(
+    openapi.closed_object({"text": openapi.STRING}, index=openapi.INTEGER, score=openapi.NUMBER)
+)
+_INPUTS = openapi.any_of(openapi.STRING, openapi.TEXT_LIST, openapi.TOKEN_IDS, openapi.TOKEN_ID_LISTS)
 
 
-_TEXTS = schemas.array(schemas.STRING, 1)
-_IDS = schemas.array({"type": "integer", "minimum": 0}, 1)
-INPUTS = schemas.either(schemas.STRING, _TEXTS, _IDS, schemas.array(_IDS, 1))
-
-
-class EmbedBody(Fields):
+class TeiEmbedBody(Fields):
     """A request to /embed."""
 
-    inputs: Annotated[Any, WithJsonSchema(INPUTS)]
-    """A string, a list of strings, a list of token ids, or a list of such lists."""
+    inputs: Annotated[Any, WithJsonSchema(_INPUTS)]
+    """A string, a list of strings, a list of token ids, or a list of lists of token ids."""
     model: str | None = None
-    """A served embedder; TEI serves one and has no such field."""
+    """A served embedder. Default: the first. TEI serves a single model and has no such field."""
     truncate: WireBool | None = None
-    """Cut an input that is too long instead of refusing it; by default as the model is configured."""
+    """Truncate inputs that are too long instead of rejecting them. Default: the model's configuration."""
     truncation_direction: Literal["left", "right"] = "right"
-    """Which end is cut."""
+    """The end of the input from which tokens are removed."""
     prompt_name: str | None = None
-    """One of the model's named prompts, put before each text."""
+    """One of the model's named prompts, to put before each text."""
     normalize: WireBool = True
     """Scale vectors to length 1."""
     dimensions: WireInt | None = None
-    """Cut each vector to so many numbers, before it is normalised."""
+    """Truncate each vector to this many dimensions before normalisation."""
 
 
-class TextsBody(RerankBody):
-    """A request to /rerank with `texts`."""
+class TeiRerankBody(RerankBody):
+    """A rerank request with `texts`."""
 
     texts: list[str]
-    """What is scored."""
+    """The texts to score."""
     documents: None = None
     raw_scores: WireBool = False
     """Return log-odds instead of probabilities."""
     return_text: WireBool = False
-    """Whether results carry their texts."""
+    """Whether results include their texts."""
 
 
 class TEI:
-    """/embed, and /rerank with `texts`."""
+    """/embed, and the rerank format that OpenAI's paths accept too (rerank_format() in openai.py)."""
 
     embeddings_paths: tuple[str, ...] = ("/embed",)
-    rerank_paths: tuple[str, ...] = ()
+    error_shape = TEI_ERROR
 
     def document_embeddings(self) -> JsonObject:
-        """The OpenAPI operation."""
-        return operation(
-            "Vectors, in the shape of TEI",
-            "Neighbours",
-            openapi.TEI_ERROR,
-            schemas.array(schemas.array(schemas.NUMBER)),
-            takes=openapi.body(EmbedBody),
-            headers=openapi.EMBEDDING_NOTES,
+        return openapi.operation(
+            "Vectors, in TEI's format",
+            "Other APIs",
+            self.error_shape,
+            openapi.array(openapi.array(openapi.NUMBER)),
+            body=openapi.body_schema(TeiEmbedBody),
+            headers=openapi.EMBEDDING_HEADERS,
         )
 
     def parse_embeddings(self, body: JsonObject) -> ParsedEmbedding:
-        """Unit vectors unless asked otherwise."""
         if "inputs" not in body:
             raise MissingParameter("inputs")
         if isinstance(body.get("truncation_direction"), str):
             body["truncation_direction"] = body["truncation_direction"].lower()
-        fields = parse(EmbedBody, body)
-        call = EmbeddingRequest(
+        fields = parse(TeiEmbedBody, body)
+        request = EmbeddingRequest(
             model=fields.model,
             input=read_input(fields.inputs, field="inputs"),
             dimensions=fields.dimensions,
@@ -90,48 +91,31 @@ class TEI:
             cut=Truncation(fields.truncate, None, fields.truncation_direction),
             encoding_format="float",
         )
-        names = ignored(body, EmbedBody)
-        if fields.prompt_name is not None and isinstance(call.input, TokenIds):
-            names.append("prompt_name")
-        return ParsedEmbedding(call, names)
+        ignored = ignored_fields(body, TeiEmbedBody)
+        if fields.prompt_name is not None and isinstance(request.input, TokenIds):
+            ignored.append("prompt_name")
+        return ParsedEmbedding(request, ignored)
 
-    def write_embeddings(self, asked: ParsedEmbedding, result: EmbeddingResult, trace: Trace) -> Reply:
-        """Always a list of vectors, also for one input."""
-        headers = notes(asked.ignored, result.truncated, token_ids=result.token_ids)
-        return Reply(wire.dump(wire.items(result.rows, "float")), headers)
-
-    def document_rerank(self) -> JsonObject:
-        """The OpenAPI operation."""
-        return operation(
-            "Scores, in the shape of TEI",
-            "Neighbours",
-            openapi.TEI_ERROR,
-            schemas.TEI_RERANK,
-            takes=openapi.body(TextsBody, NAMES),
-            headers=openapi.NOTES,
-        )
-
-    def rerank_dialect(self, body: JsonObject) -> RerankDialect:
-        """TEI's own."""
-        return self
+    def write_embeddings(self, parsed: ParsedEmbedding, result: EmbeddingResult, trace: Trace) -> Reply:
+        """A list of vectors, even for a single input."""
+        headers = hearth_headers(parsed.ignored, result.truncated, token_ids=result.token_ids)
+        return Reply(serialization.dump(serialization.items(result.rows, "float")), headers)
 
     def parse_rerank(self, body: JsonObject) -> ParsedRerank:
-        """`top_n` is not TEI's, and LiteLLM sends it."""
-        tasks, spelt, body = task_names(body), spelling_of(body), with_one_task(body)
-        fields = parse(TextsBody, body, spelt)
-        best, raw = fields.top_n or None, fields.raw_scores
-        call = make_call(fields, fields.texts, best, raw_scores=raw, field="texts", tasks=tasks, spelt=spelt)
-        silent = ("truncate", "truncation_direction", *SILENT)
-        return ParsedRerank(call, ignored(body, TextsBody, silent), fields.texts, fields.return_text)
+        # TEI has no top_n, but LiteLLM sends it; 0 means all.
+        fields = read_rerank_fields(TeiRerankBody, body, silent=("truncate", "truncation_direction"))
+        texts, top_n = fields.body.texts, fields.body.top_n or None
+        request = rerank_request(fields, texts, top_n, raw_scores=fields.body.raw_scores, texts_field="texts")
+        return ParsedRerank(request, fields.ignored, texts, fields.body.return_text)
 
-    def write_rerank(self, asked: ParsedRerank, result: RerankResult, trace: Trace) -> Reply:
+    def write_rerank(self, parsed: ParsedRerank, result: RerankResult, trace: Trace) -> Reply:
         """A bare array, best first."""
         rows = [{"index": index, "score": result.scores[index]} for index in result.order]
-        if asked.return_documents:
-            rows = [{"text": asked.documents[row["index"]], **row} for row in rows]
-        return Reply(wire.dump(rows), notes([*asked.ignored, *result.ignored], len(result.warnings)))
+        if parsed.return_documents:
+            rows = [{"text": parsed.documents[row["index"]], **row} for row in rows]
+        headers = hearth_headers([*parsed.ignored, *result.ignored], len(result.warnings))
+        return Reply(serialization.dump(rows), headers)
 
     def write_error(self, error: ApiError) -> bytes:
-        """`error` is the message itself."""
-        kind = "Empty" if isinstance(error, EmptyArray) else ERROR_TYPES.get(error.status, "Validation")
-        return wire.dump({"error": error.message, "error_type": kind})
+        error_type = "Empty" if isinstance(error, EmptyArray) else ERROR_TYPES.get(error.status, "Validation")
+        return serialization.dump({"error": error.message, "error_type": error_type})

@@ -1,44 +1,59 @@
-"""vLLM's /score: pairs in, scores in the same order out."""
+"""vLLM's /score: pairs of texts in, their scores out in the same order."""
 
 import time
 from typing import Annotated, Any
 
 from pydantic import Field, WithJsonSchema
 
-from server import serialization as wire
+from server import serialization
 from server.api import openapi
-from server.api import openapi as schemas
-from server.api.dialects.openai import OpenAI
-from server.api.dialects.parsing import Fields, JsonObject, WireBool, WireInt, ignored, parse, rename, spelling
-from server.api.dialects.protocol import ParsedRerank, Reply, RerankDialect, notes
-from server.api.dialects.rerank import prompt_limit
-from server.api.openapi import operation
+from server.api.dialects.openai_error import OPENAI_ERROR, write_openai_error
+from server.api.dialects.parsing import (
+    Fields,
+    WireBool,
+    WireInt,
+    ignored_fields,
+    names_as_sent,
+    parse,
+    prompt_limit,
+    rename,
+)
+from server.api.dialects.protocol import ParsedRerank, Reply, hearth_headers
 from server.errors import ApiError, EmptyArray, InvalidValue, MissingParameter
 from server.observability.trace import Trace
 from server.processing.requests import RerankRequest, RerankResult
+from server.serialization import JsonObject
 
-QUERY_NAMES = ("queries", "text_1", "data_1")
-DOCUMENT_NAMES = ("documents", "items", "text_2", "data_2")
-NAMES = dict.fromkeys(QUERY_NAMES[1:], "queries") | dict.fromkeys(DOCUMENT_NAMES[1:], "documents")
-TEXTS = schemas.either(schemas.STRING, schemas.array(schemas.STRING, 1))
-SILENT = ("user", "priority", "request_id")
+_QUERY_ALIASES = ("text_1", "data_1")
+_DOCUMENT_ALIASES = ("items", "text_2", "data_2")
+SCORE_ALIASES = dict.fromkeys(_QUERY_ALIASES, "queries") | dict.fromkeys(_DOCUMENT_ALIASES, "documents")
+# Fields of other servers that have no effect here and do no harm.
+_SILENT_FIELDS = ("user", "priority", "request_id")
+_RESPONSE = openapi.closed_object(
+    id=openapi.STRING,
+    object=openapi.STRING,
+    created=openapi.INTEGER,
+    model=openapi.STRING,
+    data=openapi.array(openapi.closed_object(index=openapi.INTEGER, object=openapi.STRING, score=openapi.NUMBER)),
+    usage=openapi.USAGE,
+)
 
 
 class ScoreBody(Fields):
-    """A request to /score. The two sides of the pairs have several names, of which the first found counts."""
+    """A request to /score. Queries and documents have several names."""
 
-    queries: Annotated[Any, WithJsonSchema(TEXTS)]
+    queries: Annotated[Any, WithJsonSchema(openapi.TEXT_OR_TEXT_LIST)]
     """A string or a list of strings."""
-    documents: Annotated[Any, WithJsonSchema(TEXTS)]
-    """A string or a list of strings: as many as queries, or any number beside one query."""
+    documents: Annotated[Any, WithJsonSchema(openapi.TEXT_OR_TEXT_LIST)]
+    """A string or a list of strings: as many as there are queries, or any number for a single query."""
     model: str | None = None
-    """A served reranker; by default the first."""
+    """A served reranker. Default: the first."""
     instruction: str | None = None
-    """What makes a document relevant to the query, in a sentence."""
+    """One sentence that says what makes a document relevant to the query."""
     max_tokens_per_doc: WireInt | None = Field(default=None, ge=0)
-    """Cut each document to so many tokens; 0 is no cut."""
+    """Truncate each document to this many tokens. 0 means no truncation."""
     truncate_prompt_tokens: WireInt | None = None
-    """Cut documents so that each whole prompt takes so many tokens; -1 is the model's maximum."""
+    """Truncate documents until each whole prompt has at most this many tokens. -1 means the model's maximum."""
     use_activation: WireBool = True
     """false returns log-odds instead of probabilities."""
 
@@ -47,35 +62,31 @@ class VLLM:
     """/score and /v1/score."""
 
     rerank_paths: tuple[str, ...] = ("/score", "/v1/score")
+    error_shape = OPENAI_ERROR
 
     def document_rerank(self) -> JsonObject:
-        """The OpenAPI operation."""
-        return operation(
-            "Scores of pairs, in their order, in the shape of vLLM",
-            "Neighbours",
-            openapi.OPENAI_ERROR,
-            schemas.SCORES,
-            takes=openapi.body(ScoreBody, NAMES),
-            headers=openapi.NOTES,
+        return openapi.operation(
+            "Scores of text pairs in request order, in vLLM's format",
+            "Other APIs",
+            self.error_shape,
+            _RESPONSE,
+            body=openapi.body_schema(ScoreBody, SCORE_ALIASES),
+            headers=openapi.RERANK_HEADERS,
         )
 
-    def rerank_dialect(self, body: JsonObject) -> RerankDialect:
-        """VLLM's own."""
-        return self
-
     def parse_rerank(self, body: JsonObject) -> ParsedRerank:
-        """1 x 1, 1 x n or n x n."""
-        spelt, body = spelling(body, NAMES), rename(body, NAMES)
-        query_field, field = spelt.get("queries", "queries"), spelt.get("documents", "documents")
-        for name, first in (("queries", QUERY_NAMES), ("documents", DOCUMENT_NAMES)):
+        """One query for one or more documents, or one query for each document."""
+        as_sent, body = names_as_sent(body, SCORE_ALIASES), rename(body, SCORE_ALIASES)
+        query_field, document_field = as_sent.get("queries", "queries"), as_sent.get("documents", "documents")
+        for name in ("queries", "documents"):
             if name not in body:
-                raise MissingParameter(first[0])
-        fields = parse(ScoreBody, body, spelt)
-        queries, documents = _texts(query_field, fields.queries), _texts(field, fields.documents)
+                raise MissingParameter(name)
+        fields = parse(ScoreBody, body, as_sent)
+        queries, documents = _texts(query_field, fields.queries), _texts(document_field, fields.documents)
         if len(queries) not in (1, len(documents)):
-            many = f"expected 1 or {len(documents)}, as there are {field}, not {len(queries)}."
-            raise InvalidValue(query_field, many)
-        call = RerankRequest(
+            expected = f"expected 1 query, or {len(documents)} to match '{document_field}'; got {len(queries)}."
+            raise InvalidValue(query_field, expected)
+        request = RerankRequest(
             model=fields.model,
             queries=queries,
             documents=documents,
@@ -84,17 +95,18 @@ class VLLM:
             raw_scores=not fields.use_activation,
             max_tokens_per_doc=fields.max_tokens_per_doc or None,
             truncate_prompt_tokens=prompt_limit(fields.truncate_prompt_tokens),
-            field=field,
+            field=document_field,
             query_field=query_field,
             task_names=("instruction",) if fields.instruction else (),
         )
-        return ParsedRerank(call, ignored(body, ScoreBody, SILENT), documents, return_documents=False)
+        ignored = ignored_fields(body, ScoreBody, _SILENT_FIELDS)
+        return ParsedRerank(request, ignored, documents, return_documents=False)
 
-    def write_rerank(self, asked: ParsedRerank, result: RerankResult, trace: Trace) -> Reply:
+    def write_rerank(self, parsed: ParsedRerank, result: RerankResult, trace: Trace) -> Reply:
         """In the order of the pairs."""
         data = [{"index": index, "object": "score", "score": score} for index, score in enumerate(result.scores)]
         usage = {"prompt_tokens": result.prompt_tokens, "total_tokens": result.prompt_tokens}
-        answer = {
+        response = {
             "id": trace.request_id,
             "object": "list",
             "created": int(time.time()),
@@ -102,11 +114,11 @@ class VLLM:
             "data": data,
             "usage": usage,
         }
-        return Reply(wire.dump(answer), notes([*asked.ignored, *result.ignored], len(result.warnings)))
+        headers = hearth_headers([*parsed.ignored, *result.ignored], len(result.warnings))
+        return Reply(serialization.dump(response), headers)
 
     def write_error(self, error: ApiError) -> bytes:
-        """As the OpenAI door does."""
-        return OpenAI().write_error(error)
+        return write_openai_error(error)
 
 
 def _texts(name: str, value: Any) -> tuple[str, ...]:

@@ -94,7 +94,7 @@ def test_76_after_sigterm_nobody_is_let_in(start: Callable[..., Hearth]) -> None
         ({"models": FAKE + FAKE}, "two models have the name"),
         ({"models": [FAKE[0] | {"token_ids": "guess"}]}, "token_ids"),
         ({"models": [FAKE[0] | {"max_tokens": 9000}]}, "max_tokens is over what"),
-        ({"auth": {"keys_file": "/nowhere/keys"}, "models": FAKE}, "auth.keys_file cannot be read"),
+        ({"auth": {"keys_file": "/nowhere/keys"}, "models": FAKE}, "cannot read auth.keys_file"),
     ],
 )
 def test_what_cannot_be_served_ends_the_command_with_one_clear_line(

@@ -94,11 +94,11 @@ def test_84_an_overlong_input_is_named_by_its_field(plain: httpx.Client, given: 
     ("given", "message"),
     [
         (7, "Invalid 'inputs': expected a string"),
-        (["a", 1], "Invalid 'inputs[1]': expected a string, as inputs[0] is."),
+        (["a", 1], "Invalid 'inputs[1]': expected a string, like inputs[0]."),
         ([[0], []], "Invalid 'inputs[1]': empty array."),
         ([99999], "Invalid 'inputs[0]': token id 99999 is outside"),
         ([64, 65], "Invalid 'inputs': these token ids are not from the vocabulary"),
-        ({"a": 1}, "Invalid 'inputs': Objects in 'inputs' need a prompt_template."),
+        ({"a": 1}, "Invalid 'inputs': objects require 'prompt_template'."),
     ],
 )
 def test_84_every_error_names_the_field_that_was_sent(plain: httpx.Client, given: object, message: str) -> None:

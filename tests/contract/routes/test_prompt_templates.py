@@ -68,7 +68,7 @@ def test_50_what_cannot_be_filled_is_400(plain: httpx.Client, given: object, tem
 def test_50_objects_need_a_template(plain: httpx.Client, given: object) -> None:
     error = openai_error(embed(plain, given), 400)
 
-    assert error["message"].endswith("Objects in 'input' need a prompt_template.")
+    assert error["message"].endswith("objects require 'prompt_template'.")
 
 
 @pytest.mark.parametrize(

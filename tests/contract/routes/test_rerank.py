@@ -122,7 +122,7 @@ def test_56_a_top_n_that_counts_nothing_is_400(plain: httpx.Client, wanted: obje
 def test_56_the_fireworks_door_takes_top_n_from_1(plain: httpx.Client, wanted: int) -> None:
     error = fireworks_error(rerank(plain, FIREWORKS_RERANK, top_n=wanted), 400)
 
-    assert error["message"] == "Invalid 'top_n': expected an integer ≥ 1."
+    assert error["message"] == f"Invalid 'top_n': expected an integer ≥ 1; got {wanted}."
 
 
 @pytest.mark.parametrize("path", [RERANK, FIREWORKS_RERANK])

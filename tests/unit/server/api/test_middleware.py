@@ -1,4 +1,4 @@
-"""The outermost layer: ids, timings, and every exception as its door writes it."""
+"""The outermost layer: ids, timings, and every exception in the format of its dialect."""
 
 import json
 import logging
@@ -75,7 +75,7 @@ async def test_probes_that_are_well_are_not_logged(embedder: ServedModel, caplog
 @pytest.mark.parametrize(
     ("path", "keys"), [("/v1/nope", ["error", "message", "detail"]), ("/inference/nope", ["error"]), ("/x", None)]
 )
-async def test_72_the_door_of_an_unknown_path_is_decided_by_its_prefix(
+async def test_72_the_prefix_of_an_unknown_path_decides_its_dialect(
     embedder: ServedModel, path: str, keys: list[str] | None
 ) -> None:
     async with world(embedder) as here:

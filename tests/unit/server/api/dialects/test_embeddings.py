@@ -1,4 +1,4 @@
-"""The embeddings request and answer that both doors share."""
+"""The embeddings request and response that the OpenAI and Fireworks dialects share."""
 
 import json
 from typing import Any
@@ -13,12 +13,12 @@ from server.observability.trace import Trace
 from server.processing.requests import EmbeddingResult, Truncation
 
 
-def _parse(*, door: bool = True, **fields: Any) -> ParsedEmbedding:
-    return parse_embeddings({"input": "a", **fields}, normalize=door)
+def _parse(*, default: bool = True, **fields: Any) -> ParsedEmbedding:
+    return parse_embeddings({"input": "a", **fields}, normalize=default)
 
 
 @pytest.mark.parametrize(
-    ("door", "fields", "normalize"),
+    ("default", "fields", "normalize"),
     [
         (True, {}, True),
         (False, {}, False),
@@ -31,8 +31,8 @@ def _parse(*, door: bool = True, **fields: Any) -> ParsedEmbedding:
         (True, {"return_logits": [1], "use_activation": True}, False),
     ],
 )
-def test_normalize_is_the_doors_unless_asked(door: bool, fields: dict[str, Any], normalize: bool) -> None:
-    assert _parse(door=door, **fields).call.normalize is normalize
+def test_normalize_is_the_dialects_default_unless_sent(default: bool, fields: dict[str, Any], normalize: bool) -> None:
+    assert _parse(default=default, **fields).request.normalize is normalize
 
 
 @pytest.mark.parametrize(
@@ -47,14 +47,14 @@ def test_normalize_is_the_doors_unless_asked(door: bool, fields: dict[str, Any],
     ],
 )
 def test_an_input_is_cut_only_when_asked(fields: dict[str, Any], cut: Truncation) -> None:
-    assert _parse(**fields).call.cut == cut
+    assert _parse(**fields).request.cut == cut
 
 
 def test_logits_leave_dimensions_without_effect() -> None:
-    asked = _parse(return_logits=[], dimensions=0, foo=1)
+    parsed = _parse(return_logits=[], dimensions=0, foo=1)
 
-    assert asked.call.dimensions is None
-    assert asked.ignored == ["dimensions", "foo"]
+    assert parsed.request.dimensions is None
+    assert parsed.ignored == ["dimensions", "foo"]
 
 
 @pytest.mark.parametrize("fields", [{"embed_dtype": "int8"}, {"encoding_format": "hex"}, {"endianness": "big"}])

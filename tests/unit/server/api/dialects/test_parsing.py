@@ -1,11 +1,11 @@
-"""The field rules of every route (CONTRACT section 2)."""
+"""The field rules of every route (docs/http-contract.md, Requests)."""
 
 from typing import Any, Literal
 
 import pytest
 from pydantic import Field
 
-from server.api.dialects.parsing import Fields, WireBool, WireInt, ignored, parse, read_object, rename
+from server.api.dialects.parsing import Fields, WireBool, WireInt, ignored_fields, parse, read_object, rename
 from server.errors import ApiError, EmptyArray, InvalidJson, InvalidValue, MissingParameter
 
 
@@ -29,9 +29,9 @@ def _error(**fields: Any) -> ApiError:
 
 @pytest.mark.parametrize(("sent", "read"), [(3, 3), (3.0, 3), (-1, -1), (0, 0), (1e3, 1000)])
 def test_integers_may_be_written_as_whole_floats(sent: float, read: int) -> None:
-    found = parse(Body, {"name": "n", "count": sent})
+    body = parse(Body, {"name": "n", "count": sent})
 
-    assert (found.count, type(found.count)) == (read, int)
+    assert (body.count, type(body.count)) == (read, int)
 
 
 @pytest.mark.parametrize("sent", ["3", True, False, 3.5, [], {}, "", "3.0"])
@@ -63,7 +63,7 @@ def test_a_bad_item_is_named_by_its_place() -> None:
         ({"name": 7}, "Invalid 'name': expected a string."),
         ({"ids": 7}, "Invalid 'ids': expected a list."),
         ({"ids": "12"}, "Invalid 'ids': expected a list."),
-        ({"least": 0}, "Invalid 'least': expected an integer ≥ 1."),
+        ({"least": 0}, "Invalid 'least': expected an integer ≥ 1; got 0."),
     ],
 )
 def test_a_message_names_the_field_and_what_it_takes(fields: dict[str, object], message: str) -> None:
@@ -134,9 +134,9 @@ def test_an_alias_becomes_the_field_itself(body: dict[str, int], renamed: dict[s
 
 
 def test_an_alias_that_differs_from_the_field_is_refused() -> None:
-    with pytest.raises(InvalidValue, match="'n': differs from another name of 'n'"):
+    with pytest.raises(InvalidValue, match="'n': conflicts with another name of 'n'"):
         rename({"k": 1, "n": 2}, {"k": "n"})
 
 
-def test_unknown_names_are_given_in_request_order() -> None:
-    assert ignored(["z", "name", "a", "silent"], Body, ["silent"]) == ["z", "a"]
+def test_ignored_fields_keep_the_request_order() -> None:
+    assert ignored_fields(["z", "name", "a", "silent"], Body, ["silent"]) == ["z", "a"]

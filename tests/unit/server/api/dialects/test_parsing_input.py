@@ -10,8 +10,8 @@ from server.processing.requests import Texts, TokenIds
 
 
 def read_input(sent: Any) -> Any:
-    """`input` as the call has it."""
-    return parse_embeddings({"input": sent}, normalize=True).call.input
+    """`input` as the parsed request has it."""
+    return parse_embeddings({"input": sent}, normalize=True).request.input
 
 
 @pytest.mark.parametrize(
@@ -31,11 +31,11 @@ def test_text_is_one_input_or_several(sent: Any, values: tuple[str, ...], is_lis
     ],
 )
 def test_ids_are_one_input_or_several(sent: Any, values: list[list[int]], is_list: bool) -> None:
-    found = read_input(sent)
+    inputs = read_input(sent)
 
-    assert isinstance(found, TokenIds)
-    assert [ids.tolist() for ids in found.values] == values
-    assert found.is_list is is_list
+    assert isinstance(inputs, TokenIds)
+    assert [ids.tolist() for ids in inputs.values] == values
+    assert inputs.is_list is is_list
 
 
 @pytest.mark.parametrize("sent", [[]])
@@ -51,17 +51,17 @@ def test_nothing_is_an_empty_array(sent: Any) -> None:
         (True, "Invalid 'input': expected a string"),
         ([None], "Invalid 'input[0]': expected a string"),
         ([True], "Invalid 'input[0]': expected a string"),
-        (["a", 1], "Invalid 'input[1]': expected a string, as input[0] is."),
-        (["a", ["b"]], "Invalid 'input[1]': expected a string, as input[0] is."),
-        ([[1], 1], "Invalid 'input[1]': expected a list of token ids, as input[0] is."),
+        (["a", 1], "Invalid 'input[1]': expected a string, like input[0]."),
+        (["a", ["b"]], "Invalid 'input[1]': expected a string, like input[0]."),
+        ([[1], 1], "Invalid 'input[1]': expected a list of token ids, like input[0]."),
         ([1, True], "Invalid 'input[1]': expected a token id, which is an integer."),
         ([1, 2.5], "Invalid 'input[1]': expected a token id, which is an integer."),
         ([1, "a"], "Invalid 'input[1]': expected a token id, which is an integer."),
         ([[1, 2], [3, "a"]], "Invalid 'input[1][1]': expected a token id, which is an integer."),
         ([[[1]]], "Invalid 'input[0][0]': expected a token id, which is an integer."),
-        ([2**63], "Invalid 'input': a token id is far outside every vocabulary."),
-        ({"a": 1}, "Invalid 'input': Objects in 'input' need a prompt_template."),
-        ([{"a": 1}], "Invalid 'input': Objects in 'input' need a prompt_template."),
+        ([2**63], "Invalid 'input': a token id does not fit in 64 bits."),
+        ({"a": 1}, "Invalid 'input': objects require 'prompt_template'."),
+        ([{"a": 1}], "Invalid 'input': objects require 'prompt_template'."),
     ],
 )
 def test_anything_else_gets_one_message_that_names_its_place(sent: Any, message: str) -> None:

@@ -1,16 +1,16 @@
-"""The headers that say what was done with a request."""
+"""The X-Hearth headers."""
 
 import pytest
 
-from server.api.dialects.protocol import notes
+from server.api.dialects.protocol import hearth_headers
 
 
 def test_nothing_to_say_is_no_header() -> None:
-    assert notes([], 0, framed=None, token_ids=None) == {}
+    assert hearth_headers([], 0, framed=None, token_ids=None) == {}
 
 
 def test_zero_framed_is_something_to_say() -> None:
-    assert notes([], 0, framed=0) == {"X-Hearth-Framed": "0"}
+    assert hearth_headers([], 0, framed=0) == {"X-Hearth-Framed": "0"}
 
 
 @pytest.mark.parametrize(
@@ -24,4 +24,4 @@ def test_zero_framed_is_something_to_say() -> None:
     ],
 )
 def test_14_names_of_ignored_fields_cannot_end_the_header(names: list[str], header: str) -> None:
-    assert notes(names, 0) == {"X-Hearth-Ignored-Fields": header}
+    assert hearth_headers(names, 0) == {"X-Hearth-Ignored-Fields": header}

@@ -1,4 +1,4 @@
-"""The rerank request as each door reads it, and its answer as each door writes it."""
+"""The rerank request as each dialect parses it, and the response as each dialect writes it."""
 
 import json
 from typing import Any
@@ -23,8 +23,8 @@ def _body(**fields: Any) -> dict[str, Any]:
     return {"query": "q", "documents": ["a", "b"], **fields}
 
 
-def _written(door: Fireworks | OpenAI, **fields: Any) -> Any:
-    return json.loads(door.write_rerank(door.parse_rerank(_body(**fields)), RESULT, Trace("r")).body)
+def _written(dialect: Fireworks | OpenAI, **fields: Any) -> Any:
+    return json.loads(dialect.write_rerank(dialect.parse_rerank(_body(**fields)), RESULT, Trace("r")).body)
 
 
 @pytest.mark.parametrize(
@@ -38,12 +38,12 @@ def _written(door: Fireworks | OpenAI, **fields: Any) -> Any:
         {"task": "", "instruct": "t"},
     ],
 )
-@pytest.mark.parametrize("door", [FIREWORKS, OPENAI])
-def test_59_the_task_comes_under_several_names(door: Fireworks | OpenAI, fields: dict[str, Any]) -> None:
-    asked = door.parse_rerank(_body(**fields))
+@pytest.mark.parametrize("dialect", [FIREWORKS, OPENAI])
+def test_59_the_task_comes_under_several_names(dialect: Fireworks | OpenAI, fields: dict[str, Any]) -> None:
+    parsed = dialect.parse_rerank(_body(**fields))
 
-    assert asked.call.task == "t"
-    assert asked.ignored == []
+    assert parsed.request.task == "t"
+    assert parsed.ignored == []
 
 
 @pytest.mark.parametrize(
@@ -57,12 +57,12 @@ def test_59_the_task_comes_under_several_names(door: Fireworks | OpenAI, fields:
         ({"chat_template_kwargs": {"instruction": 5}}, "chat_template_kwargs"),
     ],
 )
-@pytest.mark.parametrize("door", [FIREWORKS, OPENAI, TEI()])
+@pytest.mark.parametrize("dialect", [FIREWORKS, OPENAI, TEI()])
 def test_errors_call_a_field_as_the_client_does(
-    door: Fireworks | OpenAI | TEI, fields: dict[str, Any], name: str
+    dialect: Fireworks | OpenAI | TEI, fields: dict[str, Any], name: str
 ) -> None:
     with pytest.raises(ApiError) as caught:
-        door.parse_rerank({"query": "q", "texts" if isinstance(door, TEI) else "documents": ["a"], **fields})
+        dialect.parse_rerank({"query": "q", "texts" if isinstance(dialect, TEI) else "documents": ["a"], **fields})
 
     assert (caught.value.param, caught.value.message.split(":")[0]) == (name, f"Invalid '{name}'")
 
@@ -91,7 +91,7 @@ def test_rank_fields_are_few() -> None:
 
 @pytest.mark.parametrize("fields", [{}, {"task": ""}, {"instruction": ""}])
 def test_59_no_task_is_none(fields: dict[str, Any]) -> None:
-    assert OPENAI.parse_rerank(_body(**fields)).call.task is None
+    assert OPENAI.parse_rerank(_body(**fields)).request.task is None
 
 
 def test_59_two_tasks_are_refused() -> None:
@@ -107,7 +107,7 @@ def test_chat_template_kwargs_without_instruction_are_ignored_by_name() -> None:
 def test_56_top_n_of_the_openai_door(sent: int | None, read: int | None) -> None:
     fields = {name: value for name, value in {"top_n": sent}.items() if value is not None}
 
-    assert OPENAI.parse_rerank(_body(**fields)).call.top_n == read
+    assert OPENAI.parse_rerank(_body(**fields)).request.top_n == read
 
 
 @pytest.mark.parametrize(
@@ -115,8 +115,8 @@ def test_56_top_n_of_the_openai_door(sent: int | None, read: int | None) -> None
     [({}, False), ({"raw_scores": True}, True), ({"use_activation": False}, True), ({"use_activation": True}, False)],
 )
 def test_65_raw_scores_are_a_matter_of_the_openai_door(fields: dict[str, Any], raw: bool) -> None:
-    assert OPENAI.parse_rerank(_body(**fields)).call.raw_scores is raw
-    assert FIREWORKS.parse_rerank(_body(**fields)).call.raw_scores is False
+    assert OPENAI.parse_rerank(_body(**fields)).request.raw_scores is raw
+    assert FIREWORKS.parse_rerank(_body(**fields)).request.raw_scores is False
     assert FIREWORKS.parse_rerank(_body(**fields)).ignored == list(fields)
 
 
@@ -130,7 +130,7 @@ def test_65_raw_scores_are_a_matter_of_the_openai_door(fields: dict[str, Any], r
     ],
 )
 def test_58_a_document_is_text_or_an_object_that_has_it(documents: Any, fields: dict[str, Any], text: str) -> None:
-    assert OPENAI.parse_rerank({"query": "q", "documents": documents, **fields}).call.documents == (text,)
+    assert OPENAI.parse_rerank({"query": "q", "documents": documents, **fields}).request.documents == (text,)
 
 
 def test_53_fireworks_answer_has_its_keys_and_no_others() -> None:
@@ -156,9 +156,9 @@ def test_54_the_superset_has_strings_in_data_and_objects_in_results() -> None:
     assert body["id"] == "r"
 
 
-@pytest.mark.parametrize("door", [FIREWORKS, OPENAI])
-def test_55_documents_are_left_out_when_not_wanted(door: Fireworks | OpenAI) -> None:
-    assert "document" not in json.dumps(_written(door, return_documents=False))
+@pytest.mark.parametrize("dialect", [FIREWORKS, OPENAI])
+def test_55_documents_are_left_out_when_not_wanted(dialect: Fireworks | OpenAI) -> None:
+    assert "document" not in json.dumps(_written(dialect, return_documents=False))
 
 
 def test_60_warnings_are_bounded() -> None:
@@ -170,7 +170,7 @@ def test_60_warnings_are_bounded() -> None:
     assert reply.headers["X-Hearth-Truncated"] == "25"
 
 
-def test_73_each_door_writes_errors_in_its_own_shape() -> None:
+def test_73_each_dialect_writes_errors_in_its_own_shape() -> None:
     error = InternalError("m", param="p")
 
     assert json.loads(OPENAI.write_error(error)) == {
@@ -190,6 +190,6 @@ def test_73_each_door_writes_errors_in_its_own_shape() -> None:
 
 
 def test_fields_without_effect_are_silent() -> None:
-    asked: ParsedRerank = OPENAI.parse_rerank(_body(user="u", truncate=True, max_chunks_per_doc=3, foo=1))
+    parsed: ParsedRerank = OPENAI.parse_rerank(_body(user="u", truncate=True, max_chunks_per_doc=3, foo=1))
 
-    assert asked.ignored == ["foo"]
+    assert parsed.ignored == ["foo"]
