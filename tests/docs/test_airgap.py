@@ -1,4 +1,4 @@
-"""docs/airgap.md: its commands, run in their order, as far as a machine of tests has what they need."""
+"""docs/airgap.md: its commands run in their order, except those that need a package index or a container."""
 
 import os
 import shutil
@@ -26,17 +26,17 @@ def commands(title: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Gap:
-    """A place on either side of it."""
+    """A folder with a network and one without."""
 
     connected: Path
     behind: Path
     agents: set[str]
-    """What the hub was told of whoever asked."""
+    """The User-Agent headers that the hub received."""
 
 
 @pytest.fixture(scope="module")
 def gap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gap]:
-    """Behind it lies what was pulled from a hub and carried over, with the page's own commands."""
+    """Models that the page's own commands pulled from a hub and carried over."""
     folder = tmp_path_factory.mktemp("gap")
     places = Gap(folder / "connected", folder / "stick", set())
     for place in (places.connected, places.behind):
@@ -51,7 +51,7 @@ def gap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gap]:
     shutil.rmtree(folder)
 
 
-def test_what_was_carried_over_has_its_manifests(gap: Gap) -> None:
+def test_carried_folders_have_their_manifests(gap: Gap) -> None:
     for name in (EMBEDDER, RERANKER):
         manifest = read_manifest(gap.behind / "carry" / "weights" / name.split("/")[1])
         assert manifest is not None

@@ -10,6 +10,7 @@ import pytest
 from docs.generate.architecture import tree
 from docs.generate.page import filled
 from tests.support.docs import DOCS
+from tests.unit.test_import_order import MODELS_FLOORS, SERVER_FLOORS
 
 ROOT = DOCS.parent
 PAGE = (DOCS / "architecture.md").read_text("utf-8")
@@ -53,6 +54,17 @@ def test_every_name_is_defined_in_its_file(file: str, name: str) -> None:
         definitions = _defined(body)
         assert part in definitions, f"{file} does not define {name}"
         body = definitions[part]
+
+
+@pytest.mark.parametrize(("column", "floors"), [(0, SERVER_FLOORS[:-1]), (1, MODELS_FLOORS[:-1])])
+def test_the_floors_are_those_that_imports_are_checked_by(column: int, floors: tuple[tuple[str, ...], ...]) -> None:
+    rows = PAGE.split("|---|---|\n")[2].split("\n\n")[0].splitlines()
+
+    cells = [row.strip("| ").split(" | ")[column] for row in reversed(rows)]
+
+    # The ground floor of server/ is the package itself, too; the top row of models/ is its public names.
+    modules = [{name.partition(".")[2] for name in floor} - {""} for floor in floors]
+    assert [set(cell.split(", ")) for cell in cells[: len(modules)]] == modules
 
 
 def test_the_page_names_enough_to_be_a_map() -> None:

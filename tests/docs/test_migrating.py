@@ -1,4 +1,4 @@
-"""docs/migrating.md: each of its configurations is served, and each of its programs runs against it."""
+"""docs/migrating.md: each of its configurations starts a server, and each of its programs runs against it."""
 
 import json
 from collections import Counter
@@ -20,7 +20,7 @@ from tests.support.server.process import Hearth
 SECTIONS = {section.title: section for section in sections("migrating.md")}
 COMMON, OPENAI, FIREWORKS = "What every move has in common", "From OpenAI", "From Fireworks"
 TEI, INFINITY, VLLM = "From text-embeddings-inference", "From Infinity", "From vLLM"
-# What the tests below run, so that nothing can be shown that is not.
+# What the tests below run: the page may show nothing else.
 RUN = {
     COMMON: {"sh": 1, "yaml": 1},
     OPENAI: {"python": 1, "yaml": 2},
@@ -35,7 +35,7 @@ CL100K_IDS = [374] * 20
 
 @pytest.fixture(scope="module")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Hearth]]:
-    """A server with a configuration that a section shows; started when it is first asked for."""
+    """A server with the configuration of a section, started at its first use."""
     with ExitStack() as stack:
 
         @cache
@@ -64,7 +64,7 @@ def _embeddings(answer: Any) -> list[list[float]]:
     return [item["embedding"] for item in answer["data"]]
 
 
-def test_nothing_is_shown_that_is_not_run_here() -> None:
+def test_every_block_of_the_page_is_run_here() -> None:
     shown = {title: Counter(language for language, _ in section.blocks) for title, section in SECTIONS.items()}
 
     assert shown == RUN
@@ -89,7 +89,7 @@ def test_a_name_that_is_hard_coded_reaches_the_model(name: str, serve: Callable[
 
 
 @pytest.mark.parametrize(("backend", "status"), [("auto", 0), ("fake", 1)])
-def test_a_server_of_the_same_model_is_told_from_another(backend: str, status: int, tmp_path: Path) -> None:
+def test_a_comparison_tells_the_same_model_from_another(backend: str, status: int, tmp_path: Path) -> None:
     (command,) = SECTIONS[COMMON].code("sh")
     embedder = demo_models()[0]
     there = {"path": embedder, "id": "qwen3-embedding", "backend": backend}

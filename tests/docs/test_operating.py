@@ -26,7 +26,7 @@ def _yaml(title: str) -> Any:
     return yaml.safe_load(shown)
 
 
-def test_every_setting_of_the_environment_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_variable_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     *exports, command = SECTIONS["Without a file"].code("sh")[0].splitlines()
     for line in exports:
         name, _, value = shlex.split(line)[1].partition("=")
@@ -39,7 +39,7 @@ def test_every_setting_of_the_environment_is_one(monkeypatch: pytest.MonkeyPatch
     assert (config.host, str(config.auth.keys_file)) == ("0.0.0.0", "/run/secrets/hearth-keys")
 
 
-def test_each_device_is_one_that_can_be_named(tmp_path: Path) -> None:
+def test_each_device_can_be_configured(tmp_path: Path) -> None:
     devices = []
     for shown in SECTIONS["Several devices"].code("yaml"):
         (tmp_path / "config.yaml").write_text(shown, "utf-8")
@@ -48,7 +48,7 @@ def test_each_device_is_one_that_can_be_named(tmp_path: Path) -> None:
     assert devices == [[("cuda:0",), ("cuda:1",)], [("cuda:0", "cuda:1", "cuda:2", "cuda:3")]]
 
 
-def test_the_pod_sets_what_is_known_and_ends_after_the_draining(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pod_sets_known_variables_and_outlives_the_drain(monkeypatch: pytest.MonkeyPatch) -> None:
     pod = _yaml("Kubernetes")["spec"]
     (container,) = pod["containers"]
     for variable in container["env"]:
@@ -61,7 +61,7 @@ def test_the_pod_sets_what_is_known_and_ends_after_the_draining(monkeypatch: pyt
     assert pod["enableServiceLinks"] is False
 
 
-def test_the_unit_waits_for_the_draining() -> None:
+def test_the_unit_outlives_the_drain() -> None:
     (unit,) = SECTIONS["systemd"].code("ini")
 
     stop = re.search(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
@@ -74,13 +74,13 @@ def _families() -> list[Metric]:
     return list(Metrics()._registry.collect())
 
 
-def test_every_metric_is_on_the_page_and_every_one_there_exists() -> None:
+def test_the_page_has_every_metric_and_no_other() -> None:
     rows = re.findall(r"^\| `(hearth_\w+)` \| (.*?) \|", (DOCS / "operating.md").read_text("utf-8"), re.MULTILINE)
 
     assert sorted(name for name, _ in rows) == sorted(family.name for family in _families())
 
 
-def test_alerts_ask_for_metrics_that_exist() -> None:
+def test_alerts_use_metrics_that_exist() -> None:
     endings = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
     known = {family.name + ending for family in _families() for ending in endings[family.type]}
 
