@@ -23,10 +23,9 @@ from models.interface import (
 from models.loading import Preprocessor, device_name, load_backend, load_preprocessor
 from models.packing import PrefixOrder, sort_by_prefix
 from models.postprocess import Matrix, finish_logits, finish_scores, finish_vectors
-from models.text.chat_prompt import ChatPrompt
 from models.text.named_prompts import NamedPrompts
-from models.text.pair_prompt import PairPrompt
 from models.text.qwen3_prompt import DEFAULT_INSTRUCTION, Qwen3RerankPrompt, is_complete_prompt
+from models.text.rerank_prompt import RerankPrompt
 from models.text.tokenizer import EDGE_FROM_IDS, Side, agree_inside, cut
 from models.verify.check import CheckReport, check_model
 from models.verify.compare import Scores, Vectors, compare_scores, compare_vectors
@@ -41,7 +40,6 @@ __all__ = [
     "TEXTS",
     "Backend",
     "BackendInfo",
-    "ChatPrompt",
     "CheckReport",
     "DeviceLost",
     "Dtype",
@@ -57,13 +55,13 @@ __all__ = [
     "NonFinite",
     "OfflineModel",
     "OutOfMemory",
-    "PairPrompt",
     "Pending",
     "PrefixOrder",
     "Preprocessor",
     "Pulled",
     "Qwen3RerankPrompt",
     "Readout",
+    "RerankPrompt",
     "Row",
     "Scores",
     "Side",

@@ -13,11 +13,9 @@ from models.checkpoint.manifest import check_text_files, check_weight_files
 from models.checkpoint.sentence_transformers_files import asks_lower_case, check_modules
 from models.interface import Backend, DeviceLost, Kind, LoadOptions, ModelError, ModelInfo, OutOfMemory
 from models.networks.registry import why_not_packed
-from models.text.chat_prompt import ChatPrompt
 from models.text.named_prompts import NamedPrompts
-from models.text.pair_prompt import PairPrompt
-from models.text.qwen3_prompt import DEFAULT_INSTRUCTION, Qwen3RerankPrompt
-from models.text.rerank_prompt import _rerank_prompt, no_yes_of
+from models.text.qwen3_prompt import DEFAULT_INSTRUCTION
+from models.text.rerank_prompt import RerankPrompt, read_rerank_prompt, read_score_ids
 from models.text.tokenizer import Tokenizer, cut
 
 log = logging.getLogger("hearth.models")
@@ -42,14 +40,13 @@ class Preprocessor:
 
     info: ModelInfo
     tokenizer: Tokenizer
-    rerank: Qwen3RerankPrompt | PairPrompt | ChatPrompt | None
+    rerank: RerankPrompt | None  # of a reranker alone
     prompts: NamedPrompts = field(default_factory=NamedPrompts)
 
     @property
     def instruction(self) -> str:
-        """The task of a reranker when a request sends none."""
-        # A checkpoint's own template has one of its own where none is given.
-        return self.prompts.default or ("" if isinstance(self.rerank, ChatPrompt) else DEFAULT_INSTRUCTION)
+        """The instruction of a reranker when a request sends none; "" where the prompt needs none."""
+        return self.prompts.default or (self.rerank.default_instruction if self.rerank else DEFAULT_INSTRUCTION)
 
     def instructed(self, instruction: str) -> "Preprocessor":
         """The same model with another instruction for queries than its own.
@@ -98,14 +95,13 @@ def load_preprocessor(source: Path | Checkpoint, options: LoadOptions | None = N
     check_terminator(checkpoint, tokenizer, kind)
     names = tuple(filter(None, (manifest.source if manifest else None, options.id)))
     info = read_info(checkpoint, options, kind, reason, names)
-    rerank = _rerank_prompt(checkpoint, tokenizer) if kind == "reranker" else None
+    rerank = read_rerank_prompt(checkpoint, tokenizer) if kind == "reranker" else None
     prompts = _named_prompts(checkpoint, names)
-    if isinstance(rerank, PairPrompt):
-        info = replace(info, separator=rerank.separator)
-        if prompts.default:
-            raise ModelError(f"{path} puts a prompt before each query, which is not served: {prompts.default}")
-    elif rerank is not None and not info.classifier:
-        info = replace(info, no_yes=no_yes_of(checkpoint, rerank))
+    if rerank is not None:
+        if info.classifier and not rerank.takes_instruction and prompts.default:
+            raise ModelError(f"{path} puts a prompt before each query, which is not supported: {prompts.default!r}")
+        score_ids = None if info.classifier else read_score_ids(checkpoint, tokenizer)
+        info = replace(info, separator=rerank.separator, no_yes=score_ids)
     return Preprocessor(info, tokenizer, rerank, prompts)
 
 

@@ -69,27 +69,30 @@ class PromptHead:
 
 @dataclass(frozen=True, slots=True)
 class ChatPrompt:
-    """The prompt of one checkpoint: head + document + suffix. Any thread."""
+    """A RerankPrompt out of a checkpoint's chat template; `instructed` is None where it has no system message."""
 
     tokenizer: Tokenizer
     bare: PromptHead
     instructed: PromptHead | None
     suffix: Ids
+    # A template has an instruction of its own for when none is given.
+    default_instruction: str = ""
+    separator: int | None = None
 
     @property
     def takes_instruction(self) -> bool:
-        """Whether the template has a place for one."""
+        """Whether the template has a place for an instruction."""
         return self.instructed is not None
 
     def head(self, instruction: str, query: str) -> Ids:
-        """Everything before the document: the same for all documents of a request."""
+        """The template up to the document, filled with the query, and with the instruction if there is one."""
         head = self.instructed if instruction and self.instructed else self.bare
         texts = {INSTRUCTION_MARK: instruction, QUERY_MARK: query}
         pieces = [self._ids(piece, texts) for piece in split_control(self.tokenizer, head.text)]
         return np.concatenate(pieces)
 
     def documents(self, texts: Sequence[str]) -> list[Ids]:
-        """Each document's ids after a head."""
+        """The ids of each document, with the space before it where the template has one."""
         return self.tokenizer.encode([self.bare.lead + text for text in texts])
 
     def join(self, head: Ids, document: Ids) -> Ids:

@@ -1,4 +1,4 @@
-"""A query and a document as a cross-encoder's tokenizer joins them, from ids, so that no text can end one early."""
+"""The pair of a cross-encoder: query and document as its tokenizer joins them, built from ids of user text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,21 +20,22 @@ PAIR_SAMPLES = (
 
 @dataclass(frozen=True, slots=True)
 class PairPrompt:
-    """before + query + between + document + suffix, for one vocabulary. Any thread."""
+    """A RerankPrompt: before + query + between + document + suffix."""
 
     tokenizer: Tokenizer
     before: Ids
     between: Ids
     suffix: Ids
-    separator: int | None = None  # see ModelInfo
+    separator: int | None = None
     takes_instruction: bool = False
+    default_instruction: str = ""
 
     def head(self, instruction: str, query: str) -> Ids:
-        """Everything before the document. The network has never seen an instruction, so there is no place for one."""
+        """Everything before the document; the instruction is ignored, for such a network was trained without one."""
         return np.concatenate((self.before, self.tokenizer.encode([query])[0], self.between))
 
     def documents(self, texts: Sequence[str]) -> list[Ids]:
-        """Each document's ids after a head."""
+        """The ids of each document, without special tokens."""
         return self.tokenizer.encode(texts)
 
     def join(self, head: Ids, document: Ids) -> Ids:

@@ -1,4 +1,4 @@
-"""Every string that a model is shown, built from ids so that no user text can reach into the frame."""
+"""The Qwen3 reranker's prompt, built from ids so that no user text can end it early or add control tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _INSTRUCT, _QUERY, _DOCUMENT = "<Instruct>: ", "\n<Query>: ", "\n<Document>:"
 
 @dataclass(frozen=True, slots=True)
 class Qwen3RerankPrompt:
-    """The Qwen3 reranker's prompt for one vocabulary: prefix + head + document + suffix. Any thread."""
+    """A RerankPrompt whose head begins with `prefix`. `prefix` and `suffix` are together the frame around a body."""
 
     tokenizer: Tokenizer
     prefix: Ids
@@ -36,18 +36,20 @@ class Qwen3RerankPrompt:
     no: int
     yes: int
     takes_instruction: bool = True
+    default_instruction: str = DEFAULT_INSTRUCTION
+    separator: int | None = None
 
     def head(self, instruction: str, query: str) -> Ids:
-        """Everything before the document, frame included: the same for all documents of a request."""
+        """The prefix, the instruction and the query, up to `<Document>:`."""
         text = f"<Instruct>: {instruction}\n<Query>: {query}\n<Document>:"
         return np.concatenate((self.prefix, self.tokenizer.encode([text])[0]))
 
     def documents(self, texts: Sequence[str]) -> list[Ids]:
-        """Each document's ids after a head. Splitting right after `<Document>:` gives the ids of the whole body."""
+        """The ids of each document after `<Document>:`. Splitting there gives the ids of the whole body."""
         return self.tokenizer.encode([" " + text for text in texts])
 
     def join(self, head: Ids, document: Ids) -> Ids:
-        """One complete prompt."""
+        """One complete prompt, frame included."""
         return np.concatenate((head, document, self.suffix))
 
     def needs_frame(self, text: str) -> bool:

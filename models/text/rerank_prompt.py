@@ -1,60 +1,104 @@
-"""What a causal cross-encoder's own files say of its score: which token means yes, and in which prompt."""
+"""How a reranker is shown a query and a document: the interface of a prompt form, and which form a checkpoint has."""
+
+from collections.abc import Sequence
+from typing import Protocol
 
 from models.checkpoint.folder import Checkpoint
 from models.checkpoint.kind import has_frame, is_classifier
-from models.interface import ModelError
-from models.text.chat_prompt import ChatPrompt, chat_prompt, render
-from models.text.pair_prompt import PairPrompt, pair_prompt
-from models.text.qwen3_prompt import FRAME_PREFIX, FRAME_SUFFIX, Qwen3RerankPrompt, qwen3_rerank_prompt
+from models.interface import Ids, ModelError
+from models.text.chat_prompt import chat_prompt, render
+from models.text.pair_prompt import pair_prompt
+from models.text.qwen3_prompt import FRAME_PREFIX, FRAME_SUFFIX, qwen3_rerank_prompt
 from models.text.tokenizer import Tokenizer
 
+# sentence-transformers, cross_encoder/modules/logit_score.py: the module that names the ids of "yes" and "no".
+LOGIT_SCORE = "LogitScore"
+TEMPLATE_SAMPLE = ("Find it", "What is it?", "It is that.")
 
-def _rerank_prompt(checkpoint: Checkpoint, tokenizer: Tokenizer) -> Qwen3RerankPrompt | PairPrompt | ChatPrompt:
+
+class RerankPrompt(Protocol):
+    """One prompt form for one vocabulary: head + document + suffix, all of them ids, int32 [n]. Any thread.
+
+    A new form is one new file that implements this, and one row in read_rerank_prompt(). No text that a user sent may
+    become a control token.
+    """
+
+    @property
+    def suffix(self) -> Ids:
+        """The ids after each document, never empty. The score is read at the last of them."""
+        ...
+
+    @property
+    def takes_instruction(self) -> bool:
+        """Whether head() shows the model its `instruction`; if not, head() ignores it."""
+        ...
+
+    @property
+    def default_instruction(self) -> str:
+        """The instruction when neither the request nor the checkpoint gives one; "" for none."""
+        ...
+
+    @property
+    def separator(self) -> int | None:
+        """As in ModelInfo: the id after whose first occurrence token type 1 begins; None without token types."""
+        ...
+
+    def head(self, instruction: str, query: str) -> Ids:
+        """Everything before the document: the same for all documents of a query, so its computation is shared."""
+        ...
+
+    def documents(self, texts: Sequence[str]) -> list[Ids]:
+        """The ids of each document as they stand after a head, one array per text; cut these to shorten a prompt."""
+        ...
+
+    def join(self, head: Ids, document: Ids) -> Ids:
+        """One complete prompt: an input of the model, to which no special tokens are added."""
+        ...
+
+
+def read_rerank_prompt(checkpoint: Checkpoint, tokenizer: Tokenizer) -> RerankPrompt:
+    """The prompt form of a reranker, by its files.
+
+    Raises: ModelError: the files do not give a prompt, or the tokenizer does not fit it.
+    """
     if not is_classifier(checkpoint, "reranker"):
-        return causal_prompt(checkpoint, tokenizer)
-    # A Qwen3 classifier is a Qwen3 reranker whose head was folded into one row (MODELS: section 3): the same frame.
+        return chat_prompt(checkpoint, tokenizer) if _has_template(checkpoint) else qwen3_rerank_prompt(tokenizer)
+    # A Qwen3 classifier is a Qwen3 reranker whose head was folded into one row, which keeps its prompt.
     if checkpoint.model_type == "qwen3" and has_frame(tokenizer.added):
         return qwen3_rerank_prompt(tokenizer)
     return pair_prompt(tokenizer, has_types=checkpoint.number("type_vocab_size") > 1)
 
 
-LOGIT_SCORE = "LogitScore"
-SAMPLE = ("Find it", "What is it?", "It is that.")
+def read_score_ids(checkpoint: Checkpoint, tokenizer: Tokenizer) -> tuple[int, int]:
+    """The ids of "no" and "yes" of a reranker that answers with a token: score = logit(yes) - logit(no).
 
+    They are those of the checkpoint's LogitScore module, else those of the words.
 
-def causal_prompt(checkpoint: Checkpoint, tokenizer: Tokenizer) -> Qwen3RerankPrompt | ChatPrompt:
-    """The prompt of a reranker that answers yes or no: Qwen3's, unless its own files have another one.
-
-    Raises: ModelError: neither can be made.
-    """
-    if LOGIT_SCORE not in checkpoint.modules or not _has_own(checkpoint):
-        return qwen3_rerank_prompt(tokenizer)
-    return chat_prompt(checkpoint, tokenizer)
-
-
-def no_yes_of(checkpoint: Checkpoint, prompt: Qwen3RerankPrompt | ChatPrompt) -> tuple[int, int]:
-    """The ids of no and yes: those of the checkpoint's LogitScore module, else the words' own.
-
-    Raises: ModelError: it scores by one token alone.
+    Raises: ModelError: the module gives one id only, or a word is not a single token.
     """
     config = next((checkpoint.config_of(path) for name, path in checkpoint.module_paths if name == LOGIT_SCORE), None)
     if config is None:
-        assert isinstance(prompt, Qwen3RerankPrompt), "a prompt of the checkpoint's own, without its LogitScore"
-        return prompt.no, prompt.yes
+        return tokenizer.single("no"), tokenizer.single("yes")
     no, yes = config.get("false_token_id"), config.get("true_token_id")
     if not isinstance(no, int) or not isinstance(yes, int):
-        raise ModelError(f"{checkpoint.path} scores by one token alone, which is not served; LogitScore: {config}")
+        raise ModelError(
+            f"{checkpoint.path} scores by one token only, which is not supported: its LogitScore module must give "
+            f"true_token_id and false_token_id; got {config}"
+        )
     return no, yes
 
 
-def _has_own(checkpoint: Checkpoint) -> bool:
-    # A template that has no place for documents is for chats, and nobody ranks with it.
+def _has_template(checkpoint: Checkpoint) -> bool:
+    """Whether a causal reranker has a prompt of its own in its chat template, other than Qwen3's."""
+    if LOGIT_SCORE not in checkpoint.modules:
+        return False
+    # A template without a place for documents is for chats.
     if "document" not in checkpoint.chat_template:
         if checkpoint.model_type != "qwen3":
             raise ModelError(
-                f"{checkpoint.path} is a reranker whose files do not say how it is asked: no chat template"
+                f"{checkpoint.path} is a reranker without a prompt: its chat template has no place for a document"
             )
         return False
-    instruction, query, document = SAMPLE
+    instruction, query, document = TEMPLATE_SAMPLE
     body = f"<Instruct>: {instruction}\n<Query>: {query}\n<Document>: {document}"
     return render(checkpoint, instruction, query, document) != f"{FRAME_PREFIX}{body}{FRAME_SUFFIX}"

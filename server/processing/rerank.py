@@ -7,12 +7,10 @@ import numpy as np
 from anyio import to_thread
 
 from models import (
-    ChatPrompt,
     Ids,
-    PairPrompt,
     PrefixOrder,
-    Qwen3RerankPrompt,
     Readout,
+    RerankPrompt,
     cut,
     finish_scores,
     sort_by_prefix,
@@ -23,8 +21,6 @@ from server.processing.context import RequestContext, ServingContext
 from server.processing.requests import RerankRequest, RerankResult
 from server.processing.submit import count_tokens, submit
 from server.registry import ServedModel
-
-Prompt = Qwen3RerankPrompt | PairPrompt | ChatPrompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +55,7 @@ async def rerank(request: RerankRequest, serving: ServingContext, context: Reque
     return RerankResult(request.model or model.id, tuple(order.tolist()), scores, tokens, prompts.warnings, ignored)
 
 
-def _prompt_of(model: ServedModel, name: str | None) -> Prompt:
+def _prompt_of(model: ServedModel, name: str | None) -> RerankPrompt:
     if model.preprocessor.rerank is None:
         kind = "an embedding model" if model.kind == "embedder" else "a language model"
         raise WrongModelKind(f"Model `{(name or model.id)[:64]}` is {kind} and cannot rerank. Use POST /v1/embeddings.")
@@ -80,7 +76,7 @@ def _fewest_tokens(request: RerankRequest, context: RequestContext, limits: Requ
     return min(context.fewest_tokens(), limits.rerank_tokens)
 
 
-def _prepare(request: RerankRequest, model: ServedModel, prompt: Prompt, limits: RequestLimits) -> _Prompts:
+def _prepare(request: RerankRequest, model: ServedModel, prompt: RerankPrompt, limits: RequestLimits) -> _Prompts:
     maximum = model.preprocessor.info.max_tokens
     limit = min(request.truncate_prompt_tokens or maximum, maximum)
     heads = _heads(request, prompt, limit, model, limits)
@@ -99,7 +95,9 @@ def _prepare(request: RerankRequest, model: ServedModel, prompt: Prompt, limits:
     return _Prompts(inputs, _warnings(request.field, documents, bodies))
 
 
-def _heads(request: RerankRequest, prompt: Prompt, limit: int, model: ServedModel, limits: RequestLimits) -> list[Ids]:
+def _heads(
+    request: RerankRequest, prompt: RerankPrompt, limit: int, model: ServedModel, limits: RequestLimits
+) -> list[Ids]:
     """The tokens before each document: one head for all, or one for each query."""
     instruction = request.task or model.config.instruction or model.preprocessor.instruction
     heads, tokens = list[Ids](), 0

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import transformers
 
-from models import ChatPrompt, ModelError, load_preprocessor
-from models.text.chat_prompt import split_control
+from models import ModelError, load_preprocessor
+from models.text.chat_prompt import ChatPrompt, split_control
 from models.text.tokenizer import Tokenizer
 from tests.support.checkpoints.causal_rerankers import DOCUMENT, OTHER, QUERY, QWEN2, ROLE, TASKED, save_causal
 from tests.support.networks.scores import library_scores, scores
@@ -85,7 +85,7 @@ def test_a_network_of_another_family_without_a_template_is_refused(saved: Path) 
     change(saved, "config.json", model_type="qwen2")
     (saved / "chat_template.jinja").unlink()
 
-    with pytest.raises(ModelError, match="do not say how it is asked: no chat template"):
+    with pytest.raises(ModelError, match="its chat template has no place for a document"):
         load_preprocessor(saved)
 
 

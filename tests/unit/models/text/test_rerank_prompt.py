@@ -50,5 +50,5 @@ def test_the_task_of_its_own_files_is_the_default(saved: Path) -> None:
 def test_a_score_by_one_token_is_refused(saved: Path) -> None:
     (saved / "1_LogitScore" / "config.json").write_text(json.dumps({"true_token_id": 5, "false_token_id": None}))
 
-    with pytest.raises(ModelError, match="scores by one token alone"):
+    with pytest.raises(ModelError, match="scores by one token only"):
         load_preprocessor(saved)
