@@ -178,7 +178,7 @@ class Simulation:
         return tokens
 
     def _collect(self, batch: InFlight) -> None:
-        self._speed.note(batch.tokens, batch.end - batch.start, self._device.host_s, is_full=True)
+        self._speed.record(batch.tokens, batch.end - batch.start, self._device.host_s, is_full=True)
         self._run.batches += 1
         self._run.tokens += batch.tokens
         for item in batch.items:

@@ -1,20 +1,20 @@
-"""How fast a device was lately: seconds for a batch and for a token, and the host's share."""
+"""The recent speed of a device with one model: seconds for a batch and for a token, and the host's share."""
 
 from dataclasses import dataclass
 
-# How much the newest batch counts.
+# The weight of the newest batch in the moving averages.
 WEIGHT = 0.2
-# Before the first batch; only orders of magnitude matter, and they are corrected at once.
+# Assumed before the first batch. Only the order of magnitude matters, and the first batch corrects it.
 FIRST_SECONDS_PER_TOKEN = 1e-4
-# Below this relative variance of batch sizes no line can be told from a point.
+# Below this relative variance, batch sizes are too much alike to fit a line.
 LEAST_VARIANCE = 1e-3
 
 
 @dataclass(slots=True)
 class CostModel:
-    """Moving averages over batches, and the straight line through them: so much for a batch, so much for a token.
+    """Moving averages over batches, and a straight line fitted to them: a cost for each batch and one for each token.
 
-    A batch of one query takes a hundred times as long per token as a full one: an average of the two is wrong for both.
+    A batch of one query takes a hundred times as long per token as a full one, so that an average is wrong for both.
     """
 
     host_s: float = 0.0
@@ -28,25 +28,25 @@ class CostModel:
 
     @property
     def seconds_per_token(self) -> float:
-        """Over recent batches together, so that large ones count for more."""
+        """The average over the tokens of recent batches, so that large batches count for more."""
         return self._seconds / self._tokens if self.batches else FIRST_SECONDS_PER_TOKEN
 
     @property
     def tokens_per_s(self) -> float:
-        """How fast a queue is worked off: over full batches alone, 0 before the first.
+        """The speed at which a queue drains, over full batches alone; 0 before the first.
 
-        A device that sees nothing but lone queries looks a hundred times as slow as it is.
+        Measured over single queries, a device looks a hundred times as slow as it is.
         """
         return self._full_tokens / self._full_seconds if self._full_seconds else 0.0
 
     def seconds(self, tokens: int) -> float:
-        """How long a batch of so many tokens would take."""
+        """The estimated device time of a batch of `tokens`."""
         if not self.batches:
             return tokens * FIRST_SECONDS_PER_TOKEN
         return self._seconds + self._slope() * (tokens - self._tokens)
 
-    def note(self, tokens: int, device_s: float, host_s: float, *, is_full: bool) -> None:
-        """Count one batch; a full one left something waiting that would not fit."""
+    def record(self, tokens: int, device_s: float, host_s: float, *, is_full: bool) -> None:
+        """Update the averages with a batch. `is_full`: items of the same model had to wait for the next one."""
         weight = WEIGHT if self.batches else 1.0
         tokens, device_s = max(tokens, 1), max(device_s, 1e-9)
         self._tokens += (tokens - self._tokens) * weight
@@ -61,7 +61,7 @@ class CostModel:
             self._full_seconds += (device_s - self._full_seconds) * weight
 
     def _slope(self) -> float:
-        # Between a batch that costs nothing but its tokens and one whose tokens cost nothing.
+        # Between no cost for the batch itself (the average) and no cost for its tokens (0).
         steepest = self.seconds_per_token
         variance = self._tokens_squared - self._tokens**2
         if variance < LEAST_VARIANCE * self._tokens**2:

@@ -1,4 +1,4 @@
-"""An engine in a thread of this process: for tests, and where one process is all there may be."""
+"""An engine in a thread of this process: for tests, and for programs that embed Hearth in their own process."""
 
 import asyncio
 import logging
@@ -11,30 +11,30 @@ from typing import Self
 from models import DeviceLost
 from server.engine.admission import Admission
 from server.engine.client import EngineClient
-from server.engine.loop import Client, EngineLoop, FromClient, ToClient
+from server.engine.loop import ClientId, EngineLoop, FromClient, ToClient
 from server.engine.messages import CancelRequest, EngineReport, EngineRequest
 from server.engine.scheduler import Scheduler
 
 log = logging.getLogger("hearth.engine")
 
-HERE: Client = b""
+ONLY_CLIENT: ClientId = b""
 
 
 class InProcessEngine(EngineClient):
     """`async with InProcessEngine(...) as engine`: the thread loads the models, serves, and ends with the block.
 
-    `make_worker` runs in the thread, which owns what it loads.
+    `make_scheduler` runs in the thread, which owns what it loads.
     """
 
-    def __init__(self, make_worker: Callable[[], Scheduler], admission: Admission) -> None:
+    def __init__(self, make_scheduler: Callable[[], Scheduler], admission: Admission) -> None:
         super().__init__(admission)
-        self._make_worker = make_worker
+        self._make_scheduler = make_scheduler
         self._inbox = _Inbox()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._event_loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._main, name="hearth-engine", daemon=True)
 
     async def __aenter__(self) -> Self:
-        self._loop = asyncio.get_running_loop()
+        self._event_loop = asyncio.get_running_loop()
         self._thread.start()
         return self
 
@@ -48,26 +48,26 @@ class InProcessEngine(EngineClient):
 
     def _main(self) -> None:
         try:
-            worker = self._make_worker()
-            self._call(self._receive, EngineReport(worker.state(), worker.info))
-            EngineLoop(worker, _Port(self._inbox, self._deliver), lambda _: None).run()
+            scheduler = self._make_scheduler()
+            self._call(self._receive, EngineReport(scheduler.state(), scheduler.info))
+            EngineLoop(scheduler, _InboxTransport(self._inbox, self._deliver), lambda _: None).run()
         except DeviceLost as error:
             self._call(self.fail, f"the device was lost: {error}")
-        except Exception as error:  # the thread's edge: everybody is told
+        except Exception as error:  # the edge of the thread: every pending request is answered
             log.exception("the engine stopped")
             self._call(self.fail, str(error))
 
-    def _deliver(self, client: Client, message: ToClient) -> bool:
+    def _deliver(self, client: ClientId, message: ToClient) -> bool:
         self._call(self._receive, message)
         return True
 
-    def _call(self, step: Callable[..., None], *arguments: object) -> None:
-        assert self._loop is not None, "an engine's thread without its loop"
-        self._loop.call_soon_threadsafe(step, *arguments)
+    def _call(self, function: Callable[..., None], *arguments: object) -> None:
+        assert self._event_loop is not None, "the thread started before its event loop was known: this is a bug"
+        self._event_loop.call_soon_threadsafe(function, *arguments)
 
 
 class _Inbox:
-    """Messages for the thread; None closes it."""
+    """Messages to the thread; None closes it."""
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[FromClient | None] = queue.SimpleQueue()
@@ -90,15 +90,15 @@ class _Inbox:
         self.closed = True
 
 
-class _Port:
-    """The inbox as a driver sees it, with a single client."""
+class _InboxTransport:
+    """The Transport of a loop that has a single client, in the same process."""
 
-    def __init__(self, inbox: _Inbox, send: Callable[[Client, ToClient], bool]) -> None:
+    def __init__(self, inbox: _Inbox, send: Callable[[ClientId, ToClient], bool]) -> None:
         self._inbox = inbox
         self.send = send
 
-    def receive(self, wait_s: float | None) -> Iterable[tuple[Client, FromClient]]:
-        return ((HERE, message) for message in self._inbox.take(wait_s))
+    def receive(self, wait_s: float | None) -> Iterable[tuple[ClientId, FromClient]]:
+        return ((ONLY_CLIENT, message) for message in self._inbox.take(wait_s))
 
     @property
     def closed(self) -> bool:

@@ -1,4 +1,4 @@
-"""What passes between HTTP and engine, and its frames: a small JSON header, then arrays as they lie in memory."""
+"""The messages between an HTTP process and an engine, and their frames: a JSON header, then arrays as raw memory."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from models import BackendInfo, Ids, Matrix, Readout
 
 @dataclass(frozen=True, slots=True)
 class BatchStats:
-    """What operators hear of a batch: how full it was and where its time went."""
+    """Figures of a batch for /metrics. `fill` is its share of the token limit."""
 
     model: str
     items: int
@@ -30,9 +30,9 @@ Frames: TypeAlias = list[bytes | memoryview]
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """One admitted request: inputs of one model with one read-out, answered together.
+    """Inputs for one model with one read-out, answered together.
 
-    `ids` are in the order in which they run, and `shared[i]` of them begin input i as they begin input i - 1.
+    `ids` are in the order in which they run. The first `shared[i]` tokens of input i are those of input i - 1.
     """
 
     id: int
@@ -49,19 +49,19 @@ class EngineRequest:
 
 @dataclass(frozen=True, slots=True)
 class CancelRequest:
-    """Nobody waits for this Work any more."""
+    """The answer to this request is no longer needed."""
 
     id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """The first message of an HTTP process: it wants to hear how the engine is."""
+    """The first message of an HTTP process: it asks for reports."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Where a request's time in the engine went, seconds."""
+    """Where the time of a request in the engine went, and in how many batches it ran."""
 
     queue_s: float
     forward_s: float
@@ -70,7 +70,7 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class EngineResult:
-    """The rows of a Work, [n, d] float32, in its order, all finite."""
+    """The rows of a request, [inputs, width] float32, in the order of its ids."""
 
     id: int
     rows: Matrix
@@ -79,7 +79,7 @@ class EngineResult:
 
 @dataclass(frozen=True, slots=True)
 class EngineFailure:
-    """Why a Work has no rows. `index` is the guilty input, when one is."""
+    """Why a request has no rows. `index` is the input that caused it, if a single input did."""
 
     id: int
     reason: Reason
@@ -88,7 +88,7 @@ class EngineFailure:
 
 @dataclass(frozen=True, slots=True)
 class QueueStats:
-    """What waits for one model, and how fast its full batches were lately; 0 before the first of them."""
+    """What waits for one model, and the recent speed of its full batches; 0 before the first of them."""
 
     items: int = 0
     tokens: int = 0
@@ -96,36 +96,36 @@ class QueueStats:
 
     @property
     def seconds(self) -> float:
-        """How long what waits takes; 0 as long as no speed is known."""
+        """The time to drain the queue; 0 while the speed is unknown."""
         return self.tokens / self.tokens_per_s if self.tokens_per_s else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """How the engine is, with a queue for each model; `reason` says why it failed."""
+    """The phase of an engine and its queues by model; `reason` explains a phase other than `ready`."""
 
     phase: Phase
     queues: Mapping[str, QueueStats] = field(default_factory=dict)
     reason: str = ""
 
     def queue(self, model: str) -> QueueStats:
-        """One model's queue; empty when nothing was ever heard of it."""
+        """One model's queue; empty if nothing is known of it."""
         return self.queues.get(model, QueueStats())
 
     @property
     def waiting_items(self) -> int:
-        """Of all models."""
+        """Over all models."""
         return sum(queue.items for queue in self.queues.values())
 
     @property
     def waiting_tokens(self) -> int:
-        """Of all models."""
+        """Over all models."""
         return sum(queue.tokens for queue in self.queues.values())
 
 
 @dataclass(frozen=True, slots=True)
 class EngineReport:
-    """State as the engine process tells it, with how each model is run."""
+    """The state of an engine without the requests of the client that receives it, and how each model is run."""
 
     state: EngineState
     info: dict[str, BackendInfo]
@@ -135,7 +135,7 @@ Message: TypeAlias = EngineRequest | CancelRequest | Subscribe | EngineResult | 
 
 
 def encode(message: Message) -> Frames:
-    """A message as frames; arrays are not copied."""
+    """The frames of a message. Leave its arrays unchanged until they are sent."""
     match message:
         case EngineRequest():
             header = {"id": message.id, "model": message.model, "readout": message.readout}
@@ -155,11 +155,11 @@ def encode(message: Message) -> Frames:
 
 
 def decode(frames: Sequence[Any]) -> Message:
-    """A message from its frames; its arrays are views of them, not to be written to."""
+    """The message of some frames. Its arrays are read-only views of them."""
     kind, header = bytes(frames[0]), orjson.loads(frames[1])
     match kind:
         case b"request":
-            return _work(header, frames[2:])
+            return _request(header, frames[2:])
         case b"result":
             rows = np.frombuffer(frames[2], dtype=np.float32).reshape(header["shape"])
             return EngineResult(header["id"], rows, Timings(**header["timings"]))
@@ -172,10 +172,10 @@ def decode(frames: Sequence[Any]) -> Message:
             return CancelRequest(**header)
         case b"subscribe":
             return Subscribe()
-    raise AssertionError(f"a message of no known kind: {kind!r}")
+    raise AssertionError(f"unknown kind of message {kind!r}: this is a bug")
 
 
-def _work(header: dict[str, Any], arrays: Sequence[Any]) -> EngineRequest:
+def _request(header: dict[str, Any], arrays: Sequence[Any]) -> EngineRequest:
     lengths, shared, tokens = (np.frombuffer(array, dtype=np.int32) for array in arrays)
     ids = [tokens] if len(lengths) == 1 else np.split(tokens, np.cumsum(lengths)[:-1])
     readout = Readout(header["readout"]["what"], tuple(header["readout"]["ids"]))

@@ -1,4 +1,4 @@
-"""The near side of an engine process: sends work, hears answers, and knows at once when the other side is gone."""
+"""The two ends of the ZeroMQ connection between an HTTP process and an engine process."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from server.engine.admission import Admission
 from server.engine.client import EngineClient
-from server.engine.loop import Client, FromClient, ToClient
+from server.engine.loop import ClientId, FromClient, ToClient
 from server.engine.messages import (
     CancelRequest,
     EngineFailure,
@@ -27,55 +27,14 @@ from server.engine.messages import (
     encode,
 )
 
-
-class ZmqTransport:
-    """A ROUTER socket: every HTTP process is a client with a name of ZeroMQ's giving."""
-
-    closed = False
-
-    def __init__(self, address: str) -> None:
-        self._socket: zmq.Socket[Any] = zmq.Context.instance().socket(zmq.ROUTER)
-        # No bound here: what may wait is bounded by admission, in tokens.
-        self._socket.set_hwm(0)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        # Without it a message for a client that is gone would be dropped in silence, and its work be done for nobody.
-        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        self._socket.bind(address)
-
-    def receive(self, wait_s: float | None) -> Iterable[tuple[Client, FromClient]]:
-        """Yield what has arrived."""
-        if wait_s is not None and 0 < wait_s < 1e-3:
-            # poll() counts in milliseconds, and a batch in flight ends sooner.
-            time.sleep(wait_s)
-        if not self._socket.poll(None if wait_s is None else int(wait_s * 1000)):
-            return
-        while True:
-            try:
-                client, *frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
-                return
-            message = decode([frame.buffer for frame in frames])
-            assert isinstance(message, EngineRequest | CancelRequest | Subscribe), (
-                "a client sent what only an engine sends"
-            )
-            yield client.bytes, message
-
-    def send(self, client: Client, message: ToClient) -> bool:
-        """Send without waiting; False when the client is gone."""
-        try:
-            self._socket.send_multipart([client, *encode(message)], copy=False)
-        except zmq.ZMQError as error:
-            if error.errno != zmq.EHOSTUNREACH:
-                raise
-            return False
-        return True
-
-
 log = logging.getLogger("hearth.engine")
 
 
 class ZmqEngineClient(EngineClient):
-    """`async with ZmqEngineClient(address, admission) as engine`. The process may end and start again meanwhile."""
+    """The end of an HTTP process: `async with ZmqEngineClient(address, admission) as engine`.
+
+    The engine process may end and start again meanwhile; its pending requests fail at once.
+    """
 
     def __init__(self, address: str, admission: Admission) -> None:
         super().__init__(admission)
@@ -88,13 +47,13 @@ class ZmqEngineClient(EngineClient):
         self._socket = zmq.asyncio.Context.instance().socket(zmq.DEALER)
         self._socket.set_hwm(0)
         self._socket.linger = 0
-        # Work for an engine that is gone must not wait for the next one: its client was told 503.
+        # Never queue a request for an engine that is gone: the next one must not get it, its client was told 503.
         self._socket.immediate = True
         events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
         self._monitor = self._socket.get_monitor_socket(events)
         self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._listen())]
         for task in self._tasks:
-            task.add_done_callback(self._ended)
+            task.add_done_callback(self._task_ended)
         self._socket.connect(self._address)
         return self
 
@@ -108,19 +67,19 @@ class ZmqEngineClient(EngineClient):
         self._pending.fail_all()
 
     def _send(self, message: Message) -> None:
-        sent = asyncio.ensure_future(self._socket.send_multipart(encode(message), copy=False))
-        if not sent.done():
-            self._unsent.add(sent)
-            sent.add_done_callback(self._unsent.discard)
-        sent.add_done_callback(_look_at)
+        sending = asyncio.ensure_future(self._socket.send_multipart(encode(message), copy=False))
+        if not sending.done():
+            self._unsent.add(sending)
+            sending.add_done_callback(self._unsent.discard)
+        sending.add_done_callback(_log_failure)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()):
-            # A report that was still heard would make the engine look ready again.
-            for each in self._tasks:
-                each.cancel()
-            log.error("the engine can no longer be heard", exc_info=error)
-            self.fail(f"the engine can no longer be heard: {error}")
+    def _task_ended(self, ended: asyncio.Task[None]) -> None:
+        if not ended.cancelled() and (error := ended.exception()):
+            # A report that arrived later would make the engine look ready again.
+            for task in self._tasks:
+                task.cancel()
+            log.error("the connection to the engine failed", exc_info=error)
+            self.fail(f"the connection to the engine failed: {error}")
 
     async def _watch(self) -> None:
         while True:
@@ -129,31 +88,72 @@ class ZmqEngineClient(EngineClient):
                 self._connected = True
                 self._send(Subscribe())
             else:
-                self._lost()
+                self._disconnected()
 
-    def _lost(self) -> None:
+    def _disconnected(self) -> None:
         if self._phase != "failed":
             self._set_state(EngineState("loading", reason="the engine is starting again"))
         self._info = {}
         self._connected = False
         self._pending.fail_all()
-        # What could not be sent any more is not for the next engine.
-        for sent in list(self._unsent):
-            sent.cancel()
+        # What could not be sent must not reach the next engine.
+        for sending in list(self._unsent):
+            sending.cancel()
 
     async def _listen(self) -> None:
         while True:
             frames = await self._socket.recv_multipart(copy=False)
             message = decode([frame.buffer for frame in frames])
-            # A report that an engine had sent before it died says nothing about the next one.
+            # A report that an engine sent before it died says nothing about the next one.
             if self._connected or not isinstance(message, EngineReport):
                 assert isinstance(message, EngineReport | EngineResult | EngineFailure), (
-                    "an engine sent what only a client sends"
+                    "an engine sent a message that only a client sends: this is a bug"
                 )
                 self._receive(message)
 
 
-def _look_at(sent: asyncio.Future[Any]) -> None:
-    # A send fails only when the engine has just gone; then every answer that is waited for fails anyway.
-    if not sent.cancelled() and (error := sent.exception()):
-        log.debug("not sent: %s", error)
+class ZmqTransport:
+    """The end of an engine process: a ROUTER socket, to which ZeroMQ gives an id for each HTTP process."""
+
+    closed = False
+
+    def __init__(self, address: str) -> None:
+        self._socket: zmq.Socket[Any] = zmq.Context.instance().socket(zmq.ROUTER)
+        # No limit here: admission limits what may wait, in tokens and items.
+        self._socket.set_hwm(0)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        # Without it, a message to a client that is gone is dropped silently, and its requests would still run.
+        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self._socket.bind(address)
+
+    def receive(self, wait_s: float | None) -> Iterable[tuple[ClientId, FromClient]]:
+        if wait_s is not None and 0 < wait_s < 1e-3:
+            # poll() counts in milliseconds, and a batch in flight ends sooner.
+            time.sleep(wait_s)
+        if not self._socket.poll(None if wait_s is None else int(wait_s * 1000)):
+            return
+        while True:
+            try:
+                client, *frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            message = decode([frame.buffer for frame in frames])
+            assert isinstance(message, EngineRequest | CancelRequest | Subscribe), (
+                "a client sent a message that only an engine sends: this is a bug"
+            )
+            yield client.bytes, message
+
+    def send(self, client: ClientId, message: ToClient) -> bool:
+        try:
+            self._socket.send_multipart([client, *encode(message)], copy=False)
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            return False
+        return True
+
+
+def _log_failure(sending: asyncio.Future[Any]) -> None:
+    # A send fails only if the engine has just gone; then the pending request fails anyway.
+    if not sending.cancelled() and (error := sending.exception()):
+        log.debug("a message to the engine was not sent: %s", error)

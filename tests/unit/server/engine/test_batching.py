@@ -6,7 +6,7 @@ import pytest
 
 from server.engine.batching import MAX_MISFITS, BatchItem, BatchLimits, Job, take_batch
 
-A, B, C = (b"", 1), (b"", 2), (b"other", 1)
+A, B, C = (b"", 1), (b"", 2), (b"second", 1)
 SECONDS_PER_TOKEN = 0.01
 
 
@@ -18,7 +18,7 @@ def _take(*jobs: Job, max_tokens: int = 100, max_items: int = 10, now: float = 1
     return take_batch(jobs, BatchLimits(max_tokens, max_items), now, defaultdict(lambda: SECONDS_PER_TOKEN))
 
 
-def test_nothing_waits_nothing_runs() -> None:
+def test_without_waiting_items_the_batch_is_empty() -> None:
     assert _take() == []
     assert _take(_job(A, [])) == []
 
@@ -27,7 +27,7 @@ def test_everything_that_fits_runs_together() -> None:
     assert _take(_job(A, [10, 20]), _job(B, [30])) == [BatchItem(A, 0), BatchItem(A, 1), BatchItem(B, 0)]
 
 
-def test_a_batch_ends_at_its_token_budget_and_the_rest_comes_next() -> None:
+def test_a_batch_ends_at_its_token_limit_and_the_rest_comes_next() -> None:
     job = _job(A, [60, 40, 1])
 
     assert _take(job) == [BatchItem(A, 0), BatchItem(A, 1)]
@@ -39,7 +39,7 @@ def test_a_batch_ends_at_its_number_of_items() -> None:
     assert len(_take(_job(A, [1] * 30), max_items=7)) == 7
 
 
-def test_an_item_over_the_budget_runs_alone() -> None:
+def test_an_item_over_the_limit_runs_alone() -> None:
     long, short = _job(A, [500], arrived=-100), _job(B, [5])
 
     assert _take(long, short) == [BatchItem(A, 0)]
@@ -49,7 +49,7 @@ def test_an_item_over_the_budget_runs_alone() -> None:
 def test_a_job_that_does_not_fit_leaves_room_for_one_that_does() -> None:
     first, second, third = _job(A, [60]), _job(B, [61]), _job(C, [40], arrived=0.99)
 
-    assert {entry.key for entry in _take(first, second, third)} == {A, C}
+    assert {item.key for item in _take(first, second, third)} == {A, C}
 
 
 def test_it_does_not_look_through_thousands_of_jobs_to_fill_a_gap() -> None:
@@ -61,9 +61,9 @@ def test_it_does_not_look_through_thousands_of_jobs_to_fill_a_gap() -> None:
 
 
 def test_one_batch_is_of_one_model() -> None:
-    taken = _take(_job(A, [1], model="one"), _job(B, [1], model="other"), _job(C, [1], model="one"))
+    batch = _take(_job(A, [1], model="m"), _job(B, [1], model="n"), _job(C, [1], model="m"))
 
-    assert {entry.key for entry in taken} == {A, C}
+    assert {item.key for item in batch} == {A, C}
 
 
 def test_a_short_job_passes_a_long_one_that_came_at_the_same_time() -> None:
@@ -82,27 +82,27 @@ def test_the_last_batches_of_a_long_job_do_not_pass_a_query() -> None:
     assert _take(long, query, now=410)[0] == BatchItem(B, 0)
 
 
-def test_items_of_a_job_stay_neighbours() -> None:
-    taken = _take(_job(A, [5] * 3), _job(B, [5] * 3), _job(C, [5] * 3))
+def test_items_of_a_job_stay_next_to_each_other() -> None:
+    batch = _take(_job(A, [5] * 3), _job(B, [5] * 3), _job(C, [5] * 3))
 
-    assert [entry.index for entry in taken] == [0, 1, 2] * 3
+    assert [item.index for item in batch] == [0, 1, 2] * 3
 
 
-def test_a_shared_beginning_counts_once_in_a_batch() -> None:
+def test_a_shared_prefix_counts_once_in_a_batch() -> None:
     job = _job(A, [50, 50, 50], shared=40)
 
     assert len(_take(job, max_tokens=70)) == 3
     assert job.waiting_tokens == 0
 
 
-def test_and_again_in_the_next_batch() -> None:
+def test_a_shared_prefix_counts_again_in_the_next_batch() -> None:
     job = _job(A, [50, 50, 50], shared=40)
 
     assert _take(job, max_tokens=69) == [BatchItem(A, 0), BatchItem(A, 1)]
     assert job.next_cost(joins=False) == 50
 
 
-def test_a_job_counts_what_waits() -> None:
+def test_a_job_counts_its_waiting_items_and_tokens() -> None:
     job = _job(A, [3, 4, 5])
 
     job.take()
@@ -111,15 +111,15 @@ def test_a_job_counts_what_waits() -> None:
 
 
 @pytest.mark.parametrize("waited", [0, 1, 100])
-def test_the_response_ratio_is_waiting_time_in_units_of_the_work_that_is_left(waited: float) -> None:
+def test_the_response_ratio_is_the_waiting_time_in_units_of_the_service_time(waited: float) -> None:
     job = _job(A, [100])
 
     assert job.response_ratio(waited, SECONDS_PER_TOKEN) == pytest.approx(waited + 1)
 
 
-def test_each_models_own_speed_decides_who_waits_longest() -> None:
+def test_the_response_ratio_uses_the_speed_of_each_model() -> None:
     fast, slow = _job(A, [10], model="fast", arrived=0.5), _job(B, [10], model="slow", arrived=0)
 
-    taken = take_batch([slow, fast], BatchLimits(100, 10), 1, {"fast": 0.001, "slow": 1.0})
+    batch = take_batch([slow, fast], BatchLimits(100, 10), 1, {"fast": 0.001, "slow": 1.0})
 
-    assert taken == [BatchItem(A, 0)]
+    assert batch == [BatchItem(A, 0)]

@@ -22,8 +22,8 @@ from server.launch.engine_process import by_device
 from tests.support.server.in_process import ADMISSION, served
 
 
-class _Near(EngineClient):
-    """An engine that keeps what it was sent."""
+class _RecordingClient(EngineClient):
+    """An engine client that keeps the messages that it sends."""
 
     def __init__(self) -> None:
         super().__init__(ADMISSION)
@@ -33,8 +33,8 @@ class _Near(EngineClient):
         queue = QueueStats(1 if waiting else 0, waiting, rate)
         self._receive(EngineReport(EngineState("ready", {model: queue}), {model: _info(model, device)}))
 
-    def answer(self, work: EngineRequest) -> None:
-        self._receive(EngineResult(work.id, np.zeros((1, 1), dtype=np.float32), Timings(0, 0, 1)))
+    def answer(self, request: EngineRequest) -> None:
+        self._receive(EngineResult(request.id, np.zeros((1, 1), dtype=np.float32), Timings(0, 0, 1)))
 
     def _send(self, message: EngineRequest | CancelRequest) -> None:
         self.sent.append(message)
@@ -45,101 +45,111 @@ def _info(model: str, device: str = "") -> BackendInfo:
 
 
 @pytest.fixture
-def near() -> dict[str, _Near]:
-    """An engine for model m, one for model n."""
-    return {"m": _Near(), "n": _Near()}
+def clients() -> dict[str, _RecordingClient]:
+    """An engine for model m and one for model n."""
+    return {"m": _RecordingClient(), "n": _RecordingClient()}
 
 
 @pytest.fixture
-def engines(near: dict[str, _Near]) -> LoadBalancer:
-    """Both as one."""
-    return LoadBalancer({model: [engine] for model, engine in near.items()})
+def balancer(clients: dict[str, _RecordingClient]) -> LoadBalancer:
+    """Both as one engine."""
+    return LoadBalancer({model: [engine] for model, engine in clients.items()})
 
 
-def _work(engines: LoadBalancer, model: str) -> EngineRequest:
+def _request(balancer: LoadBalancer, model: str) -> EngineRequest:
     ids = [np.zeros(3, dtype=np.int32)]
-    return EngineRequest(engines.new_id(), model, Readout("vector"), ids, np.zeros(1, dtype=np.int32))
+    return EngineRequest(balancer.new_id(), model, Readout("vector"), ids, np.zeros(1, dtype=np.int32))
 
 
-async def test_work_goes_to_the_engine_of_its_model(engines: LoadBalancer, near: dict[str, _Near]) -> None:
-    near["m"].report("m")
-    near["n"].report("n")
-    work = _work(engines, "n")
+async def test_a_request_goes_to_the_engine_of_its_model(
+    balancer: LoadBalancer, clients: dict[str, _RecordingClient]
+) -> None:
+    clients["m"].report("m")
+    clients["n"].report("n")
+    request = _request(balancer, "n")
 
-    future = engines.submit(work)
-    near["n"].answer(work)
+    future = balancer.submit(request)
+    clients["n"].answer(request)
 
-    assert (near["m"].sent, near["n"].sent) == ([], [work])
-    assert (await future).id == work.id
-
-
-async def test_a_cancelled_request_is_cancelled_where_it_runs(engines: LoadBalancer, near: dict[str, _Near]) -> None:
-    near["m"].report("m")
-    near["n"].report("n")
-    first, second = _work(engines, "m"), _work(engines, "n")
-    engines.submit(first)
-    engines.submit(second)
-
-    engines.cancel(first.id)
-
-    assert near["m"].sent == [first, CancelRequest(first.id)]
-    assert near["n"].sent == [second]
+    assert (clients["m"].sent, clients["n"].sent) == ([], [request])
+    assert (await future).id == request.id
 
 
-def test_all_are_ready_when_the_last_one_is(engines: LoadBalancer, near: dict[str, _Near]) -> None:
-    near["m"].report("m", waiting=5)
-    before = engines.state().phase
-    near["n"].report("n", waiting=7)
+async def test_a_cancelled_request_is_cancelled_where_it_runs(
+    balancer: LoadBalancer, clients: dict[str, _RecordingClient]
+) -> None:
+    clients["m"].report("m")
+    clients["n"].report("n")
+    first, second = _request(balancer, "m"), _request(balancer, "n")
+    balancer.submit(first)
+    balancer.submit(second)
 
-    assert (before, engines.state().phase) == ("loading", "ready")
-    assert engines.state().queues == {"m": QueueStats(1, 5), "n": QueueStats(1, 7)}
-    assert {model: info.device for model, info in engines.info.items()} == {"m": "device of m", "n": "device of n"}
+    balancer.cancel(first.id)
+
+    assert clients["m"].sent == [first, CancelRequest(first.id)]
+    assert clients["n"].sent == [second]
 
 
-def test_while_one_loads_the_other_takes_requests(engines: LoadBalancer, near: dict[str, _Near]) -> None:
-    near["m"].report("m")
+def test_the_balancer_is_ready_when_the_last_engine_is(
+    balancer: LoadBalancer, clients: dict[str, _RecordingClient]
+) -> None:
+    clients["m"].report("m", waiting=5)
+    before = balancer.state().phase
+    clients["n"].report("n", waiting=7)
 
-    engines.check_open()
-    engines.check_room("m", 1, 1)
+    assert (before, balancer.state().phase) == ("loading", "ready")
+    assert balancer.state().queues == {"m": QueueStats(1, 5), "n": QueueStats(1, 7)}
+    assert {model: info.device for model, info in balancer.info.items()} == {"m": "device of m", "n": "device of n"}
+
+
+def test_while_one_engine_loads_the_other_accepts_requests(
+    balancer: LoadBalancer, clients: dict[str, _RecordingClient]
+) -> None:
+    clients["m"].report("m")
+
+    balancer.check_open()
+    balancer.check_room("m", 1, 1)
     with pytest.raises(ModelLoading):
-        engines.check_room("n", 1, 1)
+        balancer.check_room("n", 1, 1)
 
 
-def test_what_all_refuse_is_refused_before_a_body_is_read(engines: LoadBalancer, near: dict[str, _Near]) -> None:
-    near["m"].report("m", waiting=10_100, rate=10)
-    near["n"].report("n", waiting=10_100, rate=50)
+def test_a_request_that_all_engines_refuse_is_refused_before_its_body_is_read(
+    balancer: LoadBalancer, clients: dict[str, _RecordingClient]
+) -> None:
+    clients["m"].report("m", waiting=10_100, rate=10)
+    clients["n"].report("n", waiting=10_100, rate=50)
 
     with pytest.raises(QueueFull) as caught:
-        engines.check_open()
+        balancer.check_open()
 
     assert caught.value.headers["Retry-After"] == "2"
 
 
-async def test_a_model_on_two_devices_is_asked_where_less_waits() -> None:
-    one, other = _Near(), _Near()
-    engines = LoadBalancer({"m": [one, other]})
-    one.report("m", device="cuda:0", rate=100)
-    works = [_work(engines, "m") for _ in range(4)]
+async def test_of_two_engines_with_a_model_the_less_busy_one_gets_the_request() -> None:
+    first, second = _RecordingClient(), _RecordingClient()
+    balancer = LoadBalancer({"m": [first, second]})
+    first.report("m", device="cuda:0", rate=100)
+    requests = [_request(balancer, "m") for _ in range(4)]
 
-    futures = [engines.submit(works[0])]
-    other.report("m", device="cuda:1", rate=100)
-    futures += [engines.submit(work) for work in works[1:]]
+    futures = [balancer.submit(requests[0])]
+    second.report("m", device="cuda:1", rate=100)
+    futures += [balancer.submit(request) for request in requests[1:]]
 
-    assert ([work.id for work in one.sent], [work.id for work in other.sent]) == ([1, 3], [2, 4])
-    assert engines.info["m"].device == "cuda:0, cuda:1"
-    assert engines.state().queue("m") == QueueStats(4, 12, 200)
+    assert ([request.id for request in first.sent], [request.id for request in second.sent]) == ([1, 3], [2, 4])
+    assert balancer.info["m"].device == "cuda:0, cuda:1"
+    assert balancer.state().queue("m") == QueueStats(4, 12, 200)
     assert not any(future.done() for future in futures)
 
 
-def test_all_are_drained(engines: LoadBalancer, near: dict[str, _Near]) -> None:
-    near["m"].report("m")
-    near["n"].report("n")
+def test_drain_drains_every_engine(balancer: LoadBalancer, clients: dict[str, _RecordingClient]) -> None:
+    clients["m"].report("m")
+    clients["n"].report("n")
 
-    engines.drain()
+    balancer.drain()
 
-    assert [each.state().phase for each in near.values()] == ["draining", "draining"]
+    assert [client.state().phase for client in clients.values()] == ["draining", "draining"]
     with pytest.raises(Draining):
-        engines.check_open()
+        balancer.check_open()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What passes between HTTP and engine comes out as it went in."""
+"""A message is decoded as it was encoded."""
 
 import numpy as np
 import pytest
@@ -19,31 +19,31 @@ from server.engine.messages import (
 )
 
 
-def _over(message: object) -> object:
+def _round_trip(message: object) -> object:
     return decode([bytes(frame) for frame in encode(message)])
 
 
-def test_work_comes_with_its_ids() -> None:
-    ids = [np.array(one, dtype=np.int32) for one in ([1, 2, 3], [1, 2], [9])]
+def test_a_request_keeps_its_ids() -> None:
+    ids = [np.array(tokens, dtype=np.int32) for tokens in ([1, 2, 3], [1, 2], [9])]
     sent = EngineRequest(7, "m", Readout("logits", (4, 5)), ids, np.array([0, 2, 0], dtype=np.int32))
 
-    found = _over(sent)
+    decoded = _round_trip(sent)
 
-    assert isinstance(found, EngineRequest)
-    assert (found.id, found.model, found.readout) == (7, "m", Readout("logits", (4, 5)))
-    assert [one.tolist() for one in found.ids] == [[1, 2, 3], [1, 2], [9]]
-    assert found.shared.tolist() == [0, 2, 0]
-    assert found.unique_tokens == 4
+    assert isinstance(decoded, EngineRequest)
+    assert (decoded.id, decoded.model, decoded.readout) == (7, "m", Readout("logits", (4, 5)))
+    assert [ids.tolist() for ids in decoded.ids] == [[1, 2, 3], [1, 2], [9]]
+    assert decoded.shared.tolist() == [0, 2, 0]
+    assert decoded.unique_tokens == 4
 
 
-def test_rows_come_bit_for_bit() -> None:
+def test_rows_keep_every_bit() -> None:
     rows = np.random.default_rng(0).standard_normal((3, 5), dtype=np.float32)
 
-    found = _over(EngineResult(7, rows[:, ::-1], Timings(0.1, 0.2, 3)))
+    decoded = _round_trip(EngineResult(7, rows[:, ::-1], Timings(0.1, 0.2, 3)))
 
-    assert isinstance(found, EngineResult)
-    assert np.array_equal(found.rows, rows[:, ::-1])
-    assert found.timings == Timings(0.1, 0.2, 3)
+    assert isinstance(decoded, EngineResult)
+    assert np.array_equal(decoded.rows, rows[:, ::-1])
+    assert decoded.timings == Timings(0.1, 0.2, 3)
 
 
 @pytest.mark.parametrize(
@@ -59,5 +59,5 @@ def test_rows_come_bit_for_bit() -> None:
         ),
     ],
 )
-def test_small_messages_come_whole(message: object) -> None:
-    assert _over(message) == message
+def test_a_message_without_arrays_is_unchanged(message: object) -> None:
+    assert _round_trip(message) == message

@@ -14,24 +14,24 @@ from server.engine.scheduler import Answer, Scheduler
 FIRST, SECOND, THIRD = (b"", 1), (b"", 2), (b"", 3)
 
 
-def _work(*lists: list[int], work_id: int = 1) -> EngineRequest:
-    ids = [np.array(one, dtype=np.int32) for one in lists]
-    return EngineRequest(work_id, "m", Readout("vector"), ids, np.zeros(len(ids), dtype=np.int32))
+def _request(*lists: list[int], request_id: int = 1) -> EngineRequest:
+    ids = [np.array(tokens, dtype=np.int32) for tokens in lists]
+    return EngineRequest(request_id, "m", Readout("vector"), ids, np.zeros(len(ids), dtype=np.int32))
 
 
-def _worker(backend: FakeBackend, *, max_tokens: int = 100, max_items: int = 10) -> Scheduler:
+def _scheduler(backend: FakeBackend, *, max_tokens: int = 100, max_items: int = 10) -> Scheduler:
     return Scheduler({"m": backend}, BatchLimits(max_tokens, max_items))
 
 
-def _finish(worker: Scheduler) -> list[Answer]:
+def _finish(scheduler: Scheduler) -> list[Answer]:
     answers: list[Answer] = []
-    while worker.wait_s() is not None:
-        answers += worker.step()
+    while scheduler.wait_s() is not None:
+        answers += scheduler.step()
     return answers
 
 
 class _Fault:
-    """Raises for every batch that holds one of some ids."""
+    """Raises an error for every batch that holds one of the token ids."""
 
     def __init__(self, error: Exception, *ids: int) -> None:
         self._error = error
@@ -44,10 +44,10 @@ class _Fault:
 
 def test_a_request_gets_its_rows_in_its_order() -> None:
     backend = FakeBackend()
-    worker = _worker(backend)
+    scheduler = _scheduler(backend)
 
-    worker.add(FIRST, _work([1], [2, 3], [1]))
-    [(key, answer)] = _finish(worker)
+    scheduler.add(FIRST, _request([1], [2, 3], [1]))
+    [(key, answer)] = _finish(scheduler)
 
     assert key == FIRST
     assert isinstance(answer, EngineResult)
@@ -59,36 +59,36 @@ def test_a_request_gets_its_rows_in_its_order() -> None:
 
 def test_requests_that_wait_together_run_together() -> None:
     backend = FakeBackend()
-    worker = _worker(backend)
+    scheduler = _scheduler(backend)
 
-    worker.add(FIRST, _work([1], work_id=1))
-    worker.add(SECOND, _work([2], work_id=2))
-    answers = dict(_finish(worker))
+    scheduler.add(FIRST, _request([1], request_id=1))
+    scheduler.add(SECOND, _request([2], request_id=2))
+    answers = dict(_finish(scheduler))
 
     assert len(backend.batches) == 1
     assert {key: answer.id for key, answer in answers.items()} == {FIRST: 1, SECOND: 2}
 
 
-def test_a_request_over_the_budget_is_answered_once_after_several_batches() -> None:
+def test_a_request_over_the_limit_is_answered_once_after_several_batches() -> None:
     backend = FakeBackend()
-    worker = _worker(backend, max_tokens=4)
+    scheduler = _scheduler(backend, max_tokens=4)
 
-    worker.add(FIRST, _work(*([n, n] for n in range(5))))
-    [(_, answer)] = _finish(worker)
+    scheduler.add(FIRST, _request(*([n, n] for n in range(5))))
+    [(_, answer)] = _finish(scheduler)
 
     assert backend.batches == [(2, 2), (2, 2), (2,)]
     assert answer.rows.shape == (5, backend.width)
     assert answer.timings.batches == 3
 
 
-def test_a_failed_batch_does_not_stop_the_worker() -> None:
+def test_a_failed_batch_does_not_stop_the_scheduler() -> None:
     backend = FakeBackend(fault=_Fault(RuntimeError("boom"), 666))
-    worker = _worker(backend)
+    scheduler = _scheduler(backend)
 
-    worker.add(FIRST, _work([666]))
-    failed = _finish(worker)
-    worker.add(SECOND, _work([1], work_id=2))
-    [(_, answer)] = _finish(worker)
+    scheduler.add(FIRST, _request([666]))
+    failed = _finish(scheduler)
+    scheduler.add(SECOND, _request([1], request_id=2))
+    [(_, answer)] = _finish(scheduler)
 
     assert failed == [(FIRST, EngineFailure(1, "internal", 0))]
     assert isinstance(answer, EngineResult)
@@ -97,11 +97,11 @@ def test_a_failed_batch_does_not_stop_the_worker() -> None:
 def test_a_fault_in_launch_is_a_fault_of_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = FakeBackend()
     monkeypatch.setattr(FakeBackend, "launch", lambda self, items: 1 / 0)
-    worker = _worker(backend)
+    scheduler = _scheduler(backend)
 
-    worker.add(FIRST, _work([1]))
+    scheduler.add(FIRST, _request([1]))
 
-    assert _finish(worker) == [(FIRST, EngineFailure(1, "internal", 0))]
+    assert _finish(scheduler) == [(FIRST, EngineFailure(1, "internal", 0))]
 
 
 def test_out_of_memory_halves_the_batch_until_it_fits() -> None:
@@ -110,23 +110,23 @@ def test_out_of_memory_halves_the_batch_until_it_fits() -> None:
             raise OutOfMemory
 
     backend = FakeBackend(fault=too_many)
-    worker = _worker(backend)
+    scheduler = _scheduler(backend)
 
-    worker.add(FIRST, _work([1], [2], [3], [4], [5]))
-    [(_, answer)] = _finish(worker)
+    scheduler.add(FIRST, _request([1], [2], [3], [4], [5]))
+    [(_, answer)] = _finish(scheduler)
 
     assert isinstance(answer, EngineResult)
     assert np.array_equal(answer.rows, np.stack([_row(backend, token) for token in range(1, 6)]))
 
 
-def test_out_of_memory_fails_the_guilty_request_alone() -> None:
+def test_out_of_memory_fails_only_the_request_that_does_not_fit() -> None:
     backend = FakeBackend(fault=_Fault(OutOfMemory(), 666))
-    worker = _worker(backend)
+    scheduler = _scheduler(backend)
 
-    worker.add(FIRST, _work([1], [2]))
-    worker.add(SECOND, _work([3], [666], work_id=2))
-    worker.add(THIRD, _work([4], work_id=3))
-    answers = dict(_finish(worker))
+    scheduler.add(FIRST, _request([1], [2]))
+    scheduler.add(SECOND, _request([3], [666], request_id=2))
+    scheduler.add(THIRD, _request([4], request_id=3))
+    answers = dict(_finish(scheduler))
 
     assert answers[SECOND] == EngineFailure(2, "out_of_memory", 1)
     assert isinstance(answers[FIRST], EngineResult)
@@ -136,125 +136,125 @@ def test_out_of_memory_fails_the_guilty_request_alone() -> None:
 def test_after_out_of_memory_batches_are_smaller() -> None:
     fault = _Fault(OutOfMemory(), 666)
     backend = FakeBackend(fault=fault)
-    worker = _worker(backend, max_tokens=8)
-    worker.add(FIRST, _work([666], [1], [1], [1]))
-    _finish(worker)
+    scheduler = _scheduler(backend, max_tokens=8)
+    scheduler.add(FIRST, _request([666], [1], [1], [1]))
+    _finish(scheduler)
     backend.batches.clear()
 
-    worker.add(SECOND, _work(*[[1]] * 8))
-    _finish(worker)
+    scheduler.add(SECOND, _request(*[[1]] * 8))
+    _finish(scheduler)
 
     assert max(map(len, backend.batches)) < 8
 
 
-def test_a_row_that_is_not_finite_fails_its_request_alone() -> None:
+def test_a_row_that_is_not_finite_fails_only_its_request() -> None:
     def bad(items: Sequence[Item]) -> None:
         raise NonFinite((1,), [_row(backend, int(item.ids[0])) for item in items])
 
     backend = FakeBackend(fault=bad)
-    worker = _worker(backend)
+    scheduler = _scheduler(backend)
 
-    worker.add(FIRST, _work([1], work_id=1))
-    worker.add(SECOND, _work([2], work_id=2))
-    worker.add(THIRD, _work([3], work_id=3))
-    answers = [answer for _, answer in _finish(worker)]
+    scheduler.add(FIRST, _request([1], request_id=1))
+    scheduler.add(SECOND, _request([2], request_id=2))
+    scheduler.add(THIRD, _request([3], request_id=3))
+    answers = [answer for _, answer in _finish(scheduler)]
 
     assert [type(answer) for answer in answers] == [EngineResult, EngineFailure, EngineResult]
     assert (answers[1].reason, answers[1].index) == ("non_finite", 0)
 
 
-def test_a_lost_device_is_for_the_owner() -> None:
+def test_a_lost_device_is_raised_to_the_owner() -> None:
     backend = FakeBackend(fault=_Fault(DeviceLost("gone"), 1))
-    worker = _worker(backend)
-    worker.add(FIRST, _work([1]))
+    scheduler = _scheduler(backend)
+    scheduler.add(FIRST, _request([1]))
 
     with pytest.raises(DeviceLost):
-        _finish(worker)
+        _finish(scheduler)
 
 
-def test_what_is_dropped_while_it_waits_never_runs() -> None:
+def test_a_request_that_is_dropped_while_it_waits_never_runs() -> None:
     backend = FakeBackend()
-    worker = _worker(backend)
+    scheduler = _scheduler(backend)
 
-    worker.add(FIRST, _work([1]))
-    worker.add(SECOND, _work([2, 2], work_id=2))
-    worker.drop(FIRST)
-    answers = _finish(worker)
+    scheduler.add(FIRST, _request([1]))
+    scheduler.add(SECOND, _request([2, 2], request_id=2))
+    scheduler.drop(FIRST)
+    answers = _finish(scheduler)
 
     assert [key for key, _ in answers] == [SECOND]
     assert backend.batches == [(2,)]
 
 
-def test_what_is_dropped_while_it_runs_is_not_answered() -> None:
+def test_a_request_that_is_dropped_while_it_runs_is_not_answered() -> None:
     backend = FakeBackend()
-    worker = _worker(backend, max_tokens=1)
+    scheduler = _scheduler(backend, max_tokens=1)
     backend.gate.clear()
 
-    worker.add(FIRST, _work([1], [2]))
-    worker.step()
-    worker.drop(FIRST)
+    scheduler.add(FIRST, _request([1], [2]))
+    scheduler.step()
+    scheduler.drop(FIRST)
     backend.gate.set()
 
-    assert _finish(worker) == []
+    assert _finish(scheduler) == []
     assert backend.batches == [(1,)]
 
 
-def test_a_key_that_came_again_gets_no_rows_of_the_old_request() -> None:
+def test_a_key_that_is_used_again_gets_no_rows_of_the_old_request() -> None:
     backend = FakeBackend()
-    worker = _worker(backend)
+    scheduler = _scheduler(backend)
     backend.gate.clear()
 
-    worker.add(FIRST, _work([1]))
-    worker.step()
-    worker.drop(FIRST)
-    worker.add(FIRST, _work([2], work_id=2))
+    scheduler.add(FIRST, _request([1]))
+    scheduler.step()
+    scheduler.drop(FIRST)
+    scheduler.add(FIRST, _request([2], request_id=2))
     backend.gate.set()
-    [(_, answer)] = _finish(worker)
+    [(_, answer)] = _finish(scheduler)
 
     assert answer.id == 2
     assert np.array_equal(answer.rows[0], _row(backend, 2))
 
 
-def test_a_worker_with_nothing_to_do_waits_for_ever() -> None:
-    assert _worker(FakeBackend()).wait_s() is None
+def test_a_scheduler_with_nothing_to_do_waits_without_limit() -> None:
+    assert _scheduler(FakeBackend()).wait_s() is None
 
 
-def test_state_counts_what_has_not_been_launched() -> None:
+def test_state_counts_the_items_that_have_not_been_launched() -> None:
     backend = FakeBackend()
-    worker = _worker(backend, max_tokens=3)
+    scheduler = _scheduler(backend, max_tokens=3)
     backend.gate.clear()
 
-    worker.add(FIRST, _work([1, 1], [2, 2], [3, 3]))
-    before = worker.state()
-    worker.step()
-    after = worker.state()
+    scheduler.add(FIRST, _request([1, 1], [2, 2], [3, 3]))
+    before = scheduler.state()
+    scheduler.step()
+    after = scheduler.state()
 
     assert before.queue("m") == QueueStats(3, 6, 0)
     assert (after.waiting_items, after.waiting_tokens) == (2, 4)
 
 
-def test_a_worker_tells_for_how_long_a_batch_has_been_running() -> None:
+def test_it_tells_how_long_a_batch_has_been_running() -> None:
     now = [10.0]
-    worker = Scheduler({"m": FakeBackend()}, BatchLimits(10, 10), clock=lambda: now[0])
+    scheduler = Scheduler({"m": FakeBackend()}, BatchLimits(10, 10), clock=lambda: now[0])
 
-    before = worker.batch_s()
-    worker.add(FIRST, _work([1]))
-    worker.step()
+    before = scheduler.batch_s()
+    scheduler.add(FIRST, _request([1]))
+    scheduler.step()
     now[0] = 13.0
-    meanwhile = worker.batch_s()
-    _finish(worker)
+    meanwhile = scheduler.batch_s()
+    _finish(scheduler)
 
-    assert (before, meanwhile, worker.batch_s()) == (0, 3, 0)
+    assert (before, meanwhile, scheduler.batch_s()) == (0, 3, 0)
 
 
-def test_each_batch_is_noted() -> None:
-    notes: list[BatchStats] = []
-    worker = Scheduler({"m": FakeBackend()}, BatchLimits(10, 10), notes.append)
+def test_the_figures_of_each_batch_are_recorded() -> None:
+    batches: list[BatchStats] = []
+    scheduler = Scheduler({"m": FakeBackend()}, BatchLimits(10, 10), batches.append)
 
-    worker.add(FIRST, _work([1, 1, 1], [2, 2]))
-    _finish(worker)
+    scheduler.add(FIRST, _request([1, 1, 1], [2, 2]))
+    _finish(scheduler)
 
-    assert [(note.model, note.items, note.tokens, note.fill) for note in notes] == [("m", 2, 5, 0.5)]
+    assert [(stats.model, stats.items, stats.tokens, stats.fill) for stats in batches] == [("m", 2, 5, 0.5)]
 
 
 def _row(backend: FakeBackend, token: int) -> Row:
@@ -262,26 +262,26 @@ def _row(backend: FakeBackend, token: int) -> Row:
     return plain.launch([Item(np.array([token], dtype=np.int32), Readout("vector"))]).rows()[0]
 
 
-def test_the_speed_of_one_model_says_nothing_of_another() -> None:
+def test_each_model_has_its_own_speed() -> None:
     now = [0.0]
-    worker = Scheduler({"m": FakeBackend(), "n": FakeBackend()}, BatchLimits(10, 10), clock=lambda: now[0])
-    worker.add(FIRST, _work([1] * 8, [1] * 4))
-    worker.step()
+    scheduler = Scheduler({"m": FakeBackend(), "n": FakeBackend()}, BatchLimits(10, 10), clock=lambda: now[0])
+    scheduler.add(FIRST, _request([1] * 8, [1] * 4))
+    scheduler.step()
     now[0] = 4.0
 
-    worker.step()
+    scheduler.step()
 
-    assert worker.state().queue("m").tokens_per_s == pytest.approx(2)
-    assert worker.state().queue("n").tokens_per_s == 0
+    assert scheduler.state().queue("m").tokens_per_s == pytest.approx(2)
+    assert scheduler.state().queue("n").tokens_per_s == 0
 
 
 def test_a_batch_that_leaves_nothing_waiting_is_not_full() -> None:
     now = [0.0]
-    worker = Scheduler({"m": FakeBackend()}, BatchLimits(10, 10), clock=lambda: now[0])
-    worker.add(FIRST, _work([1, 1]))
-    worker.step()
+    scheduler = Scheduler({"m": FakeBackend()}, BatchLimits(10, 10), clock=lambda: now[0])
+    scheduler.add(FIRST, _request([1, 1]))
+    scheduler.step()
     now[0] = 4.0
 
-    worker.step()
+    scheduler.step()
 
-    assert worker.state().queue("m").tokens_per_s == 0
+    assert scheduler.state().queue("m").tokens_per_s == 0
