@@ -25,7 +25,8 @@ from server.processing.context import ServingContext
 from server.registry import ModelRegistry
 from server.serialization import JsonObject
 
-# A new dialect gets its line here. The first API whose prefix fits writes the errors of a path.
+# A new dialect is added here. The order of API_DIALECTS matters: the first one whose prefix matches a path writes the
+# errors of that path, so OpenAI, whose prefix matches every path, is the last.
 API_DIALECTS: tuple[ApiDialect, ...] = (Fireworks(), OpenAI())
 EMBEDDING_DIALECTS: tuple[EmbeddingDialect, ...] = (TEI(), Cohere(), CohereV1())
 RERANK_DIALECTS: tuple[RerankDialect, ...] = (VLLM(),)

@@ -18,6 +18,7 @@ from server.api.dialects.protocol import hearth_headers
 from server.api.dialects.tei import TEI, TEI_ERROR
 from server.api.middleware import SCOPE_DIALECT
 from server.api.request import parse_body, read_body
+from server.api.routes import Handler
 from server.config import Config
 from server.errors import ArrayTooLong, InvalidValue, TooManyTokens
 from server.processing.context import ServingContext
@@ -109,8 +110,16 @@ class DecodeBody(Fields):
 
 def add_tokenizing(router: APIRouter, serving: ServingContext, config: Config) -> None:
     """Add /tokenize, /detokenize, /decode and /info."""
-    registry = serving.registry
+    for path, handler, extra in (
+        ("/tokenize", _tokenize(serving.registry, config), _document_tokenize()),
+        ("/detokenize", _detokenize(serving.registry, config), _document_detokenize()),
+        ("/decode", _decode(serving.registry, config), _document_decode()),
+    ):
+        router.add_api_route(path, handler, methods=["POST"], openapi_extra=extra, name=path)
+    router.add_api_route("/info", _info(serving, config), methods=["GET"], openapi_extra=_document_info(), name="/info")
 
+
+def _tokenize(registry: ModelRegistry, config: Config) -> Handler:
     async def tokenize(request: Request) -> Response:
         fields = await _read_fields(request, config)
         is_tei = "inputs" in fields
@@ -123,15 +132,23 @@ def add_tokenizing(router: APIRouter, serving: ServingContext, config: Config) -
         write = _tei_tokens if is_tei else _vllm_tokens
         return await to_thread.run_sync(lambda: _json(write(body, model), ignored_fields(fields, TokenizeBody)))
 
+    return tokenize
+
+
+def _detokenize(registry: ModelRegistry, config: Config) -> Handler:
     async def detokenize(request: Request) -> Response:
         fields = await _read_fields(request, config)
         body = parse(DetokenizeBody, fields)
         model = _find(registry, body.model)
         if not isinstance(body.tokens, list) or any(isinstance(item, list) for item in body.tokens):
             raise InvalidValue("tokens", "expected a list of token ids.")
-        texts = await to_thread.run_sync(_decode, body.tokens, "tokens", model, config.limits.request_tokens)
+        texts = await to_thread.run_sync(_texts_of, body.tokens, "tokens", model, config.limits.request_tokens)
         return _json({"prompt": texts[0]}, ignored_fields(fields, DetokenizeBody))
 
+    return detokenize
+
+
+def _decode(registry: ModelRegistry, config: Config) -> Handler:
     async def decode(request: Request) -> Response:
         request.scope[SCOPE_DIALECT] = TEI()
         fields = await _read_fields(request, config)
@@ -139,23 +156,21 @@ def add_tokenizing(router: APIRouter, serving: ServingContext, config: Config) -
         model, max_tokens = _find(registry, body.model), config.limits.request_tokens
         return await to_thread.run_sync(
             lambda: _json(
-                _decode(body.ids, "ids", model, max_tokens, body.skip_special_tokens),
+                _texts_of(body.ids, "ids", model, max_tokens, body.skip_special_tokens),
                 ignored_fields(fields, DecodeBody),
             )
         )
 
+    return decode
+
+
+def _info(serving: ServingContext, config: Config) -> Handler:
     async def info(request: Request) -> Response:
         request.scope[SCOPE_DIALECT] = TEI()
-        model = _find(registry, request.query_params.get("model"))
-        return _json(_info(model, serving.engine.info.get(model.id), config))
+        model = _find(serving.registry, request.query_params.get("model"))
+        return _json(_details(model, serving.engine.info.get(model.id), config))
 
-    for path, handler, extra in (
-        ("/tokenize", tokenize, _document_tokenize()),
-        ("/detokenize", detokenize, _document_detokenize()),
-        ("/decode", decode, _document_decode()),
-    ):
-        router.add_api_route(path, handler, methods=["POST"], openapi_extra=extra, name=path)
-    router.add_api_route("/info", info, methods=["GET"], openapi_extra=_document_info(), name="/info")
+    return info
 
 
 def _document_tokenize() -> JsonObject:
@@ -257,7 +272,7 @@ def _token_texts(decode: Callable[[Ids], str], ids: Ids) -> list[str]:
     return [decode(ids[index : index + 1]) for index in range(len(ids))]
 
 
-def _decode(
+def _texts_of(
     values: Any, field: str, model: ServedModel, max_tokens: int, skip_special_tokens: bool = False
 ) -> list[str]:
     lists = read_input(values, field=field)
@@ -272,7 +287,7 @@ def _decode(
     return [tokenizer.decode(ids.astype(np.int32), skip_special_tokens=skip_special_tokens) for ids in lists.values]
 
 
-def _info(model: ServedModel, backend: BackendInfo | None, config: Config) -> JsonObject:
+def _details(model: ServedModel, backend: BackendInfo | None, config: Config) -> JsonObject:
     info = model.preprocessor.info
     if model.kind == "reranker":
         kind: JsonObject = {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}}

@@ -1,6 +1,6 @@
 """What a dialect is to the routes: it parses request bodies, writes responses and errors, and describes both.
 
-A new dialect is one file beside this one, and its name in the list of server/api/app.py.
+To add a dialect, write one file beside this one and add it to a list in server/api/app.py.
 """
 
 from collections.abc import Mapping, Sequence

@@ -65,7 +65,7 @@ class RerankFields(Generic[RerankBodyT]):
     """A typed body, and what the client called its fields."""
 
     body: RerankBodyT
-    # The client's name of each field that was sent under an alias.
+    # The client's names of the fields that were sent under aliases.
     as_sent: Mapping[str, str]
     # All names under which an instruction was sent, in request order.
     task_names: tuple[str, ...]
@@ -80,7 +80,7 @@ def read_rerank_fields(
     Raises: ApiError.
     """
     instructions = _instructions(body)
-    # An empty text asks for the default instruction: a reranker that takes none may still answer it.
+    # An empty instruction means the default one, so it is never reported as ignored.
     task_names = tuple(name for name in body if instructions.get(name))
     as_sent = names_as_sent(body, RERANK_ALIASES)
     if task_names and "task" not in task_names:

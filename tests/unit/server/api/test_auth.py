@@ -1,4 +1,4 @@
-"""Keys: where they come from and which requests need one."""
+"""API keys: where they come from, and which requests need one."""
 
 from pathlib import Path
 
@@ -11,15 +11,15 @@ from tests.support.server.in_process import world
 
 
 def test_a_known_key_is_accepted() -> None:
-    keys = Keys(["one", "other"])
+    keys = Keys(["first", "second"])
 
-    assert keys.accept(["other"])
-    assert keys.accept(["wrong", "one"])
+    assert keys.accept(["second"])
+    assert keys.accept(["wrong", "first"])
 
 
-@pytest.mark.parametrize("sent", [[], ["wrong"], ["on"], ["one "], [""]])
-def test_any_other_is_not(sent: list[str]) -> None:
-    assert not Keys(["one"]).accept(sent)
+@pytest.mark.parametrize("sent", [[], ["wrong"], ["firs"], ["first "], [""]])
+def test_an_unknown_key_is_not_accepted(sent: list[str]) -> None:
+    assert not Keys(["first"]).accept(sent)
 
 
 def test_keys_are_not_kept_as_text() -> None:

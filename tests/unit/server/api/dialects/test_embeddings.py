@@ -46,7 +46,7 @@ def test_normalize_is_the_dialects_default_unless_sent(default: bool, fields: di
         ({"truncation_side": "left"}, Truncation(allowed=None, max_tokens=None, side="left")),
     ],
 )
-def test_an_input_is_cut_only_when_asked(fields: dict[str, Any], cut: Truncation) -> None:
+def test_an_input_is_cut_only_on_request(fields: dict[str, Any], cut: Truncation) -> None:
     assert _parse(**fields).request.cut == cut
 
 
@@ -85,7 +85,7 @@ def test_an_answer_has_exactly_its_keys() -> None:
     assert reply.headers == {"X-Hearth-Truncated": "1", "X-Hearth-Framed": "0", "X-Hearth-Token-Ids": "native"}
 
 
-def test_bytes_are_told_of_in_an_ascii_header() -> None:
+def test_the_metadata_header_of_bytes_is_ascii() -> None:
     reply = _write(encoding_format="bytes")
 
     assert np.frombuffer(reply.body, dtype="<f4").tolist() == [1, 2, 3, 4]

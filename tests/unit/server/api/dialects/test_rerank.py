@@ -104,7 +104,7 @@ def test_chat_template_kwargs_without_instruction_are_ignored_by_name() -> None:
 
 
 @pytest.mark.parametrize(("sent", "read"), [(None, None), (0, None), (1, 1), (10, 10)])
-def test_56_top_n_of_the_openai_door(sent: int | None, read: int | None) -> None:
+def test_56_openai_accepts_a_top_n_from_0(sent: int | None, read: int | None) -> None:
     fields = {name: value for name, value in {"top_n": sent}.items() if value is not None}
 
     assert OPENAI.parse_rerank(_body(**fields)).request.top_n == read
@@ -114,7 +114,7 @@ def test_56_top_n_of_the_openai_door(sent: int | None, read: int | None) -> None
     ("fields", "raw"),
     [({}, False), ({"raw_scores": True}, True), ({"use_activation": False}, True), ({"use_activation": True}, False)],
 )
-def test_65_raw_scores_are_a_matter_of_the_openai_door(fields: dict[str, Any], raw: bool) -> None:
+def test_65_openai_returns_raw_scores_on_request(fields: dict[str, Any], raw: bool) -> None:
     assert OPENAI.parse_rerank(_body(**fields)).request.raw_scores is raw
     assert FIREWORKS.parse_rerank(_body(**fields)).request.raw_scores is False
     assert FIREWORKS.parse_rerank(_body(**fields)).ignored == list(fields)
