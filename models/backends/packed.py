@@ -1,4 +1,4 @@
-"""Way 1: our own network over packed batches. It knows items and devices, not requests, and no other library."""
+"""Backend packed: a network of ours over packed batches. It knows items and devices, not requests."""
 
 import math
 from collections.abc import Sequence
@@ -25,28 +25,30 @@ from models.interface import (
 )
 from models.layers.attention import prepare
 from models.layers.pooler import Groups, Head, PostPooling, by_readout, load_tail, pool, read
+from models.networks.packed_network import PackedBatch, PackedNetwork
 from models.networks.prefix_cache import CachedPrefix, PrefixCache
-from models.networks.qwen3 import Batch, Qwen3
-from models.networks.qwen3_config import read_qwen3_config
+from models.networks.registry import find_architecture
 from models.networks.weights import CLASSIFIER, HEAD, TABLE, Weights
 from models.packing import PrefixForest, Span, pack
 
 
 def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "PackedBackend":
-    """Load a Qwen3 checkpoint and check it; belongs to the thread that will launch batches.
+    """Load a checkpoint of a packed network and check it; call it in the thread that will launch batches.
 
-    Raises: ModelError: not Qwen3 as this network knows it, tensors missing or left over, or a self-check failed.
+    Raises: ModelError: no network for it, a setting that it lacks, tensors missing or left over, or a failed check.
     """
-    config = read_qwen3_config(checkpoint.config)
+    architecture = find_architecture(checkpoint)
+    config = architecture.read_config(checkpoint.config)
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device)
     with device_faults(), closing(Weights(checkpoint, device=device, dtype=dtype)) as weights:
-        network = Qwen3(config, weights, info.table_rows)
+        network = architecture.network()(config, weights, info.table_rows)
         head = _head(checkpoint, weights, network, info)
         weights.check_all_used()
+    chosen = f"every setting of this {checkpoint.model_type} checkpoint is supported"
     about = BackendInfo(
         backend="packed",
-        reason="asked for" if options.backend == "packed" else "a Qwen3 network whose settings are all known",
+        reason="asked for" if options.backend == "packed" else chosen,
         device=str(device),
         dtype=str(dtype).removeprefix("torch."),
         parameters=sum(math.prod(shape) for shape in checkpoint.tensors.values()),
@@ -58,7 +60,7 @@ def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "Pack
     return backend
 
 
-def _head(checkpoint: Checkpoint, weights: Weights, network: Qwen3, info: ModelInfo) -> Head | None:
+def _head(checkpoint: Checkpoint, weights: Weights, network: PackedNetwork, info: ModelInfo) -> Head | None:
     if info.classifier:
         return Head.of_classifier(weights.take(CLASSIFIER, 1, info.width), device=weights.device)
     if checkpoint.tied:
@@ -73,11 +75,11 @@ def _head(checkpoint: Checkpoint, weights: Weights, network: Qwen3, info: ModelI
 
 
 class PackedBackend:
-    """One Qwen3 checkpoint; launch() and rows() belong to one thread."""
+    """One checkpoint of a packed network; launch() and rows() belong to one thread."""
 
     def __init__(
         self,
-        network: Qwen3,
+        network: PackedNetwork,
         head: Head | None,
         tail: PostPooling | None,
         info: BackendInfo,
@@ -88,7 +90,7 @@ class PackedBackend:
     ) -> None:
         self._network, self._head, self._tail, self._info = network, head, tail, info
         self._pooling, self._device, self._dtype = pooling, device, dtype
-        self._head_dim = network.config.head_dim
+        self._head_dim = network.head_dim
         self._prefix_cache = PrefixCache(max_tokens=0) if pooling != "lasttoken" else PrefixCache()
 
     @property
@@ -133,7 +135,7 @@ class PackedBackend:
         return self._read(batch, forest, {item.readout: [0]}, torch.float32)[0]
 
     @torch.inference_mode()
-    def _read(self, batch: Batch, forest: PrefixForest, groups: Groups, dtype: torch.dtype) -> list[Tensor]:
+    def _read(self, batch: PackedBatch, forest: PrefixForest, groups: Groups, dtype: torch.dtype) -> list[Tensor]:
         states = self._network(batch, dtype)
         if self._pooling != "lasttoken":
             states = pool(states, forest, self._pooling)
@@ -150,11 +152,11 @@ class PackedBackend:
     @torch.inference_mode()
     def _batch(
         self, forest: PrefixForest, cached: Sequence[CachedPrefix], dtype: torch.dtype, remember: Span | None = None
-    ) -> Batch:
+    ) -> PackedBatch:
         reads_all = self._pooling != "lasttoken"
         device, head_dim = self._device, self._head_dim
         attention = prepare(forest.layout, device, dtype, head_dim)
-        return Batch(
+        return PackedBatch(
             tokens=to_device(forest.tokens.astype(np.int64), device),
             positions=to_device(forest.positions, device),
             attention=attention,

@@ -1,68 +1,52 @@
-"""Qwen3 over a packed batch: each unique token once. It knows tensors and layouts, not items or requests."""
+"""Qwen3 over a packed batch, which computes each unique token once. It knows tensors, not items or requests."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from models.layers.attention import Attention
-from models.layers.cpu_attention import KeysValues
 from models.layers.decoder import Rotary, rms_norm
 from models.layers.onednn import layers_for
+from models.networks.packed_network import PackedBatch
 from models.networks.qwen3_config import Qwen3Config
 from models.networks.weights import TABLE, Weights
-from models.packing import Span
 
 
 @dataclass(frozen=True, slots=True)
 class Queries:
-    """The tokens that a layer computes: their places (None: every token), attention and positions."""
+    """The tokens that a layer computes: their indexes (None: every token), attention and positions."""
 
     places: Tensor | None
     attention: Attention
     rotary: Rotary
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """One packed batch on the device; `memory` receives each layer's keys and values of the `remember` span."""
-
-    tokens: Tensor
-    positions: Tensor
-    attention: Attention
-    ends: Tensor | None  # the tokens that are read; None reads every token
-    ends_attention: Attention
-    cached: Sequence[Sequence[KeysValues]] = ()  # by prefix, by layer
-    remember: Span | None = None
-    memory: list[KeysValues] = field(default_factory=list)
-
-
 class Qwen3:
-    """The network without its head; one thread runs it."""
+    """The network without its head (see PackedNetwork); one thread runs it."""
 
-    def __init__(self, config: Qwen3Config, weights: Weights, rows: int) -> None:
-        self.config = config
-        self.embed_tokens = weights.take(TABLE, rows, config.hidden_size)
+    def __init__(self, config: Qwen3Config, weights: Weights, table_rows: int) -> None:
+        self._config, self.head_dim = config, config.head_dim
+        self.embed_tokens = weights.take(TABLE, table_rows, config.hidden_size)
         last = config.num_hidden_layers - 1
         self.layers = [Layer(config, weights, number, is_last=number == last) for number in range(last + 1)]
         self.norm = weights.take("norm.weight", config.hidden_size)
 
-    def __call__(self, batch: Batch, dtype: torch.dtype) -> Tensor:
-        """States after the final norm, [R, H] float32, computed with activations of `dtype`."""
+    def __call__(self, batch: PackedBatch, dtype: torch.dtype) -> Tensor:
+        """See PackedNetwork."""
         hidden = self.embed_tokens[batch.tokens].to(dtype)
-        rotary = Rotary.of(batch.positions, self.config.head_dim, self.config.rope_theta)
+        rotary = Rotary.of(batch.positions, self._config.head_dim, self._config.rope_theta)
         every = Queries(None, batch.attention, rotary)
-        # No later layer needs the last layer's other tokens: it computes those that are read.
+        # No later layer needs the other tokens of the last layer, so it computes only those that are read.
         read = every if batch.ends is None else Queries(batch.ends, batch.ends_attention, rotary.at(batch.ends))
         for layer in self.layers[:-1]:
             hidden = layer(hidden, every, rotary, batch)
         hidden = self.layers[-1](hidden, read, rotary, batch)
-        return rms_norm(hidden.float(), self.norm, self.config.rms_norm_eps)
+        return rms_norm(hidden.float(), self.norm, self._config.rms_norm_eps)
 
 
 class Layer:
-    """One decoder layer, its q, k, v and its gate, up each merged into one product."""
+    """One decoder layer, with q, k, v merged into one product, and gate, up into another."""
 
     def __init__(self, config: Qwen3Config, weights: Weights, number: int, *, is_last: bool) -> None:
         hidden, inner, at = config.hidden_size, config.intermediate_size, f"layers.{number}."
@@ -70,7 +54,7 @@ class Layer:
         queries, keys = (n * config.head_dim for n in (config.num_attention_heads, config.num_key_value_heads))
         qkv = weights.merge([f"{at}self_attn.{n}_proj.weight" for n in "qkv"], (queries, keys, keys), hidden)
         gate_up = weights.merge([f"{at}mlp.{n}_proj.weight" for n in ("gate", "up")], (inner, inner), hidden)
-        # The last layer asks queries of the tokens that are read, keys and values of all.
+        # The last layer computes queries for the tokens that are read, and keys and values for all.
         self.qkv_proj = [linear(qkv[:queries]), linear(qkv[queries:])] if is_last else [linear(qkv)]
         self.o_proj = linear(weights.take(f"{at}self_attn.o_proj.weight", hidden, queries))
         self.gate_up_proj = gated(gate_up)
@@ -82,8 +66,8 @@ class Layer:
         self._number, self._eps, self._head_dim = number, config.rms_norm_eps, config.head_dim
         self._widths = queries, keys
 
-    def __call__(self, hidden: Tensor, queries: Queries, rotary: Rotary, batch: Batch) -> Tensor:
-        """Hidden states of the asked tokens, [Q, H], from those of all tokens [T, H]."""
+    def __call__(self, hidden: Tensor, queries: Queries, rotary: Rotary, batch: PackedBatch) -> Tensor:
+        """Hidden states [Q, H] of the tokens in `queries`, from those of all tokens, [T, H]."""
         normed = rms_norm(hidden, self.input_layernorm, self._eps)
         if queries.places is not None:
             hidden = hidden[queries.places]

@@ -493,7 +493,7 @@ def test_qwen3_with_known_settings_is_packed(case: Callable[[str], Case]) -> Non
     info = case("two layers, heads 2:1").backend(name="auto").info
 
     assert (info.backend, info.dtype, info.device) == ("packed", "float32", "cpu")
-    assert info.reason == "a Qwen3 network whose settings are all known"
+    assert info.reason == "every setting of this qwen3 checkpoint is supported"
 
 
 def test_parameters_are_those_of_the_files(case: Callable[[str], Case]) -> None:

@@ -130,7 +130,7 @@ MEASURE = """
 import sys, threading, time
 import torch
 from pathlib import Path
-from models import Item, LoadOptions, Readout, load_backend, load_text
+from models import Item, LoadOptions, Readout, load_backend, load_preprocessor
 import models.backends.packed
 def anonymous():
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("RssAnon"))
@@ -143,7 +143,7 @@ def watch():
 thread = threading.Thread(target=watch)
 thread.start()
 folder = Path(sys.argv[1])
-backend = load_backend(folder, load_text(folder).info, LoadOptions(dtype=sys.argv[2]))
+backend = load_backend(folder, load_preprocessor(folder).info, LoadOptions(dtype=sys.argv[2]))
 done.set()
 thread.join()
 width = 2 if sys.argv[2] == "bfloat16" else 4

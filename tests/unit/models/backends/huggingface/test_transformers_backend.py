@@ -131,7 +131,10 @@ def test_entries_that_change_nothing_are_taken(tmp_path: Path) -> None:
     info = save(tmp_path, CONFIGS["bert"](), "mean")
     set_config(tmp_path, gradient_checkpointing=False, position_embedding_type="absolute", _name_or_path="x")
 
-    assert load_backend(tmp_path, info).info.reason == "there is no packed network for: bert"
+    assert (
+        load_backend(tmp_path, info).info.reason
+        == "no packed network supports the model_type 'bert' (supported: qwen3)"
+    )
 
 
 def test_missing_weights_are_named(tmp_path: Path) -> None:
