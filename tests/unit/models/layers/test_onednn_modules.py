@@ -11,8 +11,8 @@ from torch import nn
 from models import LoadOptions, load_backend
 from models.backends.huggingface.float32_rerun import float32_activations
 from models.backends.huggingface.transformers_backend import TransformersBackend
-from models.layers import onednn as prepacked
-from models.layers.onednn import PrepackedLinear, prepack
+from models.layers import onednn
+from models.layers.onednn import PrepackedModule, prepack
 from tests.support.networks.one_at_a_time import cosines
 from tests.support.networks.tiny_networks import CONFIGS, alone, save
 from tests.unit.models.backends.huggingface.test_layouts import vectors
@@ -34,11 +34,11 @@ def test_it_multiplies_as_the_plain_layer_does(dtype: torch.dtype, bias: bool, s
     plain = nn.Linear(32, 48, bias=bias).to(dtype)
     hidden = torch.randn(shape).to(dtype)
 
-    packed = PrepackedLinear(plain)
+    prepacked = PrepackedModule(plain)
 
-    torch.testing.assert_close(packed(hidden), plain(hidden), atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype])
-    torch.testing.assert_close(packed(hidden.float()), plain.float()(hidden.float()), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(packed.weight.float(), plain.weight, atol=0, rtol=0)
+    torch.testing.assert_close(prepacked(hidden), plain(hidden), atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype])
+    torch.testing.assert_close(prepacked(hidden.float()), plain.float()(hidden.float()), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(prepacked.weight.float(), plain.weight, atol=0, rtol=0)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
@@ -50,7 +50,7 @@ def test_a_network_gives_the_same_states(kind: str, dtype: torch.dtype) -> None:
 
     prepack(network, CPU, dtype)
 
-    assert any(isinstance(part, PrepackedLinear) for part in network.modules())
+    assert any(isinstance(part, PrepackedModule) for part in network.modules())
     assert not any(type(part) is nn.Linear for part in network.modules())
     torch.testing.assert_close(states(network), before, atol=TOLERANCE[dtype] * 5, rtol=0.05)
     torch.testing.assert_close(states_in_float32(network, dtype), wide, atol=1e-5, rtol=1e-5)
@@ -69,7 +69,7 @@ def test_berts_activation_is_inside_the_product() -> None:
     prepack(network, CPU, torch.float32)
 
     between = network.encoder.layer[0].intermediate
-    assert between.dense.then == "gelu"
+    assert between.dense.linear.activation == "gelu"
     assert isinstance(between.intermediate_act_fn, nn.Identity)
 
 
@@ -80,17 +80,17 @@ def test_another_activation_stays_where_it_is() -> None:
 
     prepack(network, CPU, torch.float32)
 
-    assert network.encoder.layer[0].intermediate.dense.then == "none"
+    assert network.encoder.layer[0].intermediate.dense.linear.activation == "none"
     assert not isinstance(network.encoder.layer[0].intermediate.intermediate_act_fn, nn.Identity)
 
 
 def test_networks_stay_as_they_are_where_it_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepacked, "works", lambda _dtype: False)
+    monkeypatch.setattr(onednn, "prepacking_works", lambda _dtype: False)
     network: Any = transformers.BertModel(CONFIGS["bert"]())
 
     prepack(network, CPU, torch.float32)
 
-    assert not any(isinstance(part, PrepackedLinear) for part in network.modules())
+    assert not any(isinstance(part, PrepackedModule) for part in network.modules())
 
 
 def test_a_layer_that_multiplies_otherwise_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +98,7 @@ def test_a_layer_that_multiplies_otherwise_is_found_out(tmp_path: Path, monkeypa
     plain = load_backend(tmp_path, info, LoadOptions(dtype="float32"))
     assert isinstance(plain, TransformersBackend)
     assert cosines(vectors(plain), alone(tmp_path)).min() >= 0.999999
-    monkeypatch.setattr(PrepackedLinear, "forward", lambda self, hidden: hidden @ self.weight.T)
+    monkeypatch.setattr(PrepackedModule, "forward", lambda self, hidden: hidden @ self.weight.T)
 
     with pytest.raises(Exception, match="cannot be served"):
         load_backend(tmp_path, info, LoadOptions(dtype="float32"))
