@@ -7,7 +7,7 @@ FUZZ ?= .venv-fuzz
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help serve test test-slow conformance model-table clients docs fuzz check fix bench gpu demo-models wheel clean
+.PHONY: help serve test test-slow conformance model-table clients docs fuzz check fix bench gpu demo-models wheel wheel-smoke coverage clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -17,6 +17,9 @@ serve: $(VENV)/.runtime ## Serve what config.yaml says, by default the demo pair
 
 test: $(VENV)/.development ## The tests, in a few minutes
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+
+coverage: $(VENV)/.development ## The tests, and which lines of server/ and models/ they run in their own process
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --cov --cov-report term:skip-covered
 
 test-slow: $(VENV)/.demo ## The tests that take minutes each
 	$(BIN)/python -m pytest -m slow --timeout 1800
@@ -61,7 +64,11 @@ demo-models: $(VENV)/.demo ## Make the built-in demo pair again from scratch (a 
 	$(BIN)/python -m models.demo.training.make
 
 wheel: $(VENV)/.development ## The wheel, demo pair included, in dist/
+	rm -f dist/hearth-*.whl
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+wheel-smoke: wheel ## Install the built wheel into a fresh environment, serve from it and ask it twice (seconds)
+	$(BIN)/python .ci/wheel_smoke.py dist/hearth-*.whl
 
 clean: ## Remove what was made, the virtual environment included
 	rm -rf $(VENV) $(FUZZ) .clients dist .mypy_cache .ruff_cache .pytest_cache
