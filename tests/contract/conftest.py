@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from models import Preprocessor, demo_models, load_preprocessor
-from tests.support.server.process import Hearth
+from tests.support.server.process import ServerProcess
 
 # Not imported here: what is imported already cannot be rewritten.
 pytest.register_assert_rewrite("tests.support.http.requests", "tests.support.http.reference")
@@ -48,31 +48,31 @@ SMALL_LIMITS = {
 
 
 @pytest.fixture(scope="session")
-def demo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hearth]:
+def demo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """The demo pair in float32, so that numbers are held to the tighter column of the tolerances everywhere."""
     models = [{"path": path, "dtype": "float32"} for path in demo_models()]
-    with Hearth(tmp_path_factory.mktemp("demo"), {"models": models}) as hearth:
+    with ServerProcess(tmp_path_factory.mktemp("demo"), {"models": models}) as hearth:
         yield hearth
 
 
 @pytest.fixture(scope="session")
-def odd_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hearth]:
+def odd_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """Many models, configured in every way, behind small limits."""
     config = {"models": ODD_MODELS, "limits": SMALL_LIMITS}
-    with Hearth(tmp_path_factory.mktemp("odd"), config) as hearth:
+    with ServerProcess(tmp_path_factory.mktemp("odd"), config) as hearth:
         yield hearth
 
 
 @pytest.fixture(scope="session")
-def plain_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hearth]:
+def plain_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """The demo pair's names and tokens without its networks: equal ids give equal bits, and at once."""
     models = [{"path": path, "backend": "fake"} for path in demo_models()]
-    with Hearth(tmp_path_factory.mktemp("plain"), {"models": models}) as hearth:
+    with ServerProcess(tmp_path_factory.mktemp("plain"), {"models": models}) as hearth:
         yield hearth
 
 
 @pytest.fixture
-def plain(plain_server: Hearth) -> httpx.Client:
+def plain(plain_server: ServerProcess) -> httpx.Client:
     """Asks the demo pair's stand-in."""
     return plain_server.client
 
@@ -91,23 +91,23 @@ sys.meta_path.insert(0, Watch())
 
 
 @pytest.fixture(scope="session")
-def newcomer_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hearth]:
+def newcomer_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server with nothing configured, whose log names the heavy libraries that it imports."""
     folder = tmp_path_factory.mktemp("newcomer")
     (folder / "sitecustomize.py").write_text(WATCH_IMPORTS, "utf-8")
     search_path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
-    with Hearth(folder / "server", environment={"PYTHONPATH": search_path}) as hearth:
+    with ServerProcess(folder / "server", environment={"PYTHONPATH": search_path}) as hearth:
         yield hearth
 
 
 @pytest.fixture
-def demo(demo_server: Hearth) -> httpx.Client:
+def demo(demo_server: ServerProcess) -> httpx.Client:
     """Asks the demo pair."""
     return demo_server.client
 
 
 @pytest.fixture
-def odd(odd_server: Hearth) -> httpx.Client:
+def odd(odd_server: ServerProcess) -> httpx.Client:
     """Asks the models without weights."""
     return odd_server.client
 
@@ -125,7 +125,7 @@ def reranker() -> Preprocessor:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Hearth]]:
+def start(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
     """Start servers that end with the test."""
     with ExitStack() as stack:
-        yield lambda config=None, **options: stack.enter_context(Hearth(tmp_path / "server", config, **options))
+        yield lambda config=None, **options: stack.enter_context(ServerProcess(tmp_path / "server", config, **options))

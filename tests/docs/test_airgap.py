@@ -12,7 +12,7 @@ from models.checkpoint.manifest import read_manifest
 from tests.support.checkpoints.qwen3 import build
 from tests.support.docs import DOCS, run_shell, sections
 from tests.support.server.hub import serve_hub
-from tests.support.server.process import Hearth
+from tests.support.server.process import ServerProcess
 
 ROOT = DOCS.parent
 SECTIONS = {section.title: section for section in sections("airgap.md")}
@@ -67,7 +67,7 @@ def test_behind_the_gap_it_serves_and_answers(gap: Gap) -> None:
     serve, ask = commands(BEHIND)[1:3]
     arguments = serve.split()[2:]
 
-    with Hearth(gap.behind, None, *arguments) as hearth:
+    with ServerProcess(gap.behind, None, *arguments) as hearth:
         answer = run_shell(ask, hearth.url)
         listed = [model["id"] for model in hearth.client.get("/v1/models").json()["data"]]
 
@@ -92,7 +92,7 @@ def test_damage_is_reported_as_the_page_says(gap: Gap) -> None:
     good = weights.read_bytes()
     weights.write_bytes(good[:-1] + b"!")
 
-    hearth = Hearth(gap.behind, None, *commands(BEHIND)[1].split()[2:])
+    hearth = ServerProcess(gap.behind, None, *commands(BEHIND)[1].split()[2:])
 
     assert hearth.end() == 2
     weights.write_bytes(good)

@@ -8,7 +8,7 @@ import pytest
 from models import ModelError
 from tests.support.checkpoints.qwen3 import build
 from tests.support.docs import DOCS, run_shell, sections
-from tests.support.server.process import Hearth
+from tests.support.server.process import ServerProcess
 from tests.unit.models.checkpoint.test_folder_damaged import DAMAGES, load
 
 PAGE = (DOCS / "bring-your-own.md").read_text("utf-8")
@@ -53,7 +53,7 @@ def test_its_commands_check_and_serve(tmp_path: Path) -> None:
     check, serve = re.findall(r"^hearth .*$", PAGE, re.MULTILINE)[:2]
 
     assert "agrees with the reference" in run_shell(f"cd {tmp_path}\n{check}", "")
-    with Hearth(tmp_path, None, *serve.split()[2:]) as hearth:
+    with ServerProcess(tmp_path, None, *serve.split()[2:]) as hearth:
         assert hearth.client.post("/v1/embeddings", json={"model": "my-model", "input": "a"}).status_code == 200
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.docs import DOCS, run_python, run_shell
-from tests.support.server.process import Hearth
+from tests.support.server.process import ServerProcess
 
 PAGE = (DOCS.parent / "README.md").read_text("utf-8").replace("http://127.0.0.1:8000", "http://localhost:8000")
 COMMANDS = re.findall(r"^```sh\n(curl .*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -16,19 +16,19 @@ COMMANDS = re.findall(r"^```sh\n(curl .*?)^```$", PAGE, re.MULTILINE | re.DOTALL
 
 
 @pytest.fixture(scope="module")
-def hearth(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hearth]:
-    with Hearth(tmp_path_factory.mktemp("readme")) as server:
+def hearth(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with ServerProcess(tmp_path_factory.mktemp("readme")) as server:
         yield server
 
 
-def test_its_two_requests_are_answered(hearth: Hearth) -> None:
+def test_its_two_requests_are_answered(hearth: ServerProcess) -> None:
     embeddings, rerank = (json.loads(run_shell(command, hearth.url)) for command in COMMANDS)
 
     assert len(embeddings["data"][0]["embedding"]) == 4
     assert rerank["data"][0]["index"] == 1
 
 
-def test_its_program_runs(hearth: Hearth, capsys: pytest.CaptureFixture[str]) -> None:
+def test_its_program_runs(hearth: ServerProcess, capsys: pytest.CaptureFixture[str]) -> None:
     run_python(PROGRAM, hearth.url)
 
     assert capsys.readouterr().out.startswith("2 ")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.server.fake_models import FakeModel, engines_of, wait_for_workers
-from tests.support.server.process import Hearth
+from tests.support.server.process import ServerProcess
 
 
 @pytest.fixture
@@ -20,17 +20,17 @@ def model(tmp_path: Path) -> Iterator[FakeModel]:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Hearth]]:
+def start(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
     """Start servers that end with the test; each keeps its temporary files in tmp_path / "temporary"."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
 
     with ExitStack() as stack:
 
-        def started(*models: FakeModel, **config: Any) -> Hearth:
+        def started(*models: FakeModel, **config: Any) -> ServerProcess:
             asked = {"models": [model.config for model in models], **config}
             environment = {"TMPDIR": str(temporary)}
-            hearth = stack.enter_context(Hearth(tmp_path / "server", asked, environment=environment))
+            hearth = stack.enter_context(ServerProcess(tmp_path / "server", asked, environment=environment))
             wait_for_workers(hearth, engines=engines_of(models))
             return hearth
 

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.support.http.requests import openai_error
-from tests.support.server.fake_models import Clients, FakeModel, batches, hold, queued, started_again, token_id
-from tests.support.server.process import Hearth
+from tests.support.server.fake_models import Clients, FakeModel, batches, hold, queued, restarted, token_id
+from tests.support.server.process import ServerProcess
 
 
-async def test_a_batch_that_does_not_fit_is_halved(start: Callable[..., Hearth], tmp_path: Path) -> None:
+async def test_a_batch_that_does_not_fit_is_halved(start: Callable[..., ServerProcess], tmp_path: Path) -> None:
     hearth = start(FakeModel(tmp_path / "small", memory_tokens=10))
     clients = Clients(hearth)
 
@@ -21,7 +21,7 @@ async def test_a_batch_that_does_not_fit_is_halved(start: Callable[..., Hearth],
     assert "out of memory" in hearth.text()
 
 
-async def test_an_input_that_fits_no_batch_fails_alone(start: Callable[..., Hearth], tmp_path: Path) -> None:
+async def test_an_input_that_fits_no_batch_fails_alone(start: Callable[..., ServerProcess], tmp_path: Path) -> None:
     model = FakeModel(tmp_path / "small", memory_tokens=10)
     hearth = start(model)
     first, good, bad = Clients(hearth), Clients(hearth), Clients(hearth)
@@ -38,7 +38,7 @@ async def test_an_input_that_fits_no_batch_fails_alone(start: Callable[..., Hear
     assert "input[1]" in error["message"]
 
 
-async def test_a_row_with_nan_fails_its_request_alone(start: Callable[..., Hearth], tmp_path: Path) -> None:
+async def test_a_row_with_nan_fails_its_request_alone(start: Callable[..., ServerProcess], tmp_path: Path) -> None:
     model = FakeModel(tmp_path / "nan", non_finite=token_id("X"))
     hearth = start(model)
     first, good, bad = Clients(hearth), Clients(hearth), Clients(hearth)
@@ -54,7 +54,7 @@ async def test_a_row_with_nan_fails_its_request_alone(start: Callable[..., Heart
     assert batches(hearth) == 2
 
 
-async def test_a_lost_device_is_replaced_with_its_process(start: Callable[..., Hearth], tmp_path: Path) -> None:
+async def test_a_lost_device_is_replaced_with_its_process(start: Callable[..., ServerProcess], tmp_path: Path) -> None:
     model = FakeModel(tmp_path / "lost", lost=token_id("X"))
     hearth = start(model)
     waiting, after = Clients(hearth), Clients(hearth)
@@ -65,7 +65,7 @@ async def test_a_lost_device_is_replaced_with_its_process(start: Callable[..., H
     await queued(hearth, 6)
     model.release()
     first, *others = await waiting.answers()
-    await started_again(hearth)
+    await restarted(hearth)
     after.send(1)
     [answer] = await after.answers()
 
@@ -76,7 +76,9 @@ async def test_a_lost_device_is_replaced_with_its_process(start: Callable[..., H
     assert "it fell off the bus" in hearth.text()
 
 
-async def test_a_device_that_hangs_is_replaced_with_its_process(start: Callable[..., Hearth], model: FakeModel) -> None:
+async def test_a_device_that_hangs_is_replaced_with_its_process(
+    start: Callable[..., ServerProcess], model: FakeModel
+) -> None:
     hearth = start(model, request_timeout_s=2)
     stuck, after = Clients(hearth), Clients(hearth)
 
@@ -84,7 +86,7 @@ async def test_a_device_that_hangs_is_replaced_with_its_process(start: Callable[
     [answer] = await stuck.answers()
     await asyncio.to_thread(hearth.wait_for, "the device hangs")
     model.release()
-    await started_again(hearth)
+    await restarted(hearth)
     after.send(1)
     [answer_after] = await after.answers()
 

@@ -8,13 +8,23 @@ import httpx
 import pytest
 
 from tests.support.http.requests import V1
-from tests.support.server.fake_models import Clients, FakeModel, ask, children, in_flight, pid_of, send, stopped, until
-from tests.support.server.process import Hearth
+from tests.support.server.fake_models import (
+    Clients,
+    FakeModel,
+    children,
+    get_page,
+    in_flight,
+    paused,
+    pid_of,
+    send_signal,
+    until,
+)
+from tests.support.server.process import ServerProcess
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_a_device_that_is_lost_leaves_the_other_one_serving(
-    start: Callable[..., Hearth], tmp_path: Path, workers: int
+    start: Callable[..., ServerProcess], tmp_path: Path, workers: int
 ) -> None:
     first, second = FakeModel(tmp_path / "first"), FakeModel(tmp_path / "second")
     first.config |= {"id": "first", "device": "cpu"}
@@ -26,12 +36,12 @@ async def test_a_device_that_is_lost_leaves_the_other_one_serving(
         return httpx.post(f"{hearth.url}{V1}", json={"input": "a", "model": model}, trust_env=False).status_code
 
     await until(hearth, lambda: status("first") == status("second") == 200)
-    send([one], signal.SIGSTOP)
-    send([other], signal.SIGKILL)
-    await until(hearth, lambda: ask(hearth, "/ready").status_code == 503)
-    send([one], signal.SIGCONT)
+    send_signal([one], signal.SIGSTOP)
+    send_signal([other], signal.SIGKILL)
+    await until(hearth, lambda: get_page(hearth, "/ready").status_code == 503)
+    send_signal([one], signal.SIGCONT)
     served_meanwhile = status("first")
-    await until(hearth, lambda: ask(hearth, "/ready").status_code == 200)
+    await until(hearth, lambda: get_page(hearth, "/ready").status_code == 200)
 
     assert served_meanwhile == 200
     assert status("second") == 200
@@ -39,14 +49,16 @@ async def test_a_device_that_is_lost_leaves_the_other_one_serving(
     assert hearth.end() == 0
 
 
-async def test_of_a_model_on_two_devices_the_free_one_answers(start: Callable[..., Hearth], model: FakeModel) -> None:
+async def test_of_a_model_on_two_devices_the_free_one_answers(
+    start: Callable[..., ServerProcess], model: FakeModel
+) -> None:
     model.config |= {"device": ["cpu", "cuda:1"]}
     hearth = start(model)
     busy, free = Clients(hearth), Clients(hearth)
     one, _ = children(pid_of(hearth))
-    await until(hearth, lambda: ask(hearth, "/ready").status_code == 200)
+    await until(hearth, lambda: get_page(hearth, "/ready").status_code == 200)
 
-    with stopped([one]):
+    with paused([one]):
         busy.send(1, "a longer text than all of the others together")
         await in_flight(hearth, 1)
         free.send(3)

@@ -12,25 +12,25 @@ from tests.support.http.requests import openai_error
 from tests.support.server.fake_models import (
     Clients,
     FakeModel,
-    alive,
-    ask,
     children,
+    get_page,
     hold,
     in_flight,
     pid_of,
     queued,
-    send,
-    started_again,
+    restarted,
+    running,
+    send_signal,
     until,
 )
-from tests.support.server.process import Hearth
+from tests.support.server.process import ServerProcess
 
 
-def _only(hearth: Hearth) -> list[int]:
+def _only(hearth: ServerProcess) -> list[int]:
     return [pid_of(hearth)]
 
 
-def _everybody(hearth: Hearth) -> list[int]:
+def _everybody(hearth: ServerProcess) -> list[int]:
     # As systemd does by default (KillMode=control-group), and a shell with Ctrl-C.
     return [pid_of(hearth), *children(pid_of(hearth))]
 
@@ -38,7 +38,7 @@ def _everybody(hearth: Hearth) -> list[int]:
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("told", [_only, _everybody])
 async def test_sigterm_lets_100_requests_in_flight_be_answered(
-    start: Callable[..., Hearth], model: FakeModel, told: Callable[[Hearth], Iterable[int]], workers: int
+    start: Callable[..., ServerProcess], model: FakeModel, told: Callable[[ServerProcess], Iterable[int]], workers: int
 ) -> None:
     hearth = start(model, workers=workers)
     clients, late = Clients(hearth), Clients(hearth)
@@ -46,9 +46,9 @@ async def test_sigterm_lets_100_requests_in_flight_be_answered(
     await hold(hearth, model, clients)
     clients.send(99)
     await queued(hearth, 99)
-    send(told(hearth), signal.SIGTERM)
-    await until(hearth, lambda: ask(hearth, "/ready").status_code == 503)
-    alive_still = await asyncio.to_thread(ask, hearth, "/live")
+    send_signal(told(hearth), signal.SIGTERM)
+    await until(hearth, lambda: get_page(hearth, "/ready").status_code == 503)
+    alive_still = await asyncio.to_thread(get_page, hearth, "/live")
     late.send(1)
     [late_answer] = await late.answers()
     model.release()
@@ -63,7 +63,7 @@ async def test_sigterm_lets_100_requests_in_flight_be_answered(
 
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_when_the_engine_is_killed_everybody_is_answered_and_service_resumes(
-    start: Callable[..., Hearth], model: FakeModel, workers: int
+    start: Callable[..., ServerProcess], model: FakeModel, workers: int
 ) -> None:
     hearth = start(model, workers=workers)
     waiting, after = Clients(hearth), Clients(hearth)
@@ -73,12 +73,12 @@ async def test_when_the_engine_is_killed_everybody_is_answered_and_service_resum
     waiting.send(30)
     await queued(hearth, 30)
     killed_at = monotonic()
-    send([engine], signal.SIGKILL)
+    send_signal([engine], signal.SIGKILL)
     answers = await waiting.answers()
     answered_after_s = monotonic() - killed_at
-    await until(hearth, lambda: ask(hearth, "/ready").status_code == 503, timeout_s=5)
+    await until(hearth, lambda: get_page(hearth, "/ready").status_code == 503, timeout_s=5)
     model.release()
-    await started_again(hearth, workers)
+    await restarted(hearth, workers)
     after.send(1)
     [answer] = await after.answers()
 
@@ -89,14 +89,14 @@ async def test_when_the_engine_is_killed_everybody_is_answered_and_service_resum
 
 
 async def test_an_engine_that_is_killed_again_and_again_ends_the_command(
-    start: Callable[..., Hearth], model: FakeModel
+    start: Callable[..., ServerProcess], model: FakeModel
 ) -> None:
     hearth = start(model)
 
     for _ in range(5):
         await until(hearth, lambda: children(pid_of(hearth)))
         [engine] = children(pid_of(hearth))
-        send([engine], signal.SIGKILL)
+        send_signal([engine], signal.SIGKILL)
         await until(hearth, lambda engine=engine: engine not in children(pid_of(hearth)))
 
     assert await asyncio.to_thread(hearth.end) == 2
@@ -105,15 +105,15 @@ async def test_an_engine_that_is_killed_again_and_again_ends_the_command(
 
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_when_the_main_process_is_killed_nothing_of_it_stays(
-    start: Callable[..., Hearth], model: FakeModel, tmp_path: Path, workers: int
+    start: Callable[..., ServerProcess], model: FakeModel, tmp_path: Path, workers: int
 ) -> None:
     hearth = start(model, workers=workers)
     others = children(pid_of(hearth))
 
-    send([pid_of(hearth)], signal.SIGKILL)
+    send_signal([pid_of(hearth)], signal.SIGKILL)
 
     assert len(others) == (1 if workers == 1 else 3)
-    await until(hearth, lambda: not alive(others), timeout_s=5)
+    await until(hearth, lambda: not running(others), timeout_s=5)
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
@@ -121,7 +121,7 @@ async def test_when_the_main_process_is_killed_nothing_of_it_stays(
 def test_sigterm_while_it_starts_ends_it(model: FakeModel, tmp_path: Path, workers: int) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    hearth = Hearth(
+    hearth = ServerProcess(
         tmp_path / "server", {"models": [model.config], "workers": workers}, environment={"TMPDIR": str(temporary)}
     )
 
@@ -141,14 +141,14 @@ def test_weights_that_do_not_load_end_the_command_with_one_sentence(tmp_path: Pa
     weights.unlink()
     weights.write_bytes(half)
 
-    hearth = Hearth(tmp_path / "server", {"models": [model.config | {"backend": "auto"}], "workers": workers})
+    hearth = ServerProcess(tmp_path / "server", {"models": [model.config | {"backend": "auto"}], "workers": workers})
 
     assert hearth.end() == 2
     assert [line for line in hearth.log if "not a safetensors file" in line] == hearth.log
 
 
 async def test_an_engine_that_dies_while_the_server_drains_keeps_nobody(
-    start: Callable[..., Hearth], model: FakeModel
+    start: Callable[..., ServerProcess], model: FakeModel
 ) -> None:
     hearth = start(model)
     clients = Clients(hearth)
@@ -158,8 +158,8 @@ async def test_an_engine_that_dies_while_the_server_drains_keeps_nobody(
     clients.send(3)
     await in_flight(hearth, 4)
     hearth.terminate()
-    await until(hearth, lambda: ask(hearth, "/ready").status_code == 503)
-    send([engine], signal.SIGKILL)
+    await until(hearth, lambda: get_page(hearth, "/ready").status_code == 503)
+    send_signal([engine], signal.SIGKILL)
     answers = await clients.answers()
 
     assert [answer.status_code for answer in answers] == [503] * 4

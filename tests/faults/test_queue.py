@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 from tests.support.http.requests import openai_error
-from tests.support.server.fake_models import Clients, FakeModel, batches, hold, in_flight, queued, total, until
-from tests.support.server.process import Hearth
+from tests.support.server.fake_models import Clients, FakeModel, batches, hold, in_flight, metric_total, queued, until
+from tests.support.server.process import ServerProcess
 
 SMALL = {"limits": {"inputs": 8, "documents": 8}, "batching": {"queue_items": 8}}
 
 
-async def test_a_full_queue_refuses_before_it_tokenises(start: Callable[..., Hearth], model: FakeModel) -> None:
+async def test_a_full_queue_refuses_before_it_tokenises(start: Callable[..., ServerProcess], model: FakeModel) -> None:
     hearth = start(model, **SMALL)
     accepted, refused = Clients(hearth), Clients(hearth)
 
@@ -22,12 +22,12 @@ async def test_a_full_queue_refuses_before_it_tokenises(start: Callable[..., Hea
     assert answer.status_code == 200
     assert {openai_error(one, 429)["code"] for one in answers} == {"rate_limit_exceeded"}
     assert min(int(one.headers["retry-after"]) for one in answers) >= 1
-    assert total(hearth, "hearth_refusals_total") == 30
-    assert total(hearth, 'hearth_stage_seconds_count{stage="tokenize"}') == 1
+    assert metric_total(hearth, "hearth_refusals_total") == 30
+    assert metric_total(hearth, 'hearth_stage_seconds_count{stage="tokenize"}') == 1
     assert batches(hearth) == 1
 
 
-async def test_what_can_never_fit_is_the_clients_mistake(start: Callable[..., Hearth], model: FakeModel) -> None:
+async def test_what_can_never_fit_is_the_clients_mistake(start: Callable[..., ServerProcess], model: FakeModel) -> None:
     hearth = start(model, limits={**SMALL["limits"], "request_tokens": 20}, batching={"queue_items": 8})
     accepted, too_many, too_long = Clients(hearth), Clients(hearth), Clients(hearth)
 
@@ -43,7 +43,9 @@ async def test_what_can_never_fit_is_the_clients_mistake(start: Callable[..., He
     assert (await accepted.answers())[0].status_code == 200
 
 
-async def test_a_queue_that_was_full_takes_requests_again(start: Callable[..., Hearth], model: FakeModel) -> None:
+async def test_a_queue_that_was_full_takes_requests_again(
+    start: Callable[..., ServerProcess], model: FakeModel
+) -> None:
     hearth = start(model, **SMALL)
     first, second, third = Clients(hearth), Clients(hearth), Clients(hearth)
 
@@ -59,7 +61,7 @@ async def test_a_queue_that_was_full_takes_requests_again(start: Callable[..., H
 
 
 async def test_for_clients_that_hang_up_while_they_wait_nothing_is_computed(
-    start: Callable[..., Hearth], model: FakeModel
+    start: Callable[..., ServerProcess], model: FakeModel
 ) -> None:
     hearth = start(model)
     patient, gone = Clients(hearth), Clients(hearth)
@@ -74,11 +76,13 @@ async def test_for_clients_that_hang_up_while_they_wait_nothing_is_computed(
 
     assert answer.status_code == 200
     assert batches(hearth) == 1
-    await until(hearth, lambda: total(hearth, 'hearth_requests_total{route="/v1/embeddings",status="499"}') == 30)
+    await until(
+        hearth, lambda: metric_total(hearth, 'hearth_requests_total{route="/v1/embeddings",status="499"}') == 30
+    )
 
 
 async def test_a_request_that_waited_too_long_is_answered_and_dropped(
-    start: Callable[..., Hearth], model: FakeModel
+    start: Callable[..., ServerProcess], model: FakeModel
 ) -> None:
     hearth = start(model)
     patient, hasty = Clients(hearth), Clients(hearth)
@@ -95,7 +99,7 @@ async def test_a_request_that_waited_too_long_is_answered_and_dropped(
     assert batches(hearth) == 1
 
 
-async def test_a_bulk_job_whose_client_left_stops(start: Callable[..., Hearth], model: FakeModel) -> None:
+async def test_a_bulk_job_whose_client_left_stops(start: Callable[..., ServerProcess], model: FakeModel) -> None:
     hearth = start(model, batching={"max_tokens": 64})
     gone = Clients(hearth)
 

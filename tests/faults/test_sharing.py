@@ -4,14 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.support.server.fake_models import Clients, FakeModel, batches, hold, in_flight, p99, queued, stages, until
-from tests.support.server.process import Hearth
+from tests.support.server.process import ServerProcess
 
 # Twenty tokens or so.
 TEXT = "a question of twenty tokens, more or less, as people ask a search engine every day"
 
 
 async def test_64_clients_with_a_text_each_need_a_quarter_as_many_batches(
-    start: Callable[..., Hearth], model: FakeModel
+    start: Callable[..., ServerProcess], model: FakeModel
 ) -> None:
     hearth = start(model)
     clients = Clients(hearth)
@@ -27,7 +27,7 @@ async def test_64_clients_with_a_text_each_need_a_quarter_as_many_batches(
 
 
 async def test_a_query_after_2048_texts_is_answered_within_two_batches(
-    start: Callable[..., Hearth], tmp_path: Path
+    start: Callable[..., ServerProcess], tmp_path: Path
 ) -> None:
     # 1,024 tokens, a batch of this device, take 0.2 s: time enough to count while the next one runs.
     model = FakeModel(tmp_path / "slow", seconds_per_token=2e-4)
@@ -52,7 +52,7 @@ async def test_a_query_after_2048_texts_is_answered_within_two_batches(
 
 
 async def test_queries_beside_eight_bulk_clients_wait_three_batches_at_most(
-    start: Callable[..., Hearth], tmp_path: Path
+    start: Callable[..., ServerProcess], tmp_path: Path
 ) -> None:
     hearth = start(FakeModel(tmp_path / "slow", seconds_per_token=5e-5))
     bulk, queries = Clients(hearth), Clients(hearth)

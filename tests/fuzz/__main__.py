@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from models import demo_models
-from tests.support.server.process import Hearth
+from tests.support.server.process import ServerProcess
 
 KEY = "key-of-the-fuzzer"
 LEAST_REQUESTS = 2000
@@ -26,7 +26,7 @@ CONFIG = {
 
 def main(schemathesis: str, *options: str) -> int:
     """Start a server, fuzz it and say how many requests it answered; 0 when all went well."""
-    with tempfile.TemporaryDirectory() as folder, Hearth(Path(folder), CONFIG) as hearth:
+    with tempfile.TemporaryDirectory() as folder, ServerProcess(Path(folder), CONFIG) as hearth:
         command = [
             *(str(Path(schemathesis).absolute()), "--config-file", str(Path(__file__).with_name("schemathesis.toml"))),
             *("run", f"{hearth.url}/openapi.json", "--checks", "all", "--no-color"),
@@ -45,7 +45,7 @@ def _offline() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
 
 
-def _answered(hearth: Hearth) -> dict[str, int]:
+def _answered(hearth: ServerProcess) -> dict[str, int]:
     headers = {"authorization": f"Bearer {KEY}"}
     text = httpx.get(f"{hearth.url}/metrics", headers=headers, trust_env=False).text
     found: dict[str, int] = {}

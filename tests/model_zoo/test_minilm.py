@@ -8,7 +8,7 @@ import numpy as np
 import openai
 import pytest
 
-from tests.support.server.process import Hearth
+from tests.support.server.process import ServerProcess
 from tests.support.zoo import references
 from tests.support.zoo.measure import TEXTS, cosines
 from tests.support.zoo.serve import served
@@ -57,13 +57,13 @@ async def test_the_published_similarities_are_found_again(dtype: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hearth]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A process of its own, as a user starts it."""
-    with Hearth(tmp_path_factory.mktemp("minilm"), {"models": [{"path": str(FOLDER), "id": NAME}]}) as hearth:
+    with ServerProcess(tmp_path_factory.mktemp("minilm"), {"models": [{"path": str(FOLDER), "id": NAME}]}) as hearth:
         yield hearth
 
 
-def test_the_openai_client_finds_the_same_similarities(server: Hearth) -> None:
+def test_the_openai_client_finds_the_same_similarities(server: ServerProcess) -> None:
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0) as client:
         answer = client.embeddings.create(model=NAME, input=[QUERY, *DOCUMENTS])
 

@@ -7,11 +7,11 @@ import openai
 import pytest
 
 from tests.support.http.requests import BODIES, DOCUMENTS, FOX, QUERY, vector, vectors
-from tests.support.server.process import Hearth
+from tests.support.server.process import ServerProcess
 
 
 @pytest.fixture(params=["/v1", "/inference/v1"], ids=["openai", "fireworks"])
-def client(request: pytest.FixtureRequest, plain_server: Hearth) -> Iterator[openai.OpenAI]:
+def client(request: pytest.FixtureRequest, plain_server: ServerProcess) -> Iterator[openai.OpenAI]:
     """A client whose base URL ends in each door; retries would hide a server that refuses for no reason."""
     with openai.OpenAI(base_url=plain_server.url + request.param, api_key="any", max_retries=0) as found:
         yield found
@@ -23,7 +23,7 @@ def path(client: openai.OpenAI) -> str:
     return client.base_url.path + "embeddings"
 
 
-def test_09_the_default_call_gives_floats(client: openai.OpenAI, path: str, plain_server: Hearth) -> None:
+def test_09_the_default_call_gives_floats(client: openai.OpenAI, path: str, plain_server: ServerProcess) -> None:
     answer = client.embeddings.create(model="demo-embedding", input=FOX)
 
     assert answer.model == "demo-embedding"
@@ -32,13 +32,13 @@ def test_09_the_default_call_gives_floats(client: openai.OpenAI, path: str, plai
     assert np.array_equal(np.float32(answer.data[0].embedding), vector(plain_server.client, FOX, path))
 
 
-def test_09_asked_for_floats_it_gives_the_same(client: openai.OpenAI, path: str, plain_server: Hearth) -> None:
+def test_09_asked_for_floats_it_gives_the_same(client: openai.OpenAI, path: str, plain_server: ServerProcess) -> None:
     answer = client.embeddings.create(model="demo-embedding", input=FOX, encoding_format="float")
 
     assert np.array_equal(np.float32(answer.data[0].embedding), vector(plain_server.client, FOX, path))
 
 
-def test_09_a_batch_comes_in_order(client: openai.OpenAI, path: str, plain_server: Hearth) -> None:
+def test_09_a_batch_comes_in_order(client: openai.OpenAI, path: str, plain_server: ServerProcess) -> None:
     answer = client.embeddings.create(model="demo-embedding", input=["a", "b", "c"])
 
     assert [item.index for item in answer.data] == [0, 1, 2]
@@ -46,13 +46,13 @@ def test_09_a_batch_comes_in_order(client: openai.OpenAI, path: str, plain_serve
     assert np.array_equal(np.float32([item.embedding for item in answer.data]), expected)
 
 
-def test_10_dimensions(client: openai.OpenAI, path: str, plain_server: Hearth) -> None:
+def test_10_dimensions(client: openai.OpenAI, path: str, plain_server: ServerProcess) -> None:
     answer = client.embeddings.create(model="demo-embedding", input=FOX, dimensions=64)
 
     assert np.array_equal(np.float32(answer.data[0].embedding), vector(plain_server.client, FOX, path, dimensions=64))
 
 
-def test_36_logits_through_extra_body(client: openai.OpenAI, path: str, plain_server: Hearth) -> None:
+def test_36_logits_through_extra_body(client: openai.OpenAI, path: str, plain_server: ServerProcess) -> None:
     asked = {"return_logits": [2753, 9454], "normalize": True}
 
     answer = client.embeddings.create(model="demo-reranker", input=BODIES, extra_body=asked)
@@ -62,7 +62,7 @@ def test_36_logits_through_extra_body(client: openai.OpenAI, path: str, plain_se
     assert np.array_equal(rows, vectors(plain_server.client, BODIES, path, **asked))
 
 
-def test_28_token_ids(client: openai.OpenAI, path: str, plain_server: Hearth) -> None:
+def test_28_token_ids(client: openai.OpenAI, path: str, plain_server: ServerProcess) -> None:
     answer = client.embeddings.create(model="demo-embedding", input=[0, 0, 0])
 
     assert answer.usage.total_tokens == 4

@@ -18,7 +18,7 @@ from tests.support.checkpoints.encoders import WIDTH, save_encoder
 from tests.support.checkpoints.qwen3 import build
 from tests.support.http import reference
 from tests.support.http.requests import cosine, embed, openai_error, rerank, scores, vector, vectors
-from tests.support.server.process import Hearth
+from tests.support.server.process import ServerProcess
 
 COSINE = 0.99999
 SCORE = 1e-5
@@ -59,7 +59,7 @@ def own(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[http
     """Asks a server of them, in float32."""
     names = [*EMBEDDERS, NOMIC, SHORT, *CROSS_ENCODERS, OWN_PROMPT, "folded"]
     models = [{"path": str(folder / name), "id": name, "dtype": "float32"} for name in names]
-    with Hearth(tmp_path_factory.mktemp("own-server"), {"models": models}) as hearth:
+    with ServerProcess(tmp_path_factory.mktemp("own-server"), {"models": models}) as hearth:
         yield hearth.client
 
 

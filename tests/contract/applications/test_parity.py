@@ -16,7 +16,7 @@ import torch
 from tests.support.checkpoints.qwen3 import build
 from tests.support.http import reference
 from tests.support.http.requests import NO, YES, body_of, cosine, embed, rerank, scores, vector, vectors
-from tests.support.server.process import Hearth
+from tests.support.server.process import ServerProcess
 
 COSINE = 0.999999
 SCORE = 1e-5
@@ -89,10 +89,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def server(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hearth]:
+def server(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """One server of them all."""
     models = [{"path": str(folder), "dtype": "float32"} for folder in folders.values()]
-    with Hearth(tmp_path_factory.mktemp("parity"), {"models": models}) as hearth:
+    with ServerProcess(tmp_path_factory.mktemp("parity"), {"models": models}) as hearth:
         yield hearth
 
 
@@ -100,13 +100,13 @@ def _reference_scores(folder: Path, **faults: Any) -> list[float]:
     return [reference.score(folder, query, document, **faults) for query, document in PAIRS]
 
 
-def _served_scores(server: Hearth, model: str) -> list[float]:
+def _served_scores(server: ServerProcess, model: str) -> list[float]:
     answers = [rerank(server.client, model=model, query=query, documents=[document]) for query, document in PAIRS]
     return [float(scores(answer)[0]) for answer in answers]
 
 
 @pytest.mark.parametrize("model", EMBEDDERS)
-def test_vectors_equal_the_reference(server: Hearth, folders: dict[str, Path], model: str) -> None:
+def test_vectors_equal_the_reference(server: ServerProcess, folders: dict[str, Path], model: str) -> None:
     served = vectors(server.client, TEXTS, model=model, normalize=False)
 
     expected = [reference.embed(folders[model], text) for text in TEXTS]
@@ -115,7 +115,9 @@ def test_vectors_equal_the_reference(server: Hearth, folders: dict[str, Path], m
 
 
 @pytest.mark.parametrize("fault", VECTOR_FAULTS.values(), ids=VECTOR_FAULTS.keys())
-def test_a_faulty_embedder_would_be_noticed(server: Hearth, folders: dict[str, Path], fault: dict[str, Any]) -> None:
+def test_a_faulty_embedder_would_be_noticed(
+    server: ServerProcess, folders: dict[str, Path], fault: dict[str, Any]
+) -> None:
     model, text = "embedder-published", "The capital of France is Paris."
 
     served = vector(server.client, text, model=model)
@@ -125,7 +127,7 @@ def test_a_faulty_embedder_would_be_noticed(server: Hearth, folders: dict[str, P
 
 
 @pytest.mark.parametrize("model", RERANKERS)
-def test_scores_equal_the_reference(server: Hearth, folders: dict[str, Path], model: str) -> None:
+def test_scores_equal_the_reference(server: ServerProcess, folders: dict[str, Path], model: str) -> None:
     served = _served_scores(server, model)
 
     assert served == pytest.approx(_reference_scores(folders[model]), abs=SCORE)
@@ -141,7 +143,7 @@ def test_the_scores_of_these_checkpoints_differ_enough_to_prove_something(folder
 @pytest.mark.parametrize("fault", SCORE_FAULTS.values(), ids=SCORE_FAULTS.keys())
 @pytest.mark.parametrize("model", ["reranker-tied", "reranker-untied"])
 def test_a_faulty_reranker_would_be_noticed(
-    server: Hearth, folders: dict[str, Path], model: str, fault: dict[str, Any]
+    server: ServerProcess, folders: dict[str, Path], model: str, fault: dict[str, Any]
 ) -> None:
     served = _served_scores(server, model)
 
@@ -149,7 +151,9 @@ def test_a_faulty_reranker_would_be_noticed(
 
 
 @pytest.mark.parametrize("model", RERANKERS)
-def test_documents_of_one_request_score_as_they_do_alone(server: Hearth, folders: dict[str, Path], model: str) -> None:
+def test_documents_of_one_request_score_as_they_do_alone(
+    server: ServerProcess, folders: dict[str, Path], model: str
+) -> None:
     query, documents = PAIRS[0][0], [document for _, document in PAIRS]
 
     served = scores(rerank(server.client, model=model, query=query, documents=documents))
@@ -160,7 +164,7 @@ def test_documents_of_one_request_score_as_they_do_alone(server: Hearth, folders
 
 @pytest.mark.parametrize("model", RERANKERS)
 def test_39_the_softmax_of_no_and_yes_is_the_score_document_by_document(
-    server: Hearth, folders: dict[str, Path], model: str
+    server: ServerProcess, folders: dict[str, Path], model: str
 ) -> None:
     query, documents = PAIRS[0][0], [document for _, document in PAIRS]
     bodies = [body_of(document, query) for document in documents]
@@ -173,7 +177,7 @@ def test_39_the_softmax_of_no_and_yes_is_the_score_document_by_document(
 
 
 @pytest.mark.parametrize("model", RERANKERS)
-def test_logits_equal_the_reference(server: Hearth, folders: dict[str, Path], model: str) -> None:
+def test_logits_equal_the_reference(server: ServerProcess, folders: dict[str, Path], model: str) -> None:
     bodies = [body_of(document, query) for query, document in PAIRS]
     no_yes = reference.ids_of(folders[model], "no", "yes")
 

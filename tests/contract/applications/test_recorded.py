@@ -9,7 +9,7 @@ import pytest
 
 from models import demo_models
 from tests.support.http.replay import Recording, check, recordings, replay
-from tests.support.server.process import Hearth
+from tests.support.server.process import ServerProcess
 
 BOTH, RERANKER = recordings("both"), recordings("reranker")
 
@@ -18,7 +18,7 @@ BOTH, RERANKER = recordings("both"), recordings("reranker")
 def reranker_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """A server without an embedder: what TEI's clients expect of one that reranks."""
     config = {"models": [{"path": demo_models()[1], "backend": "fake"}]}
-    with Hearth(tmp_path_factory.mktemp("reranker"), config) as hearth:
+    with ServerProcess(tmp_path_factory.mktemp("reranker"), config) as hearth:
         yield hearth.client
 
 

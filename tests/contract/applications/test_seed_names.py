@@ -11,7 +11,7 @@ from models import demo_models, model_id
 from server.config import ModelConfig
 from server.registry import ModelRegistry, load_registry
 from tests.support.http.requests import FIREWORKS, FIREWORKS_RERANK, RERANK, V1, embed, rerank
-from tests.support.server.process import Hearth
+from tests.support.server.process import ServerProcess
 from tests.support.zoo.catalogue import SEEDS
 
 CONFIG = Path(__file__).parents[3] / "config.yaml"
@@ -59,9 +59,9 @@ def registry() -> ModelRegistry:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hearth]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """The list, served."""
-    with Hearth(tmp_path_factory.mktemp("seeds"), {"models": stand_ins()}) as hearth:
+    with ServerProcess(tmp_path_factory.mktemp("seeds"), {"models": stand_ins()}) as hearth:
         yield hearth
 
 
@@ -78,7 +78,7 @@ def test_24_every_name_of_the_guide_finds_its_model(registry: ModelRegistry, nam
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_24_every_name_of_the_guide_answers_over_http(server: Hearth, name: str) -> None:
+def test_24_every_name_of_the_guide_answers_over_http(server: ServerProcess, name: str) -> None:
     answers = (
         [rerank(server.client, path, model=name) for path in (RERANK, FIREWORKS_RERANK)]
         if "reranker" in name
@@ -88,7 +88,7 @@ def test_24_every_name_of_the_guide_answers_over_http(server: Hearth, name: str)
     assert [(answer.status_code, answer.json()["model"]) for answer in answers] == [(200, name)] * 2
 
 
-def test_69_they_can_be_looked_up(server: Hearth) -> None:
+def test_69_they_can_be_looked_up(server: ServerProcess) -> None:
     listed_ids = {model["id"] for model in server.client.get("/v1/models").json()["data"]}
 
     assert listed_ids == set(NAMES.values())

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.support.http.requests import BODIES, FIREWORKS, fireworks_error, scores
-from tests.support.server.process import Hearth
+from tests.support.server.process import ServerProcess
 
 SEEDS = Path(__file__).parent / "seeds"
 # "clearly above the rest", in odds: the next document speaks of France too, and the demo pair says yes to both.
@@ -22,7 +22,7 @@ def odds(item: dict[str, Any]) -> float:
 
 
 @pytest.fixture
-def run(newcomer_server: Hearth) -> Any:
+def run(newcomer_server: ServerProcess) -> Any:
     """Run a seed program against the server; its variables come back."""
 
     def _run(name: str, **replaced: str) -> dict[str, Any]:
@@ -91,13 +91,13 @@ def test_38_its_probabilities_sum_to_1(run: Any) -> None:
     assert np.sum([item["embedding"] for item in data], axis=1) == pytest.approx(1, abs=1e-6)
 
 
-def test_38_its_prompts_are_framed(newcomer_server: Hearth) -> None:
+def test_38_its_prompts_are_framed(newcomer_server: ServerProcess) -> None:
     answer = newcomer_server.client.post(FIREWORKS, json={"input": BODIES, "return_logits": [2753, 9454]})
 
     assert answer.headers["x-hearth-framed"] == "4"
 
 
-def test_38_an_id_outside_the_vocabulary_is_400_and_named(run: Any, newcomer_server: Hearth) -> None:
+def test_38_an_id_outside_the_vocabulary_is_400_and_named(run: Any, newcomer_server: ServerProcess) -> None:
     payload = run("logits.py")["payload"] | {"return_logits": [2753, 999999]}
 
     error = fireworks_error(newcomer_server.client.post(FIREWORKS, json=payload), 400)

@@ -13,7 +13,7 @@ from pathlib import Path
 from models import demo_models
 from tests.contract.clients.families import HERE, ROOT, Family, find_vocabulary
 from tests.contract.clients.fronts import busy_url, slow_url
-from tests.support.server.process import Hearth
+from tests.support.server.process import ServerProcess
 
 KEY = "key-of-the-clients"
 LONGEST_RUN_S = 300
@@ -78,12 +78,12 @@ def running_stage() -> Iterator[Stage]:
     config = {"models": models, "auth": {"keys": [KEY]}}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        hearth = stack.enter_context(Hearth(folder / "plain", config))
+        hearth = stack.enter_context(ServerProcess(folder / "plain", config))
         reading_url = ""
         if (vocabulary := find_vocabulary()) and find_spec("tiktoken"):
             openai = models[0] | {"id": "openai", "token_ids": "cl100k_base"}
             environment = {"TIKTOKEN_CACHE_DIR": str(vocabulary)}
-            reading = Hearth(folder / "reading", config | {"models": [*models, openai]}, environment=environment)
+            reading = ServerProcess(folder / "reading", config | {"models": [*models, openai]}, environment=environment)
             reading_url = stack.enter_context(reading).url
         busy, slow = stack.enter_context(busy_url(config)), stack.enter_context(slow_url(config))
         yield Stage(hearth.url, reading_url, busy, slow)

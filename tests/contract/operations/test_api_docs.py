@@ -15,7 +15,7 @@ from models import demo_models
 from server.api.openapi import GROUPS
 from tests.support.http.openapi_schema import DOCUMENT_FILE
 from tests.support.http.requests import embed
-from tests.support.server.process import Hearth
+from tests.support.server.process import ServerProcess
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ASSET = re.compile(r"""(?:src|href)=["']([^"']+)["']""")
@@ -56,7 +56,9 @@ def test_83_the_page_and_what_it_loads_refer_to_no_other_host(plain: httpx.Clien
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
-def test_83_the_page_renders_in_a_browser_that_reaches_no_other_host(plain_server: Hearth, tmp_path: Path) -> None:
+def test_83_the_page_renders_in_a_browser_that_reaches_no_other_host(
+    plain_server: ServerProcess, tmp_path: Path
+) -> None:
     rules = "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
     command = [
         *(str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"),
@@ -71,7 +73,7 @@ def test_83_the_page_renders_in_a_browser_that_reaches_no_other_host(plain_serve
     assert 'data-path="/v1/embeddings"' in page
 
 
-def test_83_health_answers_at_once_while_a_long_batch_runs(start: Callable[..., Hearth]) -> None:
+def test_83_health_answers_at_once_while_a_long_batch_runs(start: Callable[..., ServerProcess]) -> None:
     hearth = start({"models": [{"path": demo_models()[0]}]})
     texts = [f"{number} one two three four " * 16 for number in range(250)]
 

@@ -9,14 +9,14 @@ import pytest
 
 from models import demo_models
 from tests.support.http.requests import fireworks_error, openai_error
-from tests.support.server.process import Hearth
+from tests.support.server.process import ServerProcess
 
 FIRST, SECOND = "first-key-of-the-tests", "second-key-of-the-tests"
 GUARDED = ["/v1/embeddings", "/rerank", "/inference/v1/rerank", "/embed", "/score", "/tokenize", "/info", "/v1/models"]
 
 
 @pytest.fixture(scope="module")
-def keyed_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hearth]:
+def keyed_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server with one key in its configuration and one in a file."""
     folder = tmp_path_factory.mktemp("keyed")
     (folder / "keys").write_text(f"# for the search team\n\n{SECOND}\n", "utf-8")
@@ -24,12 +24,12 @@ def keyed_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hearth]:
         "models": [{"path": path, "backend": "fake"} for path in demo_models()],
         "auth": {"keys": [FIRST], "keys_file": "keys"},
     }
-    with Hearth(folder, config) as hearth:
+    with ServerProcess(folder, config) as hearth:
         yield hearth
 
 
 @pytest.fixture
-def keyed(keyed_server: Hearth) -> httpx.Client:
+def keyed(keyed_server: ServerProcess) -> httpx.Client:
     """Asks the server that wants a key."""
     return keyed_server.client
 
@@ -101,7 +101,7 @@ def test_82_one_right_key_among_wrong_ones_is_enough(keyed: httpx.Client) -> Non
     assert _ask(keyed, {"authorization": "Bearer wrong", "x-api-key": SECOND}).status_code == 200
 
 
-def test_82_no_key_shows_in_the_log_or_in_an_answer(keyed_server: Hearth) -> None:
+def test_82_no_key_shows_in_the_log_or_in_an_answer(keyed_server: ServerProcess) -> None:
     headers = {"authorization": "Bearer wrong-but-secret", "x-request-id": "wrong-key"}
 
     answer = _ask(keyed_server.client, headers)
@@ -111,7 +111,9 @@ def test_82_no_key_shows_in_the_log_or_in_an_answer(keyed_server: Hearth) -> Non
     assert not [text for text in told if "wrong-but-secret" in text or FIRST in text or SECOND in text]
 
 
-def test_82_a_removed_key_fails_once_the_file_is_read_again(start: Callable[..., Hearth], tmp_path: Path) -> None:
+def test_82_a_removed_key_fails_once_the_file_is_read_again(
+    start: Callable[..., ServerProcess], tmp_path: Path
+) -> None:
     keys = tmp_path / "keys"
     keys.write_text(f"{FIRST}\n{SECOND}\n", "utf-8")
     models = [{"path": path, "backend": "fake"} for path in demo_models()]

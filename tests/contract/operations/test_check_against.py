@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from models import demo_models
 from server.cli.main import app
 from tests.support.checkpoints.qwen3 import build
-from tests.support.server.process import Hearth
+from tests.support.server.process import ServerProcess
 from tests.support.zoo.build import build as build_recipe
 from tests.support.zoo.catalogue import ZOO
 
@@ -20,7 +20,7 @@ BERT = next(recipe for recipe in ZOO if recipe.name == "thenlper/gte-base")
 
 
 @pytest.fixture(scope="module")
-def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hearth]:
+def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """The demo pair in bfloat16 behind a key, with strangers of the same and of another width beside it."""
     folder = tmp_path_factory.mktemp("other")
     strangers = [build(folder / "stranger", hidden_size=256), build(folder / "wide", hidden_size=512)]
@@ -30,7 +30,7 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hearth]:
         *({"path": str(path)} for path in (*strangers, strange_reranker)),
         {"path": str(build_recipe(BERT, folder)), "dtype": "float32"},
     ]
-    with Hearth(folder / "server", {"models": models, "auth": {"keys": ["sesame"]}}) as hearth:
+    with ServerProcess(folder / "server", {"models": models, "auth": {"keys": ["sesame"]}}) as hearth:
         yield hearth
 
 
@@ -53,7 +53,7 @@ def check(model: str, url: str, *arguments: str, key: str = "sesame") -> tuple[i
     ],
 )
 def test_the_same_model_in_another_dtype_is_the_same_space(
-    other: Hearth, below: str, dialect: str, are_unit: bool
+    other: ServerProcess, below: str, dialect: str, are_unit: bool
 ) -> None:
     status, found = check(EMBEDDER, other.url + below)
 
@@ -65,14 +65,14 @@ def test_the_same_model_in_another_dtype_is_the_same_space(
 
 
 @pytest.mark.parametrize("name", ["stranger", "wide"])
-def test_another_model_must_index_again(other: Hearth, name: str) -> None:
+def test_another_model_must_index_again(other: ServerProcess, name: str) -> None:
     status, found = check(EMBEDDER, other.url, "--model", name)
 
     assert (status, found["passed"], found["found"]["space"]) == (1, False, "other")
     assert "index again" in found["verdict"]
 
 
-def test_a_model_of_512_tokens_gets_texts_that_fit_it(other: Hearth, tmp_path: Path) -> None:
+def test_a_model_of_512_tokens_gets_texts_that_fit_it(other: ServerProcess, tmp_path: Path) -> None:
     status, found = check(str(build_recipe(BERT, tmp_path)), other.url)
 
     assert (status, found["refused"]) == (0, [])
@@ -80,20 +80,20 @@ def test_a_model_of_512_tokens_gets_texts_that_fit_it(other: Hearth, tmp_path: P
 
 
 @pytest.mark.parametrize("below", ["/v1", "", "/inference/v1", "/v2", "/rerank"])
-def test_the_same_reranker_gives_the_same_scores(other: Hearth, below: str) -> None:
+def test_the_same_reranker_gives_the_same_scores(other: ServerProcess, below: str) -> None:
     status, found = check(RERANKER, other.url + below)
 
     assert (status, found["found"]["order"]) == (0, "same")
     assert 0 < found["found"]["worst_difference"] < 0.02
 
 
-def test_another_reranker_is_told(other: Hearth) -> None:
+def test_another_reranker_is_told(other: ServerProcess) -> None:
     status, found = check(RERANKER, other.url, "--model", "strange-reranker")
 
     assert (status, found["found"]["order"]) == (1, "other")
 
 
-def test_people_read_a_table_and_a_sentence(other: Hearth) -> None:
+def test_people_read_a_table_and_a_sentence(other: ServerProcess) -> None:
     command = ["check", EMBEDDER, "--against", other.url, "--key", "sesame"]
     result = CliRunner().invoke(app, command, env={"COLUMNS": "200"})
 
@@ -111,7 +111,7 @@ def test_people_read_a_table_and_a_sentence(other: Hearth) -> None:
     ],
 )
 def test_a_server_that_does_not_answer_is_one_line_and_status_2(
-    other: Hearth, url: str, key: str, message: str
+    other: ServerProcess, url: str, key: str, message: str
 ) -> None:
     command = ["check", EMBEDDER, "--against", url.format(url=other.url), "--key", key]
     result = CliRunner().invoke(app, command)

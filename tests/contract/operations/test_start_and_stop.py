@@ -13,14 +13,14 @@ import pytest
 from models import demo_models
 from tests.support.checkpoints.qwen3 import build
 from tests.support.http.requests import FOX, QUERY, V1, embed, openai_error, rerank
-from tests.support.server.process import Hearth
+from tests.support.server.process import ServerProcess
 
 # Each begins in its own way, so that nothing of one is computed for another.
 BULK = [f"{number} one two three four " * 16 for number in range(250)]
 FAKE = [{"path": path, "backend": "fake"} for path in demo_models()]
 
 
-def test_with_nothing_configured_the_demo_pair_is_served(newcomer_server: Hearth) -> None:
+def test_with_nothing_configured_the_demo_pair_is_served(newcomer_server: ServerProcess) -> None:
     listed = newcomer_server.client.get("/v1/models").json()["data"]
 
     assert [model["id"] for model in listed] == ["demo-embedding", "demo-reranker"]
@@ -28,7 +28,7 @@ def test_with_nothing_configured_the_demo_pair_is_served(newcomer_server: Hearth
     assert rerank(newcomer_server.client).status_code == 200
 
 
-def test_the_demo_pair_needs_neither_transformers_nor_sentence_transformers(newcomer_server: Hearth) -> None:
+def test_the_demo_pair_needs_neither_transformers_nor_sentence_transformers(newcomer_server: ServerProcess) -> None:
     newcomer_server.client.post(V1, json={"input": FOX}, headers={"x-request-id": "after-loading"})
 
     newcomer_server.wait_for("request_id=after-loading")
@@ -36,19 +36,19 @@ def test_the_demo_pair_needs_neither_transformers_nor_sentence_transformers(newc
     assert watched == {"torch"}
 
 
-def test_the_log_says_which_kind_each_model_is_and_why(newcomer_server: Hearth) -> None:
+def test_the_log_says_which_kind_each_model_is_and_why(newcomer_server: ServerProcess) -> None:
     assert "embedder, because modules.json has a Pooling module" in newcomer_server.wait_for("demo-embedding: embedder")
     assert "because" in newcomer_server.wait_for("demo-reranker: reranker")
 
 
-def test_probes_say_that_it_is_ready(newcomer_server: Hearth) -> None:
+def test_probes_say_that_it_is_ready(newcomer_server: ServerProcess) -> None:
     client = newcomer_server.client
 
     assert [client.get(path).status_code for path in ("/live", "/health", "/ready")] == [200, 200, 200]
     assert client.get("/ready").json() == {"status": "ready"}
 
 
-def test_metrics_count_requests_by_route(plain_server: Hearth) -> None:
+def test_metrics_count_requests_by_route(plain_server: ServerProcess) -> None:
     embed(plain_server.client, FOX)
 
     text = plain_server.client.get("/metrics").text
@@ -56,7 +56,7 @@ def test_metrics_count_requests_by_route(plain_server: Hearth) -> None:
     assert "hearth_ready 1.0" in text
 
 
-def test_76_a_request_in_flight_is_answered_before_the_server_ends(start: Callable[..., Hearth]) -> None:
+def test_76_a_request_in_flight_is_answered_before_the_server_ends(start: Callable[..., ServerProcess]) -> None:
     hearth = start({"models": [{"path": demo_models()[0]}]})
 
     with ThreadPoolExecutor(1) as pool:
@@ -76,7 +76,7 @@ def test_76_a_request_in_flight_is_answered_before_the_server_ends(start: Callab
     assert hearth.end() == 0
 
 
-def test_76_after_sigterm_nobody_is_let_in(start: Callable[..., Hearth]) -> None:
+def test_76_after_sigterm_nobody_is_let_in(start: Callable[..., ServerProcess]) -> None:
     hearth = start({"models": FAKE})
 
     assert hearth.stop() == 0
@@ -100,7 +100,7 @@ def test_76_after_sigterm_nobody_is_let_in(start: Callable[..., Hearth]) -> None
 def test_what_cannot_be_served_ends_the_command_with_one_clear_line(
     tmp_path: Path, config: dict[str, Any], message: str
 ) -> None:
-    hearth = Hearth(tmp_path, config)
+    hearth = ServerProcess(tmp_path, config)
 
     assert hearth.end() == 2
     assert message in hearth.text()
@@ -113,7 +113,7 @@ def test_64_a_tokenizer_without_a_single_yes_is_not_served(tmp_path: Path) -> No
     tokenizer["model"]["merges"].remove(["ye", "s"])
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer), "utf-8")
 
-    hearth = Hearth(tmp_path / "server", {"models": [{"path": str(folder), "backend": "fake"}]})
+    hearth = ServerProcess(tmp_path / "server", {"models": [{"path": str(folder), "backend": "fake"}]})
 
     assert hearth.end() == 2
     assert "no single token for 'yes'" in hearth.text()
@@ -123,22 +123,22 @@ def test_64_a_model_whose_weights_do_not_load_ends_the_command(tmp_path: Path) -
     folder = build(tmp_path / "broken-embedder")
     (folder / "model.safetensors").write_bytes(b"not weights")
 
-    hearth = Hearth(tmp_path / "server", {"models": [{"path": str(folder)}]})
+    hearth = ServerProcess(tmp_path / "server", {"models": [{"path": str(folder)}]})
 
     assert hearth.end() == 2
     assert "damaged or not a safetensors file" in hearth.text()
 
 
-def test_a_taken_port_ends_the_command(start: Callable[..., Hearth], tmp_path: Path) -> None:
+def test_a_taken_port_ends_the_command(start: Callable[..., ServerProcess], tmp_path: Path) -> None:
     hearth = start({"models": FAKE})
 
-    other = Hearth(tmp_path / "other", {"models": FAKE}, "--port", str(hearth.address[1]))
+    other = ServerProcess(tmp_path / "other", {"models": FAKE}, "--port", str(hearth.address[1]))
 
     assert other.end() != 0
     assert "address already in use" in other.text().lower()
 
 
-def test_a_flag_wins_over_the_environment_which_wins_over_the_file(start: Callable[..., Hearth]) -> None:
+def test_a_flag_wins_over_the_environment_which_wins_over_the_file(start: Callable[..., ServerProcess]) -> None:
     hearth = start(
         {"models": FAKE, "port": 1, "limits": {"documents": 5, "inputs": 5}},
         environment={"HEARTH_PORT": "2", "HEARTH_LIMITS__INPUTS": "3"},

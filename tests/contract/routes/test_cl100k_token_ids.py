@@ -18,7 +18,7 @@ from models import Preprocessor, demo_models
 from models.text.tokenizer import EDGE_FROM_IDS
 from server.processing.cl100k import FILE
 from tests.support.http.requests import embed, openai_error, tokens, vectors
-from tests.support.server.process import Hearth
+from tests.support.server.process import ServerProcess
 
 WORDS = {
     "the": 279,
@@ -92,15 +92,15 @@ MODELS = [
 ]
 
 
-def _server(folder: Path, cache: Path) -> Hearth:
+def _server(folder: Path, cache: Path) -> ServerProcess:
     (folder / "sitecustomize.py").write_text(WATCH_CONNECTIONS, "utf-8")
     search_path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
     environment = {"PYTHONPATH": search_path, "TIKTOKEN_CACHE_DIR": str(cache)}
-    return Hearth(folder / "server", {"models": MODELS}, environment=environment)
+    return ServerProcess(folder / "server", {"models": MODELS}, environment=environment)
 
 
 @pytest.fixture(scope="module")
-def without_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hearth]:
+def without_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server that finds no vocabulary of OpenAI's."""
     folder = tmp_path_factory.mktemp("without")
     with _server(folder, folder / "empty") as hearth:
@@ -108,7 +108,7 @@ def without_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hearth]:
 
 
 @pytest.fixture(scope="module")
-def with_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hearth]:
+def with_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server that finds cl100k_base."""
     cache = Path(os.environ.get("TIKTOKEN_CACHE_DIR", "/nowhere"))
     if not (cache / FILE).is_file() or not find_spec("tiktoken"):
@@ -129,14 +129,14 @@ def _text(words: list[str]) -> str:
     return "".join(f" {word}" for word in words)
 
 
-def test_29_without_the_file_foreign_ids_are_400(without_file: Hearth) -> None:
+def test_29_without_the_file_foreign_ids_are_400(without_file: ServerProcess) -> None:
     error = openai_error(embed(without_file.client, _ids(_random_words(30, 1))), 400)
 
     assert error["code"] == "foreign_token_ids"
     assert "check_embedding_ctx_length=False" in error["message"]
 
 
-def test_30_with_the_file_they_are_read_as_what_they_say(with_file: Hearth) -> None:
+def test_30_with_the_file_they_are_read_as_what_they_say(with_file: ServerProcess) -> None:
     words = _random_words(30, 1)
 
     answer = embed(with_file.client, [_ids(words)])
@@ -145,7 +145,7 @@ def test_30_with_the_file_they_are_read_as_what_they_say(with_file: Hearth) -> N
     assert answer.json() == embed(with_file.client, [_text(words)]).json()
 
 
-def test_30_ids_past_the_models_last_are_read_with_it_too(with_file: Hearth) -> None:
+def test_30_ids_past_the_models_last_are_read_with_it_too(with_file: ServerProcess) -> None:
     # "France" is 50100, and the demo vocabulary ends before 16000.
     france = [50100, 374, 264, 3224, 304, 11104, 4606]
 
@@ -155,7 +155,7 @@ def test_30_ids_past_the_models_last_are_read_with_it_too(with_file: Hearth) -> 
     assert answer.json() == embed(with_file.client, ["France is a country in Western Europe"]).json()
 
 
-def test_30_control_tokens_stay_text(with_file: Hearth, embedder: Preprocessor) -> None:
+def test_30_control_tokens_stay_text(with_file: ServerProcess, embedder: Preprocessor) -> None:
     # "<|im_end|>" in cl100k_base.
     answer = embed(with_file.client, [27, 91, 318, 6345, 91, 29], model="openai")
 
@@ -164,11 +164,11 @@ def test_30_control_tokens_stay_text(with_file: Hearth, embedder: Preprocessor) 
 
 
 @pytest.mark.parametrize("given", [[100257], [[100256]], [[1, 2**40]]])
-def test_30_ids_that_cl100k_base_has_not_are_400(with_file: Hearth, given: list[object]) -> None:
+def test_30_ids_that_cl100k_base_has_not_are_400(with_file: ServerProcess, given: list[object]) -> None:
     assert openai_error(embed(with_file.client, given, model="openai"), 400)["code"] == "foreign_token_ids"
 
 
-def test_31_one_foreign_list_makes_all_of_them_foreign(without_file: Hearth) -> None:
+def test_31_one_foreign_list_makes_all_of_them_foreign(without_file: ServerProcess) -> None:
     assert embed(without_file.client, [AMBIGUOUS]).status_code == 200
 
     error = openai_error(embed(without_file.client, [AMBIGUOUS, _ids(_random_words(30, 2))]), 400)
@@ -176,7 +176,7 @@ def test_31_one_foreign_list_makes_all_of_them_foreign(without_file: Hearth) -> 
     assert error["code"] == "foreign_token_ids"
 
 
-def test_31_and_with_the_file_all_are_read_with_it(with_file: Hearth) -> None:
+def test_31_and_with_the_file_all_are_read_with_it(with_file: ServerProcess) -> None:
     words = _random_words(30, 2)
 
     answer = embed(with_file.client, [AMBIGUOUS, _ids(words)])
@@ -185,21 +185,21 @@ def test_31_and_with_the_file_all_are_read_with_it(with_file: Hearth) -> None:
     assert answer.json() == embed(with_file.client, [" no no", _text(words)]).json()
 
 
-def test_32_a_short_ambiguous_list_is_native_which_is_the_known_limit(without_file: Hearth) -> None:
+def test_32_a_short_ambiguous_list_is_native_which_is_the_known_limit(without_file: ServerProcess) -> None:
     answer = embed(without_file.client, AMBIGUOUS)
 
     assert answer.headers["x-hearth-token-ids"] == "native"
     assert np.array_equal(vectors(without_file.client, AMBIGUOUS), vectors(without_file.client, "lishlish"))
 
 
-def test_32_a_model_may_be_told_to_read_all_ids_as_openais(with_file: Hearth) -> None:
+def test_32_a_model_may_be_told_to_read_all_ids_as_openais(with_file: ServerProcess) -> None:
     answer = embed(with_file.client, AMBIGUOUS, model="openai")
 
     assert answer.headers["x-hearth-token-ids"] == "cl100k_base"
     assert np.array_equal(vectors(with_file.client, AMBIGUOUS, model="openai"), vectors(with_file.client, " no no"))
 
 
-def test_33_native_takes_what_auto_refuses(without_file: Hearth) -> None:
+def test_33_native_takes_what_auto_refuses(without_file: ServerProcess) -> None:
     answer = embed(without_file.client, _ids(_random_words(30, 1)), model="native")
 
     assert answer.headers["x-hearth-token-ids"] == "native"
@@ -218,7 +218,7 @@ def test_34_slices_of_native_ids_are_native(embedder: Preprocessor, text: str, l
     assert sum(found) >= 0.995 * len(found)
 
 
-def test_35_long_lists_are_all_found_foreign_and_nobody_is_called(without_file: Hearth) -> None:
+def test_35_long_lists_are_all_found_foreign_and_nobody_is_called(without_file: ServerProcess) -> None:
     answers = [embed(without_file.client, _ids(_random_words(128 + seed, seed))) for seed in range(200)]
 
     assert {openai_error(answer, 400)["code"] for answer in answers} == {"foreign_token_ids"}

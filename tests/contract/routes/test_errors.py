@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.support.http.requests import FIREWORKS, FOX, RERANK, V1, embed, fireworks_error, openai_error, rerank
-from tests.support.server.process import Hearth
+from tests.support.server.process import ServerProcess
 
 MEGABYTE = 1024 * 1024
 JSON = {"content-type": "application/json"}
@@ -105,7 +105,7 @@ def test_70_other_media_are_415(plain: httpx.Client, headers: dict[str, str]) ->
     assert error["message"] == "Send JSON with Content-Type: application/json, without a Content-Encoding."
 
 
-def test_71_100_megabytes_with_a_length_are_413_at_once(plain_server: Hearth) -> None:
+def test_71_100_megabytes_with_a_length_are_413_at_once(plain_server: ServerProcess) -> None:
     headers = {**JSON, "content-length": str(100 * MEGABYTE + 12)}
 
     answer = httpx.post(plain_server.url + V1, content=_megabytes(100), headers=headers, trust_env=False)
@@ -116,7 +116,7 @@ def test_71_100_megabytes_with_a_length_are_413_at_once(plain_server: Hearth) ->
     assert embed(plain_server.client, "a").status_code == 200
 
 
-def test_71_100_megabytes_without_a_length_are_413_once_the_limit_is_passed(plain_server: Hearth) -> None:
+def test_71_100_megabytes_without_a_length_are_413_once_the_limit_is_passed(plain_server: ServerProcess) -> None:
     answer = httpx.post(plain_server.url + V1, content=_megabytes(100), headers=JSON, trust_env=False)
 
     assert openai_error(answer, 413)["code"] == "payload_too_large"
@@ -124,7 +124,7 @@ def test_71_100_megabytes_without_a_length_are_413_once_the_limit_is_passed(plai
     assert embed(plain_server.client, "a").status_code == 200
 
 
-def test_71_the_fireworks_door_has_its_own_words(odd_server: Hearth) -> None:
+def test_71_the_fireworks_door_has_its_own_words(odd_server: ServerProcess) -> None:
     answer = httpx.post(odd_server.url + FIREWORKS, content=b"a" * 100_001, headers=JSON, trust_env=False)
 
     assert fireworks_error(answer, 413)["code"] == "PAYLOAD_TOO_LARGE"
@@ -229,7 +229,7 @@ def test_74_no_server_of_frameworks_is_named(plain: httpx.Client) -> None:
     assert "server" not in plain.get("/v1/models").headers
 
 
-def test_request_ids_and_tokens_are_in_the_log(plain_server: Hearth) -> None:
+def test_request_ids_and_tokens_are_in_the_log(plain_server: ServerProcess) -> None:
     embed(plain_server.client, FOX)
     plain_server.client.post(V1, json={"input": FOX}, headers={"x-request-id": "seen-in-log"})
 

@@ -21,7 +21,7 @@ from tests.support.http.requests import (
     vector,
     vectors,
 )
-from tests.support.server.process import Hearth
+from tests.support.server.process import ServerProcess
 
 LONG = "a " * 9000
 
@@ -333,7 +333,7 @@ def test_88_an_unknown_model_is_404(plain: httpx.Client) -> None:
     assert _tei_error(plain.get("/info", params={"model": "nope"}), 404)["error_type"] == "Validation"
 
 
-def test_88_a_server_of_rerankers_alone_has_them_as_its_default(start: Callable[..., Hearth]) -> None:
+def test_88_a_server_of_rerankers_alone_has_them_as_its_default(start: Callable[..., ServerProcess]) -> None:
     hearth = start({"models": [{"path": demo_models()[1], "backend": "fake"}]})
 
     assert list(hearth.client.get("/info").json()["model_type"]) == ["reranker"]

@@ -10,7 +10,7 @@ import pytest
 
 from models import Preprocessor
 from tests.support.http.requests import FIREWORKS, V1, embed, openai_error, tokens, vector, vectors
-from tests.support.server.process import Hearth
+from tests.support.server.process import ServerProcess
 
 DOCUMENTED = {
     "input": [{"text": "First document", "metadata": {"id": 1}}],
@@ -280,7 +280,9 @@ DEAR = {
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads /proc")
 @pytest.mark.parametrize("template", DEAR.values(), ids=DEAR.keys())
-def test_51_what_would_take_long_or_grow_is_400_soon_and_memory_stays_flat(plain_server: Hearth, template: str) -> None:
+def test_51_what_would_take_long_or_grow_is_400_soon_and_memory_stays_flat(
+    plain_server: ServerProcess, template: str
+) -> None:
     text = "x" * 300_000
     given = {"text": text, "other": text + "y", "list": [1] * 256, "lists": [0] * 50_000, "others": [0] * 50_000}
     # Once before it is measured: what an ordinary request of this size leaves behind.
@@ -305,6 +307,6 @@ def test_51_many_inputs_share_what_a_template_may_cost(plain: httpx.Client) -> N
     assert answer.elapsed.total_seconds() < 5
 
 
-def _peak_megabytes(hearth: Hearth) -> int:
+def _peak_megabytes(hearth: ServerProcess) -> int:
     status = Path(f"/proc/{hearth._process.pid}/status").read_text("ascii")
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) // 1024

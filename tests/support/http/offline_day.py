@@ -15,7 +15,7 @@ from pathlib import Path
 
 from models import demo_models
 from tests.support.http.requests import embed, rerank
-from tests.support.server.process import HEARTH, Hearth, clean_environment
+from tests.support.server.process import HEARTH, ServerProcess, clean_environment
 
 # Names every look-up and every connection that Python code of the server tries, on standard error.
 WATCH = """
@@ -48,7 +48,7 @@ def main(workspace: Path, *folders: str) -> None:
     in_cache = [_into_cache(workspace / "home", Path(folder)) for folder in folders]
     library = [{"path": path, "backend": LIBRARY, "id": f"{Path(path).name}-by-the-library"} for path in folders]
     models = [*({"path": path} for path in (*demo_models(), *folders, *in_cache)), *library]
-    with Hearth(workspace / "server", {"models": models}, environment=environment) as hearth:
+    with ServerProcess(workspace / "server", {"models": models}, environment=environment) as hearth:
         listed = hearth.client.get("/v1/models").json()["data"]
         statuses = {
             model["id"]: (

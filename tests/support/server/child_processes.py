@@ -1,4 +1,4 @@
-"""Processes for a supervisor to keep. Imported anew by each of them, so it imports next to nothing."""
+"""Main functions of processes for a supervisor. Each spawned process imports this file, so it imports little."""
 
 import os
 import signal
@@ -9,19 +9,19 @@ from typing import Any
 
 
 def wait_for_ever(folder: Path, reason: Any) -> None:
-    """Says its id and sleeps until it is ended."""
+    """Write the process id to `folder` and sleep until SIGTERM."""
     (folder / str(os.getpid())).touch()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     time.sleep(600)
 
 
 def give_up(status: int, reason: Any) -> None:
-    """Gives up with a sentence."""
+    """Report an error and exit with `status`."""
     reason.send("its weights are damaged")
     sys.exit(status)
 
 
 def fall_over(folder: Path, reason: Any) -> None:
-    """Ends as soon as it is started."""
+    """Crash at once."""
     (folder / str(os.getpid())).touch()
     os._exit(9)

@@ -1,4 +1,4 @@
-"""A test stand: models without weights whose batches a test holds and releases, many clients, and processes to end."""
+"""Fake models whose batches a test holds and releases, many clients at once, and signals to processes."""
 
 import asyncio
 import json
@@ -15,16 +15,16 @@ import numpy as np
 
 from models import demo_models, load_preprocessor
 from tests.support.http.requests import V1
-from tests.support.server.process import Hearth
+from tests.support.server.process import ServerProcess
 
 EMBEDDER = Path(demo_models()[0])
 
 
 class FakeModel:
-    """A folder with the demo embedder's words and no network; a test may hold its batches."""
+    """A folder with the tokenizer of the demo embedder and no network. A test can hold its batches."""
 
     def __init__(self, folder: Path, **faults: Any) -> None:
-        """Make it in `folder`; `faults` as models.backends.fake.load reads them."""
+        """Write it to `folder`, with `faults` as models.backends.fake.load reads them."""
         folder.mkdir(parents=True)
         for file in EMBEDDER.iterdir():
             (folder / file.name).symlink_to(file)
@@ -33,71 +33,70 @@ class FakeModel:
         self.config = {"path": str(folder), "id": "fake", "backend": "fake"}
 
     def hold(self) -> None:
-        """The next batch does not end."""
+        """Keep the next batch from ending."""
         self._hold.touch()
 
     def is_held(self) -> bool:
-        """Whether a batch has been launched since, and does not end."""
+        """Whether a batch has been launched since hold(), and is kept from ending."""
         return self._held.exists()
 
     def release(self) -> None:
-        """Let it end."""
+        """Let the held batch end."""
         self._hold.unlink(missing_ok=True)
         self._held.unlink(missing_ok=True)
 
 
 def token_id(text: str) -> int:
-    """The one id of a text."""
-    (found,) = load_preprocessor(EMBEDDER).tokenizer.encode([text])[0].tolist()
-    return int(found)
+    """The id of a text that is a single token."""
+    (token,) = load_preprocessor(EMBEDDER).tokenizer.encode([text])[0].tolist()
+    return int(token)
 
 
-def ask(hearth: Hearth, path: str) -> httpx.Response:
-    """A page, over a connection of its own."""
+def get_page(hearth: ServerProcess, path: str) -> httpx.Response:
+    """GET a path over a new connection."""
     # Reading certificates would take longer than the answer.
     return httpx.get(f"{hearth.url}{path}", trust_env=False, timeout=60, verify=False)
 
 
-def total(hearth: Hearth, name: str) -> float:
-    """A metric, its labels added up; a label may be part of the name."""
-    text = ask(hearth, "/metrics").text
+def metric_total(hearth: ServerProcess, name: str) -> float:
+    """The sum of a metric over its labels; `name` may include a label to select one series."""
+    text = get_page(hearth, "/metrics").text
     stem = re.escape(name) if name.endswith("}") else re.escape(name) + r"(?:\{[^}]*\})?"
     return sum(float(value) for value in re.findall(rf"^{stem} (\S+)$", text, re.MULTILINE))
 
 
-def batches(hearth: Hearth) -> float:
-    """How many batches have ended."""
-    return total(hearth, "hearth_batch_tokens_count")
+def batches(hearth: ServerProcess) -> float:
+    """The number of batches that have ended."""
+    return metric_total(hearth, "hearth_batch_tokens_count")
 
 
 class Clients:
-    """Requests that wait for their answers, each over a connection of its own."""
+    """Concurrent embeddings requests, each over a connection of its own."""
 
-    def __init__(self, hearth: Hearth) -> None:
-        """None yet."""
+    def __init__(self, hearth: ServerProcess) -> None:
         self._hearth = hearth
         self._tasks: list[asyncio.Task[httpx.Response]] = []
 
-    def send(self, count: int, given: Any = "a", **headers: str) -> None:
-        """Send so many more requests at once."""
-        self._tasks += [asyncio.create_task(self._ask(given, headers)) for _ in range(count)]
+    def send(self, count: int, texts: Any = "a", **headers: str) -> None:
+        """Send `count` requests at once."""
+        self._tasks += [asyncio.create_task(self._ask(texts, headers)) for _ in range(count)]
 
-    async def send_slowly(self, count: int, given: Any, *, every_s: float) -> None:
-        """Send them one after another, answered or not."""
+    async def send_slowly(self, count: int, texts: Any, *, every_s: float) -> None:
+        """Send `count` requests at a fixed interval, whether or not they are answered."""
         for _ in range(count):
-            self.send(1, given)
+            self.send(1, texts)
             await asyncio.sleep(every_s)
 
     async def answers(self) -> list[httpx.Response]:
-        """All of them, in the order in which they were sent."""
+        """All answers, in the order in which the requests were sent."""
         return await asyncio.gather(*self._tasks)
 
     def waiting(self) -> int:
-        """How many have no answer yet."""
+        """The number of requests without an answer."""
         return sum(not task.done() for task in self._tasks)
 
     async def hang_up(self, start: int = 0) -> None:
-        """Close the connections from number `start` on."""
+        """Close the connections of all requests from index `start` on."""
         for task in self._tasks[start:]:
             task.cancel()
             with suppress(asyncio.CancelledError):
@@ -105,48 +104,48 @@ class Clients:
         del self._tasks[start:]
 
     async def drop(self) -> None:
-        """Forget all of them, whatever became of them."""
+        """Wait for all requests, and ignore their answers and errors."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
 
-    async def _ask(self, given: Any, headers: dict[str, str]) -> httpx.Response:
+    async def _ask(self, texts: Any, headers: dict[str, str]) -> httpx.Response:
         async with httpx.AsyncClient(base_url=self._hearth.url, timeout=60, trust_env=False, verify=False) as client:
-            return await client.post(V1, json={"input": given}, headers=headers)
+            return await client.post(V1, json={"input": texts}, headers=headers)
 
 
-async def until(hearth: Hearth, happened: Callable[[], object], timeout_s: float = 30) -> None:
-    """Ask again and again, while clients go on."""
+async def until(hearth: ServerProcess, happened: Callable[[], object], timeout_s: float = 30) -> None:
+    """Poll until `happened()` is true, without blocking the clients."""
     await asyncio.to_thread(hearth.until, happened, timeout_s)
 
 
-async def queued(hearth: Hearth, items: int) -> None:
-    """Until so many inputs wait at the engine, those of its running batch left out."""
-    await until(hearth, lambda: total(hearth, "hearth_queue_items") == items)
+async def queued(hearth: ServerProcess, items: int) -> None:
+    """Wait until exactly `items` inputs wait at the engine, not counting its running batch."""
+    await until(hearth, lambda: metric_total(hearth, "hearth_queue_items") == items)
 
 
-async def in_flight(hearth: Hearth, requests: int) -> None:
-    """Until the server is at work on so many requests."""
-    # Whoever asks is a request too.
-    await until(hearth, lambda: total(hearth, "hearth_requests_in_flight") == requests + 1)
+async def in_flight(hearth: ServerProcess, requests: int) -> None:
+    """Wait until exactly `requests` requests are in progress."""
+    # The request for /metrics counts too.
+    await until(hearth, lambda: metric_total(hearth, "hearth_requests_in_flight") == requests + 1)
 
 
-async def started_again(hearth: Hearth, workers: int = 1) -> None:
-    """Until a second engine serves, and every HTTP process knows."""
+async def restarted(hearth: ServerProcess, workers: int = 1) -> None:
+    """Wait until a second engine is ready, and every HTTP process knows."""
     await until(hearth, lambda: hearth.text().count("ready on") == 2)
-    await until(hearth, lambda: total(hearth, "hearth_ready") == workers)
+    await until(hearth, lambda: metric_total(hearth, "hearth_ready") == workers)
 
 
-async def hold(hearth: Hearth, model: FakeModel, clients: Clients, given: Any = "a") -> None:
-    """Send one request and hold its batch: what comes after it waits."""
+async def hold(hearth: ServerProcess, model: FakeModel, clients: Clients, texts: Any = "a") -> None:
+    """Send a request and hold its batch, so that later requests wait."""
     model.hold()
-    clients.send(1, given)
+    clients.send(1, texts)
     await until(hearth, model.is_held)
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process started, oldest first, without multiprocessing's resource tracker."""
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()
-    return sorted(int(child) for child in found if b"resource_tracker" not in _command(int(child)))
+    """The child processes, oldest first, without the resource tracker of multiprocessing."""
+    pids = Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()
+    return sorted(int(child) for child in pids if b"resource_tracker" not in _command(int(child)))
 
 
 def _command(pid: int) -> bytes:
@@ -156,48 +155,48 @@ def _command(pid: int) -> bytes:
 
 
 @contextmanager
-def stopped(pids: Iterable[int]) -> Iterator[None]:
-    """Processes that take no part, so that others must answer."""
+def paused(pids: Iterable[int]) -> Iterator[None]:
+    """Pause processes, so that others must answer."""
     chosen = list(pids)
-    send(chosen, signal.SIGSTOP)
+    send_signal(chosen, signal.SIGSTOP)
     try:
         yield
     finally:
-        send(alive(chosen), signal.SIGCONT)
+        send_signal(running(chosen), signal.SIGCONT)
 
 
 def engines_of(models: Iterable[FakeModel]) -> int:
-    """How many engine processes they take."""
+    """The number of engine processes that these models need."""
     devices = [model.config.get("device", "auto") for model in models]
     return len({name for device in devices for name in ([device] if isinstance(device, str) else device)})
 
 
-def wait_for_workers(hearth: Hearth, engines: int = 1) -> None:
-    """Until each of several HTTP processes says that it is ready; the engines were started before them."""
+def wait_for_workers(hearth: ServerProcess, engines: int = 1) -> None:
+    """Wait until each HTTP process is ready. Engine processes are the first children."""
     workers = children(pid_of(hearth))[engines:]
     for worker in workers:
-        with stopped(set(workers) - {worker}):
-            hearth.until(lambda: ask(hearth, "/ready").status_code == 200)
+        with paused(set(workers) - {worker}):
+            hearth.until(lambda: get_page(hearth, "/ready").status_code == 200)
 
 
-def pid_of(hearth: Hearth) -> int:
-    """Its main process."""
+def pid_of(hearth: ServerProcess) -> int:
+    """The id of the main process."""
     return hearth._process.pid
 
 
-def send(pids: Iterable[int], number: signal.Signals) -> None:
-    """Send a signal to each."""
+def send_signal(pids: Iterable[int], number: signal.Signals) -> None:
+    """Send a signal to each process."""
     for pid in pids:
         os.kill(pid, number)
 
 
-def alive(pids: Iterable[int]) -> list[int]:
-    """Those that still run."""
+def running(pids: Iterable[int]) -> list[int]:
+    """The processes that still exist."""
     return [pid for pid in pids if _command(pid)]
 
 
 def stages(answer: httpx.Response) -> dict[str, float]:
-    """The Server-Timing header, milliseconds by stage."""
+    """The Server-Timing header: milliseconds by stage."""
     assert answer.status_code == 200, answer.text
     parts = answer.headers["server-timing"].split(", ")
     return {name: float(value) for name, value in (part.split(";dur=") for part in parts)}

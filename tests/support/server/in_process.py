@@ -1,4 +1,4 @@
-"""A small world for the server's tests: models of made-up numbers, a backend without weights, one event loop."""
+"""A server in this process: the app, an engine in a thread, and a fake backend without weights."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -34,15 +34,15 @@ ADMISSION = Admission(10_000, 1000, 590)
 
 
 def text_model(folder: Path, kind: Any = "embedder", **changes: Any) -> Preprocessor:
-    """The text side of a model whose tokens are bytes: "a" is 64, "b" is 65, the terminator is 260."""
+    """The preprocessor of a model whose tokens are bytes: "a" is 64, "b" is 65, the terminator is 260."""
     folder.mkdir(parents=True, exist_ok=True)
     write_tokenizer(folder, terminator=kind == "embedder")
     tokenizer = Tokenizer(folder / "tokenizer.json")
     prompt: Qwen3RerankPrompt | None = qwen3_rerank_prompt(tokenizer) if kind == "reranker" else None
-    facts: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "path": str(folder),
         "kind": kind,
-        "kind_reason": "it was said",
+        "kind_reason": "set by the test",
         "architecture": "Qwen3ForCausalLM",
         "model_type": "qwen3",
         "width": WIDTH,
@@ -54,17 +54,17 @@ def text_model(folder: Path, kind: Any = "embedder", **changes: Any) -> Preproce
         "layer_norm_before_dimensions": False,
         "no_yes": (prompt.no, prompt.yes) if prompt else None,
     }
-    return Preprocessor(ModelInfo(**facts | changes), tokenizer, prompt, PROMPTS)
+    return Preprocessor(ModelInfo(**fields | changes), tokenizer, prompt, PROMPTS)
 
 
 def pair_model(folder: Path, **changes: Any) -> Preprocessor:
-    """The text side of a classification reranker: BERT's pairs, over a few words and letters."""
+    """The preprocessor of a classification reranker: BERT pairs, over a few words and letters."""
     bert_tokenizer().save_pretrained(folder)
     tokenizer = Tokenizer(folder / "tokenizer.json")
     prompt = pair_prompt(tokenizer, has_types=True)
-    info = text_model(folder / "facts", "reranker").info
-    facts: dict[str, Any] = {"head_rows": 0, "no_yes": None, "classifier": True, "separator": prompt.separator}
-    return Preprocessor(replace(info, path=str(folder), **facts | changes), tokenizer, prompt)
+    info = text_model(folder / "fields", "reranker").info
+    fields: dict[str, Any] = {"head_rows": 0, "no_yes": None, "classifier": True, "separator": prompt.separator}
+    return Preprocessor(replace(info, path=str(folder), **fields | changes), tokenizer, prompt)
 
 
 def served(text: Preprocessor, name: str, **options: Any) -> ServedModel:
@@ -73,8 +73,8 @@ def served(text: Preprocessor, name: str, **options: Any) -> ServedModel:
 
 
 @dataclass(frozen=True, slots=True)
-class World:
-    """An app over an engine over a backend, and somebody who asks it."""
+class InProcessServer:
+    """The parts of a running server, and a client for it."""
 
     app: FastAPI
     engine: InProcessEngine
@@ -82,29 +82,29 @@ class World:
     metrics: Metrics
     client: httpx.AsyncClient
 
-    async def embed(self, given: Any, path: str = "/v1/embeddings", **fields: Any) -> httpx.Response:
+    async def embed(self, texts: Any, path: str = "/v1/embeddings", **fields: Any) -> httpx.Response:
         """Post an embeddings request."""
-        return await self.client.post(path, json={"input": given, **fields})
+        return await self.client.post(path, json={"input": texts, **fields})
 
-    def ask_later(self, given: Any) -> "asyncio.Task[httpx.Response]":
-        """Post it in a task of its own."""
-        return asyncio.create_task(self.embed(given))
+    def embed_later(self, texts: Any) -> "asyncio.Task[httpx.Response]":
+        """Post an embeddings request in a task of its own."""
+        return asyncio.create_task(self.embed(texts))
 
     async def until(self, happened: Callable[[], object]) -> None:
-        """Let everybody else work until it has happened."""
+        """Let other tasks run until `happened()` is true."""
         await until(happened)
 
 
 async def until(happened: Callable[[], object], timeout_s: float = 60) -> None:
-    """Let everybody else work until it has happened."""
+    """Let other tasks run until `happened()` is true."""
     async with asyncio.timeout(timeout_s):
-        while not happened():  # noqa: ASYNC110 (what is asked tells nobody when it changes)
-            # Not 0: a spinning test takes its core from those it waits for.
+        while not happened():  # noqa: ASYNC110 (there is no event to wait for)
+            # Not 0: a spinning test takes the core from the thread it waits for.
             await asyncio.sleep(0.001)
 
 
 @asynccontextmanager
-async def world(
+async def in_process_server(
     *models: ServedModel,
     backend: FakeBackend | None = None,
     load: Callable[[], Mapping[str, Backend]] | None = None,
@@ -112,8 +112,8 @@ async def world(
     admission: Admission = ADMISSION,
     wait: bool = True,
     **settings: Any,
-) -> AsyncIterator[World]:
-    """One of it, which lives as long as the block; `wait` for its engine to be ready."""
+) -> AsyncIterator[InProcessServer]:
+    """A server for the duration of the block; with `wait`, its engine is ready when the block starts."""
     backend = backend or FakeBackend(WIDTH, ROWS)
     metrics = Metrics()
     load = load or (lambda: {model.id: backend for model in models})
@@ -123,5 +123,5 @@ async def world(
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://hearth") as client:
             if wait:
                 await until(lambda: engine.state().phase != "loading")
-            yield World(app, engine, backend, metrics, client)
+            yield InProcessServer(app, engine, backend, metrics, client)
         backend.gate.set()

@@ -1,4 +1,4 @@
-"""One `hearth serve` in a process of its own, as a user would start it, and what its log says."""
+"""A `hearth serve` process, started as a user would start it, and its log."""
 
 import json
 import os
@@ -20,11 +20,11 @@ from tests.support.http.openapi_schema import Document
 HEARTH = Path(sys.executable).with_name("hearth")
 ADDRESS = re.compile(r"listens on (http://\S+)")
 
-# No hub, no cores of other servers, and no vocabulary of OpenAI's that happens to be on this machine.
-ALONE = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TIKTOKEN_CACHE_DIR": ""}
+# No hub, one core, and no OpenAI vocabulary that happens to be on this machine.
+ISOLATED = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TIKTOKEN_CACHE_DIR": ""}
 
 
-class Hearth:
+class ServerProcess:
     """A running server. A thread reads its log, so that the process never waits on a full pipe."""
 
     def __init__(
@@ -34,7 +34,7 @@ class Hearth:
         *arguments: str,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Start one in `folder`, on a free port, with `config` as its config.yaml; None is no file."""
+        """Start a server in `folder` on a free port. `config` becomes its config.yaml; None writes no file."""
         folder.mkdir(parents=True, exist_ok=True)
         if config is not None:
             (folder / "config.yaml").write_text(json.dumps(config), "utf-8")
@@ -44,7 +44,7 @@ class Hearth:
         self._process = subprocess.Popen(
             [HEARTH, "serve", "--port", "0", *arguments],
             cwd=folder,
-            env=clean_environment() | ALONE | dict(environment or {}),
+            env=clean_environment() | ISOLATED | dict(environment or {}),
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -52,14 +52,14 @@ class Hearth:
         self._reader.start()
 
     def __enter__(self) -> Self:
-        """Wait until it answers requests."""
+        """Wait until the server answers requests."""
         try:
             self.url = ADDRESS.search(self.wait_for("listens on"))[1]
-            # Whatever is asked through it, the answer must be as /openapi.json says.
+            # Every answer to this client must match /openapi.json.
             hooks = {"response": [Document().check]}
             self.client = httpx.Client(base_url=self.url, timeout=60, trust_env=False, event_hooks=hooks)
             self.wait_for("ready on")
-            # Whoever listens hears of it a moment after the log does.
+            # The HTTP processes learn of it a moment after the log line.
             self.until(lambda: self.client.get("/ready").status_code == 200)
         except BaseException:
             self.stop()
@@ -77,33 +77,33 @@ class Hearth:
         return url.host, url.port
 
     def wait_for(self, text: str, timeout_s: float = 60) -> str:
-        """The first line of the log that holds `text`, when it comes."""
+        """Wait for a line of the log that contains `text`, and return it."""
         with self._changed:
             self._changed.wait_for(lambda: self._ended or self._find(text), timeout_s)
-            found = self._find(text)
-        assert found, f"the log never said {text!r}:\n{self.text()}"
-        return found
+            line = self._find(text)
+        assert line, f"the log has no line with {text!r}:\n{self.text()}"
+        return line
 
     def until(self, happened: Callable[[], object], timeout_s: float = 60) -> None:
-        """Ask again and again: for what a server tells only to those who ask."""
+        """Poll until `happened()` is true: for states that no log line announces."""
         end = monotonic() + timeout_s
         while not happened():
-            assert monotonic() < end, f"it never happened:\n{self.text()}"
+            assert monotonic() < end, f"the condition never became true:\n{self.text()}"
 
     def text(self) -> str:
         """The whole log so far."""
         return "".join(self.log)
 
     def terminate(self) -> None:
-        """Ask it to stop, as a supervisor does."""
+        """Send SIGTERM, as a supervisor does."""
         self._process.send_signal(signal.SIGTERM)
 
     def reload(self) -> None:
-        """Ask it to read its keys again."""
+        """Send SIGHUP, so that the server reads its keys again."""
         self._process.send_signal(signal.SIGHUP)
 
     def end(self, timeout_s: float = 30) -> int:
-        """Wait for its end and return its exit status."""
+        """Wait until the server has ended, and return its exit status."""
         try:
             status = self._process.wait(timeout_s)
         finally:
@@ -113,7 +113,7 @@ class Hearth:
         return status
 
     def stop(self) -> int:
-        """Stop it and wait."""
+        """Terminate the server and return its exit status."""
         self.terminate()
         return self.end()
 
@@ -131,5 +131,5 @@ class Hearth:
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's own, without the settings of a server that somebody runs here."""
+    """The environment of this process without HEARTH_ variables."""
     return {name: value for name, value in os.environ.items() if not name.startswith("HEARTH_")}

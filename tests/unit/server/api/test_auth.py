@@ -7,7 +7,7 @@ import pytest
 from server.api.auth import Keys, open_paths, read_keys
 from server.config import Auth, ConfigError
 from server.registry import ServedModel
-from tests.support.server.in_process import world
+from tests.support.server.in_process import in_process_server
 
 
 def test_a_known_key_is_accepted() -> None:
@@ -68,11 +68,11 @@ def test_81_few_paths_are_open(settings: dict[str, bool], path: str, is_open: bo
 
 @pytest.mark.parametrize(("metrics_open", "status"), [(False, 401), (True, 200)])
 async def test_81_metrics_are_open_only_when_said(embedder: ServedModel, metrics_open: bool, status: int) -> None:
-    async with world(embedder, auth=Auth(keys=("k",), metrics_open=metrics_open)) as here:
+    async with in_process_server(embedder, auth=Auth(keys=("k",), metrics_open=metrics_open)) as here:
         assert (await here.client.get("/metrics")).status_code == status
 
 
 @pytest.mark.parametrize("path", ["/health/../v1/models", "/health/x", "/HEALTH", "/live%2f..%2fmetrics"])
 async def test_81_no_spelling_of_an_open_path_opens_another(embedder: ServedModel, path: str) -> None:
-    async with world(embedder, auth=Auth(keys=("k",))) as here:
+    async with in_process_server(embedder, auth=Auth(keys=("k",))) as here:
         assert (await here.client.get(path)).status_code == 401

@@ -8,7 +8,7 @@ import pytest
 
 from server.observability.logs import JsonFormatter
 from server.registry import ServedModel
-from tests.support.server.in_process import world
+from tests.support.server.in_process import in_process_server
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -21,7 +21,7 @@ async def test_an_unexpected_exception_is_500_with_the_request_id(
         raise RuntimeError("not for clients")
 
     monkeypatch.setattr("server.api.routes.embed", broken)
-    async with world(embedder) as here:
+    async with in_process_server(embedder) as here:
         answer = await here.client.post(path, json={"input": "a"}, headers={"x-request-id": "abc-1"})
 
     assert answer.status_code == 500
@@ -33,7 +33,7 @@ async def test_an_unexpected_exception_is_500_with_the_request_id(
 
 
 async def test_79_every_answer_has_the_headers_of_the_contract(embedder: ServedModel) -> None:
-    async with world(embedder) as here:
+    async with in_process_server(embedder) as here:
         paths = ("/v1/models", "/nope", "/v1/embeddings", "/health", "/metrics")
         answers = [await here.client.get(path) for path in paths]
 
@@ -44,7 +44,7 @@ async def test_79_every_answer_has_the_headers_of_the_contract(embedder: ServedM
 
 
 async def test_two_requests_have_two_ids(embedder: ServedModel) -> None:
-    async with world(embedder) as here:
+    async with in_process_server(embedder) as here:
         first, second = [await here.client.get("/health") for _ in range(2)]
 
     assert first.headers["x-request-id"] != second.headers["x-request-id"]
@@ -52,7 +52,7 @@ async def test_two_requests_have_two_ids(embedder: ServedModel) -> None:
 
 async def test_each_request_is_one_line_in_the_log(embedder: ServedModel, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "hearth.access")
-    async with world(embedder) as here:
+    async with in_process_server(embedder) as here:
         await here.embed(["a", "b"])
         await here.client.get("/nope", headers={"x-request-id": "abc-1", "traceparent": TRACEPARENT})
 
@@ -65,7 +65,7 @@ async def test_each_request_is_one_line_in_the_log(embedder: ServedModel, caplog
 
 async def test_probes_that_are_well_are_not_logged(embedder: ServedModel, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "hearth.access")
-    async with world(embedder) as here:
+    async with in_process_server(embedder) as here:
         await here.client.get("/health")
         await here.client.get("/metrics")
 
@@ -78,7 +78,7 @@ async def test_probes_that_are_well_are_not_logged(embedder: ServedModel, caplog
 async def test_72_the_prefix_of_an_unknown_path_decides_its_dialect(
     embedder: ServedModel, path: str, keys: list[str] | None
 ) -> None:
-    async with world(embedder) as here:
+    async with in_process_server(embedder) as here:
         body = (await here.client.get(path)).json()
 
     assert list(body) == (keys or ["error", "message", "detail"])
@@ -86,7 +86,7 @@ async def test_72_the_prefix_of_an_unknown_path_decides_its_dialect(
 
 @pytest.mark.parametrize("path", ["/v1/embeddings/", "/v1/rerank//", "/inference/v1/rerank/", "/health/"])
 async def test_a_trailing_slash_is_the_same_route(embedder: ServedModel, path: str) -> None:
-    async with world(embedder) as here:
+    async with in_process_server(embedder) as here:
         answer = await here.client.request("OPTIONS", path)
 
     assert answer.status_code == 405

@@ -12,7 +12,7 @@ from server.api.request import read_body
 from server.config import RequestLimits
 from server.errors import BodyTimeout, PayloadTooLarge, UnsupportedMedia
 from server.registry import ServedModel
-from tests.support.server.in_process import world
+from tests.support.server.in_process import in_process_server
 
 
 class _Sender:
@@ -90,7 +90,7 @@ async def test_408_has_the_words_of_the_contract(embedder: ServedModel) -> None:
         yield b'{"input":'
         await asyncio.Event().wait()
 
-    async with world(embedder, limits=RequestLimits(body_timeout_s=0.05)) as here:
+    async with in_process_server(embedder, limits=RequestLimits(body_timeout_s=0.05)) as here:
         answer = await here.client.post("/v1/embeddings", content=endless())
 
     assert answer.status_code == 408

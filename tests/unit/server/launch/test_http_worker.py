@@ -10,7 +10,7 @@ from anyio import to_thread
 from server.config import Config
 from server.launch.http_worker import THREADS, DrainingServer, make_server
 from server.registry import ModelRegistry, ServedModel
-from tests.support.server.in_process import world
+from tests.support.server.in_process import in_process_server
 
 
 @dataclass(eq=False)
@@ -30,7 +30,7 @@ class _Connection:
 @pytest.fixture
 async def server(embedder: ServedModel) -> AsyncIterator[DrainingServer]:
     """A server that was not asked anything yet."""
-    async with world(embedder) as here:
+    async with in_process_server(embedder) as here:
         yield make_server(Config(), ModelRegistry([embedder]), here.engine)
 
 

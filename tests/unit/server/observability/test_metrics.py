@@ -5,7 +5,7 @@ import re
 from server.engine.messages import BatchStats, EngineState, QueueStats
 from server.observability.metrics import Metrics
 from server.registry import ServedModel
-from tests.support.server.in_process import world
+from tests.support.server.in_process import in_process_server
 
 
 def _value(text: str, name: str) -> float:
@@ -51,7 +51,7 @@ def test_the_queue_and_readiness_are_gauges() -> None:
 
 
 async def test_a_served_request_shows(embedder: ServedModel) -> None:
-    async with world(embedder) as here:
+    async with in_process_server(embedder) as here:
         await here.embed(["a", "bb"])
         text = (await here.client.get("/metrics")).text
 
@@ -62,7 +62,7 @@ async def test_a_served_request_shows(embedder: ServedModel) -> None:
 
 
 async def test_paths_that_nobody_serves_share_one_label(embedder: ServedModel) -> None:
-    async with world(embedder) as here:
+    async with in_process_server(embedder) as here:
         await here.client.get("/a")
         await here.client.get("/b")
         await here.client.get("/v1/models/embedder")
@@ -73,7 +73,7 @@ async def test_paths_that_nobody_serves_share_one_label(embedder: ServedModel) -
 
 
 async def test_refusals_are_counted_by_reason(embedder: ServedModel) -> None:
-    async with world(embedder) as here:
+    async with in_process_server(embedder) as here:
         here.engine.drain()
         await here.embed("a")
         text = (await here.client.get("/metrics")).text

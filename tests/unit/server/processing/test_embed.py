@@ -9,7 +9,7 @@ import pytest
 from models import NamedPrompts, Preprocessor
 from server.config import RequestLimits
 from server.registry import ServedModel
-from tests.support.server.in_process import ROWS, served, world
+from tests.support.server.in_process import ROWS, in_process_server, served
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ from tests.support.server.in_process import ROWS, served, world
     ],
 )
 async def test_what_is_refused_never_runs(embedder: ServedModel, fields: dict[str, Any], code: str | None) -> None:
-    async with world(embedder, limits=RequestLimits(inputs=3, request_tokens=9)) as here:
+    async with in_process_server(embedder, limits=RequestLimits(inputs=3, request_tokens=9)) as here:
         answer = await here.client.post("/v1/embeddings", json={"input": "a", "model": "embedder", **fields})
 
     assert answer.status_code in (400, 404)
@@ -47,7 +47,7 @@ async def test_what_is_refused_never_runs(embedder: ServedModel, fields: dict[st
 async def test_11_dimensions_are_called_as_the_client_does(
     embedder: ServedModel, path: str, name: str, dimensions: object
 ) -> None:
-    async with world(embedder) as here:
+    async with in_process_server(embedder) as here:
         answer = await here.client.post(path, json={"input": "a", "texts": ["a"], name: dimensions})
 
     error = answer.json()["error"]
@@ -55,7 +55,7 @@ async def test_11_dimensions_are_called_as_the_client_does(
 
 
 async def test_44_the_size_of_an_answer_is_bounded_in_vectors_too(embedder: ServedModel) -> None:
-    async with world(embedder, limits=RequestLimits(response_floats=16)) as here:
+    async with in_process_server(embedder, limits=RequestLimits(response_floats=16)) as here:
         refused = await here.embed(["a", "b", "c"])
         fewer = await here.embed(["a", "b", "c"], dimensions=5)
 
@@ -67,7 +67,7 @@ async def test_44_the_size_of_an_answer_is_bounded_in_vectors_too(embedder: Serv
 
 
 async def test_44_and_in_logits(reranker: ServedModel) -> None:
-    async with world(reranker, limits=RequestLimits(response_floats=400)) as here:
+    async with in_process_server(reranker, limits=RequestLimits(response_floats=400)) as here:
         refused = await here.embed(["a", "b"], return_logits=[])
         served = await here.embed("a", return_logits=[])
 
@@ -79,14 +79,14 @@ async def test_44_and_in_logits(reranker: ServedModel) -> None:
 
 
 async def test_the_request_of_just_the_limit_is_served(embedder: ServedModel) -> None:
-    async with world(embedder, limits=RequestLimits(inputs=3, request_tokens=9)) as here:
+    async with in_process_server(embedder, limits=RequestLimits(inputs=3, request_tokens=9)) as here:
         answer = await here.embed(["aa", "aa", "aa"])
 
     assert answer.json()["usage"]["total_tokens"] == 9
 
 
 async def test_rows_come_in_the_order_of_the_request(embedder: ServedModel) -> None:
-    async with world(embedder) as here:
+    async with in_process_server(embedder) as here:
         together = await here.embed(["c", "a", "b", "a"])
         alone = [(await here.embed(text)).json()["data"][0]["embedding"] for text in ("c", "a", "b", "a")]
 
@@ -94,7 +94,7 @@ async def test_rows_come_in_the_order_of_the_request(embedder: ServedModel) -> N
 
 
 async def test_10_vectors_are_cut_and_then_scaled(embedder: ServedModel) -> None:
-    async with world(embedder) as here:
+    async with in_process_server(embedder) as here:
         raw = await here.embed("a", normalize=False)
         short = await here.embed("a", dimensions=3)
 
@@ -106,12 +106,12 @@ async def test_10_vectors_are_cut_and_then_scaled(embedder: ServedModel) -> None
 async def test_12_a_model_that_is_not_matryoshka(embedder_text: Preprocessor, dimensions: int, status: int) -> None:
     fixed = served(replace(embedder_text, info=replace(embedder_text.info, matryoshka=False)), "fixed")
 
-    async with world(fixed) as here:
+    async with in_process_server(fixed) as here:
         assert (await here.embed("a", dimensions=dimensions)).status_code == status
 
 
 async def test_a_named_prompt_goes_before_text_and_not_before_ids(embedder: ServedModel) -> None:
-    async with world(embedder) as here:
+    async with in_process_server(embedder) as here:
         text = await here.embed("a", prompt_name="query")
         ids = await here.embed([64], prompt_name="query")
         tei = await here.client.post("/embed", json={"inputs": [64], "prompt_name": "query"})
@@ -132,7 +132,7 @@ async def test_coheres_input_types_find_the_models_prompts(
     prompts = NamedPrompts({"search_query": "Query: ", "passage": "P: ", "clustering": "clustering:"})
     model = served(replace(embedder_text, prompts=prompts), "e")
 
-    async with world(model) as here:
+    async with in_process_server(model) as here:
         answer = await here.client.post("/v2/embed", json={"texts": ["a"], "input_type": input_type})
 
     assert answer.json()["meta"]["billed_units"]["input_tokens"] == tokens + 2
@@ -141,7 +141,7 @@ async def test_coheres_input_types_find_the_models_prompts(
 async def test_a_prompt_that_is_left_out_of_the_mean_is_refused(embedder_text: Preprocessor) -> None:
     model = served(replace(embedder_text, prompts=NamedPrompts({"query": "Query: "}, are_pooled=False)), "e")
 
-    async with world(model) as here:
+    async with in_process_server(model) as here:
         openai = await here.embed("a", prompt_name="query")
         cohere = await here.client.post("/v2/embed", json={"texts": ["a"], "input_type": "search_query"})
         bare = await here.embed("a")
@@ -152,7 +152,7 @@ async def test_a_prompt_that_is_left_out_of_the_mean_is_refused(embedder_text: P
 
 
 async def test_more_logits_than_the_head_has_rows_are_refused_before_they_are_looked_at(reranker: ServedModel) -> None:
-    async with world(reranker) as here:
+    async with in_process_server(reranker) as here:
         every = await here.embed("a", return_logits=[0] * ROWS)
         more = await here.embed("a", return_logits=[-1] * (ROWS + 1))
 
@@ -161,7 +161,7 @@ async def test_more_logits_than_the_head_has_rows_are_refused_before_they_are_lo
 
 
 async def test_a_model_may_cut_what_is_too_long_unless_the_request_says_no(embedder_text: Preprocessor) -> None:
-    async with world(served(embedder_text, "e", truncate=True)) as here:
+    async with in_process_server(served(embedder_text, "e", truncate=True)) as here:
         silent = await here.embed("a" * 2000)
         refused = await here.embed("a" * 2000, truncate=False)
         tei = await here.client.post("/embed", json={"inputs": "a" * 2000})
@@ -175,7 +175,7 @@ async def test_a_model_may_cut_what_is_too_long_unless_the_request_says_no(embed
 
 
 async def test_a_model_may_have_a_prompt_for_requests_that_name_none(embedder_text: Preprocessor) -> None:
-    async with world(served(embedder_text, "e", prompt_name="query")) as here:
+    async with in_process_server(served(embedder_text, "e", prompt_name="query")) as here:
         silent = await here.embed("a")
         none = await here.embed("a", prompt_name="")
         other = await here.embed("a", prompt_name="document")
@@ -189,7 +189,7 @@ async def test_a_model_may_have_a_prompt_for_requests_that_name_none(embedder_te
 
 
 async def test_a_type_that_is_named_again_and_again_is_written_once(embedder: ServedModel) -> None:
-    async with world(embedder) as here:
+    async with in_process_server(embedder) as here:
         answer = await here.client.post("/v2/embed", json={"texts": ["a"], "embedding_types": ["base64", "float"] * 9})
 
     assert list(answer.json()["embeddings"]) == ["base64", "float"]

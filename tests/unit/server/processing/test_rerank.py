@@ -12,7 +12,7 @@ from models import DEFAULT_INSTRUCTION, Preprocessor, Qwen3RerankPrompt
 from models.backends.fake import FakeBackend
 from server.config import RequestLimits
 from server.registry import ServedModel
-from tests.support.server.in_process import ROWS, WIDTH, World, served, world
+from tests.support.server.in_process import ROWS, WIDTH, InProcessServer, in_process_server, served
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def backend(prompts: list[list[int]]) -> FakeBackend:
     return FakeBackend(WIDTH, ROWS, fault=lambda items: prompts.extend(item.ids.tolist() for item in items))
 
 
-async def _rerank(here: World, **fields: Any) -> Any:
+async def _rerank(here: InProcessServer, **fields: Any) -> Any:
     return await here.client.post("/v1/rerank", json={"query": "q", "documents": ["a"], **fields})
 
 
@@ -38,7 +38,7 @@ async def test_62_the_prompt_is_prefix_body_suffix_and_no_control_token_is_the_u
     prompt = reranker.preprocessor.rerank
     assert prompt
 
-    async with world(reranker, backend=backend) as here:
+    async with in_process_server(reranker, backend=backend) as here:
         answer = await _rerank(here, documents=[document])
 
     body = reranker.preprocessor.tokenizer.encode(
@@ -52,7 +52,7 @@ async def test_62_the_prompt_is_prefix_body_suffix_and_no_control_token_is_the_u
 async def test_results_are_sorted_and_keep_their_places(reranker: ServedModel) -> None:
     documents = ["a", "b", "c", "d", "e"]
 
-    async with world(reranker) as here:
+    async with in_process_server(reranker) as here:
         data = (await _rerank(here, documents=documents)).json()["data"]
         answers = [(await _rerank(here, documents=[document])).json() for document in documents]
 
@@ -62,7 +62,7 @@ async def test_results_are_sorted_and_keep_their_places(reranker: ServedModel) -
 
 
 async def test_56_the_best_are_kept(reranker: ServedModel) -> None:
-    async with world(reranker) as here:
+    async with in_process_server(reranker) as here:
         every = (await _rerank(here, documents=["a", "b", "c", "d", "e"])).json()["data"]
         best = (await _rerank(here, documents=["a", "b", "c", "d", "e"], top_n=2)).json()["data"]
 
@@ -70,7 +70,7 @@ async def test_56_the_best_are_kept(reranker: ServedModel) -> None:
 
 
 async def test_63_equal_scores_keep_the_order_of_the_request(reranker: ServedModel) -> None:
-    async with world(reranker) as here:
+    async with in_process_server(reranker) as here:
         answer = await _rerank(here, documents=["b", "a", "b", "a", "b"])
 
     order = [item["index"] for item in answer.json()["data"]]
@@ -91,7 +91,7 @@ async def test_59_the_task_wins_over_the_configuration_which_wins_over_the_defau
 ) -> None:
     model = served(reranker_text, "reranker", instruction=instruction)
 
-    async with world(model, backend=backend) as here:
+    async with in_process_server(model, backend=backend) as here:
         await _rerank(here, task=task)
 
     assert f"<Instruct>: {used}\n<Query>: q\n" in reranker_text.tokenizer.decode(np.array(prompts[0]))
@@ -111,7 +111,7 @@ async def test_59_the_task_wins_over_the_configuration_which_wins_over_the_defau
 async def test_what_is_refused_never_runs(
     embedder: ServedModel, reranker: ServedModel, fields: dict[str, Any], code: str | None
 ) -> None:
-    async with world(embedder, reranker, limits=RequestLimits(documents=3, rerank_tokens=700)) as here:
+    async with in_process_server(embedder, reranker, limits=RequestLimits(documents=3, rerank_tokens=700)) as here:
         answer = await _rerank(here, **fields)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, code)
@@ -128,7 +128,7 @@ async def test_a_long_instruction_is_not_read_once_a_query(
     )
     queries = [f"query {number}" for number in range(50)]
 
-    async with world(reranker, limits=RequestLimits(rerank_tokens=1000)) as here:
+    async with in_process_server(reranker, limits=RequestLimits(rerank_tokens=1000)) as here:
         body = {"text_1": queries, "text_2": queries, "instruction": "x" * 300}
         answer = await here.client.post("/score", json=body)
 
@@ -139,14 +139,14 @@ async def test_a_long_instruction_is_not_read_once_a_query(
 async def test_a_query_of_several_without_room_is_named_as_it_was_sent(reranker: ServedModel) -> None:
     queries = ["q", "q " * reranker.preprocessor.info.max_tokens]
 
-    async with world(reranker) as here:
+    async with in_process_server(reranker) as here:
         answer = await here.client.post("/score", json={"text_1": queries, "text_2": ["a", "b"]})
 
     assert answer.json()["error"]["message"].startswith("Invalid 'text_1[1]': instruction and query take")
 
 
 async def test_65_raw_scores_are_the_log_odds(reranker: ServedModel) -> None:
-    async with world(reranker) as here:
+    async with in_process_server(reranker) as here:
         score = (await _rerank(here)).json()["data"][0]["relevance_score"]
         raw = (await _rerank(here, raw_scores=True)).json()["data"][0]["relevance_score"]
 
@@ -160,7 +160,7 @@ async def test_a_classifier_is_given_the_pair_and_the_document_is_cut(
     pieces = {text: short.tokenizer.encode([text])[0].tolist() for text in ("what is mars", "a red planet")}
     start, end = short.tokenizer.added["[CLS]"], short.tokenizer.added["[SEP]"]
 
-    async with world(served(short, "pairs"), backend=backend) as here:
+    async with in_process_server(served(short, "pairs"), backend=backend) as here:
         answer = await _rerank(here, query="what is mars", documents=["a red planet"])
 
     assert prompts == [[start, *pieces["what is mars"], end, *pieces["a red planet"][:2], end]]
@@ -172,7 +172,7 @@ async def test_a_classifier_is_given_the_pair_and_the_document_is_cut(
 async def test_a_query_that_leaves_no_room_for_a_document_is_refused(pair_text: Preprocessor) -> None:
     short = replace(pair_text, info=replace(pair_text.info, max_tokens=6))
 
-    async with world(served(short, "pairs")) as here:
+    async with in_process_server(served(short, "pairs")) as here:
         answer = await _rerank(here, query="what is mars", documents=["a"])
 
     assert answer.status_code == 400
@@ -193,7 +193,7 @@ async def test_a_query_that_leaves_no_room_for_a_document_is_refused(pair_text: 
 async def test_a_classifier_has_no_place_for_an_instruction_and_says_so(
     pair_text: Preprocessor, path: str, fields: dict[str, Any], names: str | None
 ) -> None:
-    async with world(served(pair_text, "pairs")) as here:
+    async with in_process_server(served(pair_text, "pairs")) as here:
         answer = await here.client.post(path, json={"query": "a", "documents": ["b"], **fields})
 
     assert answer.status_code == 200
@@ -201,7 +201,7 @@ async def test_a_classifier_has_no_place_for_an_instruction_and_says_so(
 
 
 async def test_a_classifier_has_no_logits_and_no_vectors(pair_text: Preprocessor) -> None:
-    async with world(served(pair_text, "pairs")) as here:
+    async with in_process_server(served(pair_text, "pairs")) as here:
         logits = await here.embed("a", model="pairs", return_logits=[0])
         vector = await here.embed("a", model="pairs")
 
@@ -218,7 +218,7 @@ async def test_a_short_request_needs_no_thread(reranker: ServedModel) -> None:
     limiter = to_thread.current_default_thread_limiter()
     borrowers = [object() for _ in range(int(limiter.total_tokens))]
 
-    async with world(reranker) as here:
+    async with in_process_server(reranker) as here:
         for borrower in borrowers:
             limiter.acquire_on_behalf_of_nowait(borrower)
         short = await asyncio.wait_for(_rerank(here), 30)

@@ -12,7 +12,7 @@ from server.engine.batching import BatchLimits
 from server.errors import ClientGone
 from server.processing.submit import wait_for_result
 from server.registry import ServedModel
-from tests.support.server.in_process import World, until, world
+from tests.support.server.in_process import InProcessServer, in_process_server, until
 
 
 async def _never() -> dict[str, Any]:
@@ -57,7 +57,7 @@ async def test_a_result_wins_over_a_client_that_left_at_the_same_time() -> None:
 class _Served:
     """The application behind a real socket."""
 
-    def __init__(self, here: World) -> None:
+    def __init__(self, here: InProcessServer) -> None:
         self._server = uvicorn.Server(uvicorn.Config(here.app, port=0, lifespan="off", log_config=None))
         self._task = asyncio.create_task(self._server.serve())
 
@@ -82,7 +82,7 @@ async def test_77_a_client_that_leaves_the_queue_costs_no_forward_pass(
     embedder: ServedModel, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "hearth.access")
-    async with world(embedder, batch=BatchLimits(1, 1)) as here, _Served(here) as served:
+    async with in_process_server(embedder, batch=BatchLimits(1, 1)) as here, _Served(here) as served:
         here.backend.gate.clear()
         running = await served.send("first")
         await until(lambda: here.backend.batches)

@@ -19,7 +19,7 @@ from server.processing.requests import (
 )
 from server.registry import ServedModel
 from server.serialization import dump
-from tests.support.server.in_process import world
+from tests.support.server.in_process import in_process_server
 
 _ERROR = openapi.closed_object(problem=openapi.STRING)
 
@@ -81,7 +81,7 @@ class TinyDialect:
 async def test_one_line_adds_its_embeddings(embedder: ServedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("server.api.app.EMBEDDING_DIALECTS", (TinyDialect(),))
 
-    async with world(embedder) as here:
+    async with in_process_server(embedder) as here:
         vector = await here.client.post("/tiny/embed", json={"text": "a"})
         error = await here.client.post("/tiny/embed", json={"text": 1})
         openai = await here.embed("a")
@@ -93,7 +93,7 @@ async def test_one_line_adds_its_embeddings(embedder: ServedModel, monkeypatch: 
 async def test_one_line_adds_its_scores(reranker: ServedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("server.api.app.RERANK_DIALECTS", (TinyDialect(),))
 
-    async with world(reranker) as here:
+    async with in_process_server(reranker) as here:
         scores = await here.client.post("/tiny/rerank", json={"question": "q", "answers": ["a", "b"]})
 
     assert scores.status_code == 200
@@ -103,7 +103,7 @@ async def test_one_line_adds_its_scores(reranker: ServedModel, monkeypatch: pyte
 async def test_the_document_describes_its_errors_too(embedder: ServedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("server.api.app.EMBEDDING_DIALECTS", (TinyDialect(),))
 
-    async with world(embedder) as here:
+    async with in_process_server(embedder) as here:
         document = (await here.client.get("/openapi.json")).json()
 
     reference = document["paths"]["/tiny/embed"]["post"]["responses"]["400"]["$ref"]
