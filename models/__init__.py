@@ -30,14 +30,14 @@ from models.text.tokenizer import EDGE_FROM_IDS, Side, agree_inside, cut
 from models.verify.check import CheckReport, check_model
 from models.verify.compare import Scores, Vectors, compare_scores, compare_vectors
 from models.verify.offline import OfflineModel, fitting, fitting_documents
-from models.verify.samples import DOCUMENTS, QUERIES, TEXTS
+from models.verify.samples import SAMPLE_DOCUMENTS, SAMPLE_QUERIES, SAMPLE_TEXTS
 
 __all__ = [
     "DEFAULT_INSTRUCTION",
-    "DOCUMENTS",
     "EDGE_FROM_IDS",
-    "QUERIES",
-    "TEXTS",
+    "SAMPLE_DOCUMENTS",
+    "SAMPLE_QUERIES",
+    "SAMPLE_TEXTS",
     "Backend",
     "BackendInfo",
     "CheckReport",

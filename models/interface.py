@@ -39,14 +39,14 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """How a checkpoint is loaded; every field has a value that is right for most."""
+    """How a checkpoint is loaded. None and "auto" mean: as its files say, or as suits the machine."""
 
     kind: Kind | None = None
-    id: str | None = None  # what the operator calls it: what is known of a published model goes by its name
+    id: str | None = None  # the configured id: facts about published models are looked up by it too
     dtype: Dtype = "auto"
     device: str = "auto"
     backend: str = "auto"
-    max_tokens: int | None = None
+    max_tokens: int | None = None  # a limit at or below the model's own, in tokens
     matryoshka: bool | tuple[int, ...] | None = None
 
 
@@ -54,23 +54,23 @@ class LoadOptions:
 class ModelInfo:
     """What the files of a checkpoint say, read without loading its weights."""
 
-    path: str
+    path: str  # the folder; a string, because this record is sent to other processes
     kind: Kind
-    kind_reason: str
-    architecture: str
-    model_type: str
-    width: int
-    max_tokens: int
-    table_rows: int
-    head_rows: int
+    kind_reason: str  # why it is of this kind, for the log and GET /v1/models
+    architecture: str  # the first class of `architectures` in config.json, or "unknown"
+    model_type: str  # `model_type` of config.json
+    width: int  # numbers in a vector before any cut to `dimensions`
+    max_tokens: int  # the longest input in tokens, special tokens and prompts included
+    table_rows: int  # rows of the token table: each id must be below this
+    head_rows: int  # token logits that the head gives; 0 without a token head
     pooling: Pooling
-    matryoshka: bool | tuple[int, ...]
-    layer_norm_before_dimensions: bool
-    # Why only sentence-transformers' own modules run it, if that is so; `pooling` then says nothing.
+    matryoshka: bool | tuple[int, ...]  # whether vectors may be cut to any `dimensions`, or to which
+    layer_norm_before_dimensions: bool  # whether a layer norm comes before that cut (nomic-embed-text-v1.5)
+    # Why only sentence-transformers' own modules run it; None if other backends do. If set, `pooling` has no meaning.
     library_modules: str | None = None
-    no_yes: tuple[int, int] | None = None  # ids of "no" and "yes", for `score`
-    classifier: bool = False  # `score` is read from a classification head of one label, and there are no token logits
-    # The id that ends the first text of a pair; tokens behind it have type 1, where the network has token types.
+    no_yes: tuple[int, int] | None = None  # token ids of "no" and "yes", for `score`
+    classifier: bool = False  # `score` is the logit of a classification head with one label; there are no token logits
+    # The id that ends the first text of a pair: later tokens have type 1. None if the network has no token types.
     separator: int | None = None
 
 
@@ -127,7 +127,7 @@ class Backend(Protocol):
 
 
 class ModelError(Exception):
-    """A checkpoint cannot be served, or not as asked; the message is one sentence for the operator."""
+    """A checkpoint cannot be loaded with these options. The message is for the operator."""
 
 
 class OutOfMemory(Exception):

@@ -1,4 +1,4 @@
-"""From a folder to a model: its text side without torch, and a backend that runs it."""
+"""Loads a model from its folder: the preprocessor without torch, then the backend that runs its weights."""
 
 import importlib
 import logging
@@ -20,7 +20,7 @@ from models.text.tokenizer import Tokenizer, cut
 
 log = logging.getLogger("hearth.models")
 
-# Found by a table and imported when chosen: torch costs 1.7 s to import, sentence_transformers 4.9 s.
+# Imported when chosen: torch costs 1.7 s to import, sentence_transformers 4.9 s.
 BACKENDS = {
     "packed": "models.backends.packed",
     "transformers": "models.backends.huggingface.transformers_backend",
@@ -29,14 +29,14 @@ BACKENDS = {
     "fake": "models.backends.fake",
 }
 
-# Those that run any module that sentence-transformers knows, or none.
+# They run every module of sentence-transformers, or none.
 OF_MODULES = ("sentence_transformers", "fake")
 TERMINATOR = "<|endoftext|>"
 
 
 @dataclass(frozen=True, slots=True)
 class Preprocessor:
-    """Everything about a model that needs no device: any thread, no torch."""
+    """A model's text side: what its files say, its tokenizer and its prompts. Any thread; no torch."""
 
     info: ModelInfo
     tokenizer: Tokenizer
@@ -49,20 +49,20 @@ class Preprocessor:
         return self.prompts.default or (self.rerank.default_instruction if self.rerank else DEFAULT_INSTRUCTION)
 
     def instructed(self, instruction: str) -> "Preprocessor":
-        """The same model with another instruction for queries than its own.
+        """The same model with another default instruction for queries.
 
-        Raises: ModelError: it has no place for one.
+        Raises: ModelError: its prompt has no place for an instruction.
         """
         if self.info.kind == "reranker":
             prompts = self.prompts if self.rerank is not None and self.rerank.takes_instruction else None
         else:
             prompts = self.prompts.instructed(instruction)
         if prompts is None:
-            raise ModelError(f"{self.info.path} has no place for an instruction, and one is configured: {instruction}")
+            raise ModelError(f"{self.info.path} takes no instruction; remove the configured one: {instruction!r}")
         return replace(self, prompts=prompts)
 
     def truncate(self, text: str, max_tokens: int | None = None) -> str:
-        """The beginning of a text that is `max_tokens` long; by default what fits the model with its special tokens."""
+        """The first `max_tokens` tokens of a text, without special tokens; by default as many as fit beside them."""
         limit = self.info.max_tokens - self.tokenizer.special_count if max_tokens is None else max_tokens
         ids = self.tokenizer.encode([text])[0]
         return text if len(ids) <= limit else self.tokenizer.decode(cut(ids, limit))
@@ -122,7 +122,7 @@ def load_backend(source: Path | Checkpoint, info: ModelInfo, options: LoadOption
     path = checkpoint.path
     name = options.backend if options.backend != "auto" else choose_backend(checkpoint, info)
     if name not in BACKENDS:
-        raise ModelError(f"no such backend; known are {', '.join(BACKENDS)}, and asked was: {name}")
+        raise ModelError(f"unknown backend {name!r}; choose one of: {', '.join(BACKENDS)}")
     if info.library_modules and name not in OF_MODULES:
         raise ModelError(f"{path} cannot be run by {name}: {info.library_modules}")
     check_weight_files(path, checkpoint.manifest)
@@ -148,7 +148,7 @@ def device_name(asked: str) -> str:
 
 
 def choose_backend(checkpoint: Checkpoint, info: ModelInfo) -> str:
-    """The best way to run a checkpoint: our own network where all of its settings are known to it."""
+    """The backend for "auto": packed where that network knows every setting of config.json, else transformers."""
     if info.library_modules:
         return "sentence_transformers"
     return "transformers" if why_not_packed(checkpoint) else "packed"

@@ -1,16 +1,40 @@
-"""Text and JSON files of a model: read whole, or refused with one sentence that says what to do."""
+"""The files of a model's folder: which belong to it, reading text and JSON, and what a folder without a model holds."""
 
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from models.interface import ModelError
 
+JsonObject = dict[str, Any]
+
+MANIFEST = "manifest.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+ADAPTER = "adapter_config.json"
 # The largest tokenizer.json that is known has 35 MB.
 MAX_JSON_BYTES = 512 * 1024 * 1024
 # First bytes of the text that git leaves in place of a large file: git-lfs specification, "The Pointer".
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+
+# Patterns of huggingface_hub, in which * also takes slashes. Kept out: copies in another format (onnx/, openvino/,
+# original/ of gpt-oss, Mistral's consolidated weights), pickles and code. 1_Pooling/ and its like begin with a digit.
+# A chat template is read as text, to see whether it is the known one.
+ALLOWED = ["*.json", "*.safetensors", "*.txt", "*.model", "chat_template.jinja"]
+IGNORED = ["[!0-9]*/*", "consolidated*.safetensors"]
+
+_PART_FOLDER = re.compile(r"\d+_\w+")
+_SUFFIXES = {".json", ".safetensors", ".txt", ".model", ".jinja"}
+# Most licences ask to go wherever the weights go.
+_NOTICE = re.compile(r"(licen[cs]e|notice|readme)(\.\w+)?", re.IGNORECASE)
+
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+# What trainers leave beside a model.
+_NO_MODEL = ("optimizer", "rng_state", "scaler", "scheduler", "training_args")
+OTHER_FORMATS = (".onnx", ".h5", ".msgpack", ".tflite", ".ot", ".npz", ".mlpackage")
+_SNAPSHOTS = "snapshots"
 
 
 def read_text(file: Path) -> str | None:
@@ -73,27 +97,6 @@ def check_weight_file(file: Path) -> None:
         raise ModelError(f"{file} cannot be read: {error.strerror}") from error
 
 
-def _refuse_pointer(file: Path, content: bytes) -> None:
-    if content.startswith(LFS_POINTER):
-        raise ModelError(f"{file} is a pointer of git-lfs, not the file itself; run `git lfs pull` in {file.parent}")
-
-
-MANIFEST = "manifest.json"
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
-
-# Patterns of huggingface_hub, in which * also takes slashes. Kept out: copies in another format (onnx/, openvino/,
-# original/ of gpt-oss, Mistral's consolidated weights), pickles and code. 1_Pooling/ and its like begin with a digit.
-# A chat template is read as text, to see whether it is the known one.
-ALLOWED = ["*.json", "*.safetensors", "*.txt", "*.model", "chat_template.jinja"]
-IGNORED = ["[!0-9]*/*", "consolidated*.safetensors"]
-
-_PART_FOLDER = re.compile(r"\d+_\w+")
-_SUFFIXES = {".json", ".safetensors", ".txt", ".model", ".jinja"}
-# Most licences ask to go wherever the weights go.
-_NOTICE = re.compile(r"(licen[cs]e|notice|readme)(\.\w+)?", re.IGNORECASE)
-
-
 def is_model_file(name: str) -> bool:
     """Whether a file, by its path below the model's folder, can be part of a model."""
     *folders, last = name.split("/")
@@ -136,14 +139,6 @@ def _is_big(name: str) -> bool:
     return is_weights(name) and "/" not in name
 
 
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-# What trainers leave beside a model.
-_NO_MODEL = ("optimizer", "rng_state", "scaler", "scheduler", "training_args")
-OTHER_FORMATS = (".onnx", ".h5", ".msgpack", ".tflite", ".ot", ".npz", ".mlpackage")
-ADAPTER = "adapter_config.json"
-_SNAPSHOTS = "snapshots"
-
-
 def what_it_is(names: Collection[str], adapter: Mapping[str, object] | None = None) -> str | None:
     """A clause by the names of the files; None when they say nothing.
 
@@ -181,3 +176,8 @@ def where_it_may_be(folder: Path) -> str | None:
 
 def _first(names: Collection[str], endings: tuple[str, ...]) -> str | None:
     return min((name for name in names if name.endswith(endings) and not name.startswith(_NO_MODEL)), default=None)
+
+
+def _refuse_pointer(file: Path, content: bytes) -> None:
+    if content.startswith(LFS_POINTER):
+        raise ModelError(f"{file} is a pointer of git-lfs, not the file itself; run `git lfs pull` in {file.parent}")

@@ -4,7 +4,6 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -12,6 +11,7 @@ from models.checkpoint.files import (
     ADAPTER,
     INDEX,
     WEIGHTS,
+    JsonObject,
     check_weight_file,
     is_model_file,
     is_outside,
@@ -25,15 +25,13 @@ from models.checkpoint.files import (
 from models.checkpoint.manifest import Manifest, read_manifest
 from models.interface import ModelError
 
-JsonObject = dict[str, Any]
-
 # How the token table is called across the architectures that Hearth serves.
 TABLE_NAMES = (
     *("embed_tokens.weight", "word_embeddings.weight", "wte.weight", "tok_embeddings.weight"),
     "shared.weight",  # T5
 )
 # sentence-transformers, Transformer.load_config: the names of its file, in the order in which it looks.
-FIRST_PARTS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+TRANSFORMER_CONFIG_NAMES = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,10 @@ class Checkpoint:
     @cached_property
     def transformer_module_config(self) -> JsonObject:
         """The configuration of the Transformer module, under any of its names; empty when there is none."""
-        return next(filter(None, (self._object_or_none(f"sentence_{name}_config.json") for name in FIRST_PARTS)), {})
+        return next(
+            filter(None, (self._object_or_none(f"sentence_{name}_config.json") for name in TRANSFORMER_CONFIG_NAMES)),
+            {},
+        )
 
     @cached_property
     def tensors(self) -> dict[str, tuple[int, ...]]:
@@ -166,7 +167,7 @@ class Checkpoint:
         if missing and index is None:
             raise self._no_model(present, f"missing: {WEIGHTS}")
         if missing:
-            raise ModelError(f"{self.path} has not all of its weights; missing: {', '.join(missing)}")
+            raise ModelError(f"{self.path} lacks weight files: {', '.join(missing)}")
         return names
 
     @property

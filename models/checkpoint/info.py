@@ -29,7 +29,7 @@ def max_tokens(checkpoint: Checkpoint, kind: Kind, asked: int | None) -> int:
     if not limits:
         raise ModelError(f"{checkpoint.path}/config.json does not say how long a text may be: max_position_embeddings")
     if asked is not None and asked > min(limits):
-        raise ModelError(f"max_tokens is over what {checkpoint.path} allows, which is {min(limits)}: {asked}")
+        raise ModelError(f"max_tokens of {checkpoint.path} must be at most {min(limits)}; got {asked}")
     return asked or min([*limits, trained] if trained else limits)
 
 
@@ -86,7 +86,7 @@ def _head_rows(checkpoint: Checkpoint, kind: Kind) -> int:
     if kind == "llm":
         return 0
     # An untied head that was not loaded gave 0.5 for every pair (vllm#27857).
-    raise ModelError(f"{checkpoint.path} says tie_word_embeddings: false, and its weights lack: lm_head.weight")
+    raise ModelError(f"{checkpoint.path} says tie_word_embeddings: false, but its weights have no lm_head.weight")
 
 
 def _pooling(checkpoint: Checkpoint) -> Pooling:

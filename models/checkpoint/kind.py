@@ -4,7 +4,12 @@ from collections.abc import Collection
 
 from models.checkpoint.folder import Checkpoint
 from models.checkpoint.quantization import check_quantised
-from models.checkpoint.sentence_transformers_files import ONLY_IN_LIBRARY, POST_POOLING, check_first_part, check_modules
+from models.checkpoint.sentence_transformers_files import (
+    ONLY_IN_LIBRARY,
+    POST_POOLING,
+    check_modules,
+    check_transformer_module,
+)
 from models.interface import Kind, ModelError
 
 # sentence-transformers, CrossEncoder.get_default_activation_fn: what it does to the logit. Either keeps the order, and
@@ -20,9 +25,9 @@ def check_classifier(checkpoint: Checkpoint) -> None:
     Raises: ModelError: several labels, or an activation that is not known to keep the order.
     """
     if (labels := _labels(checkpoint)) != 1:
-        raise ModelError(f"{checkpoint.path} cannot rerank: a reranker has one label, and it has: {labels}")
+        raise ModelError(f"{checkpoint.path} cannot rerank: a reranker must have 1 label; it has {labels}")
     if (activation := _activation(checkpoint)) not in (None, *SCORE_ACTIVATIONS):
-        raise ModelError(f"{checkpoint.path} scores with an activation that is not served: {activation}")
+        raise ModelError(f"{checkpoint.path} scores with an activation that is not supported: {activation}")
 
 
 def _labels(checkpoint: Checkpoint) -> int:
@@ -42,7 +47,7 @@ def _activation(checkpoint: Checkpoint) -> str | None:
 
 
 FRAME_TOKENS = ("<|im_start|>", "<|im_end|>", "<think>", "</think>")
-CLASSIFIER = "ForSequenceClassification"
+CLASSIFIER_CLASS = "ForSequenceClassification"
 # sentence-transformers' kinds of model beside SentenceTransformer and CrossEncoder.
 OTHER_VECTORS = ("SparseEncoder", "MultiVectorEncoder")
 CROSS_ENCODER_MODULES = {"LogitScore", "CrossEncoder"}
@@ -60,7 +65,7 @@ def decide_kind(checkpoint: Checkpoint, added_tokens: Collection[str], asked: Ki
         return asked, "kind: in the configuration"
     if "Pooling" in checkpoint.modules and checkpoint.sentence_transformers.get("model_type") != "CrossEncoder":
         return "embedder", "modules.json has a Pooling module"
-    if checkpoint.architecture.endswith(CLASSIFIER):
+    if checkpoint.architecture.endswith(CLASSIFIER_CLASS):
         return "reranker", f"its class is {checkpoint.architecture}"
     if checkpoint.sentence_transformers.get("model_type") == "CrossEncoder":
         return "reranker", "config_sentence_transformers.json says CrossEncoder"
@@ -75,20 +80,22 @@ def decide_kind(checkpoint: Checkpoint, added_tokens: Collection[str], asked: Ki
 
 def check_served(checkpoint: Checkpoint, kind: Kind) -> None:
     """Refuse what no backend of this version can run right."""
-    check_first_part(checkpoint)
+    check_transformer_module(checkpoint)
     check_modules(checkpoint, RERANKER_MODULES if kind == "reranker" else EMBEDDER_MODULES)
     if (library := checkpoint.sentence_transformers.get("model_type")) in OTHER_VECTORS:
-        raise ModelError(f"{checkpoint.path} gives other than one dense vector a text, which is not served: {library}")
+        raise ModelError(
+            f"{checkpoint.path} is a {library}; only models that give one dense vector per text are supported"
+        )
     check_quantised(checkpoint)
     if is_classifier(checkpoint, kind):
         check_classifier(checkpoint)
     elif kind == "reranker" and not checkpoint.architecture.endswith(("ForCausalLM", "Model")):
-        raise ModelError(f"{checkpoint.path} is no reranker that can be served: {checkpoint.architecture}")
+        raise ModelError(f"{checkpoint.path} cannot rerank: its class {checkpoint.architecture} is not supported")
 
 
 def is_classifier(checkpoint: Checkpoint, kind: Kind) -> bool:
     """Whether a reranker's score is the logit of a classification head."""
-    return kind == "reranker" and checkpoint.architecture.endswith(CLASSIFIER)
+    return kind == "reranker" and checkpoint.architecture.endswith(CLASSIFIER_CLASS)
 
 
 def has_frame(added_tokens: Collection[str]) -> bool:

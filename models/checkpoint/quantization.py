@@ -34,8 +34,8 @@ def check_quantised(checkpoint: Checkpoint) -> None:
     advice = ADVICE.get(method, OTHER_ADVICE)
     gigabytes = max(1, round(count_parameters(checkpoint) * BFLOAT16_BYTES / 1e9))
     raise ModelError(
-        f"{checkpoint.path} has weights quantised as {method}, which are not read; bfloat16 weights are "
-        f"({advice}), and take this many GB of memory: {gigabytes:,}"
+        f"{checkpoint.path} has weights quantised as {method}, which is not supported; use bfloat16 weights "
+        f"({advice}), which need {gigabytes:,} GB of memory"
     )
 
 

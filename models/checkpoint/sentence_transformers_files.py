@@ -101,11 +101,11 @@ def why_library_modules(checkpoint: Checkpoint) -> str | None:
         return f"there is no pooling of ours for: {', '.join(names)}"
     if other := [part.name for part in modules_of(checkpoint) if part.name in ONLY_IN_LIBRARY]:
         return f"there is no module of ours for: {', '.join(other)}"
-    odd = [part.name for part in modules_of(checkpoint) if part.name in POST_POOLING and not is_plain(part)]
+    odd = [part.name for part in modules_of(checkpoint) if part.name in POST_POOLING and not is_vector_to_vector(part)]
     return f"there is nothing of ours for a part with such settings: {', '.join(odd)}" if odd else None
 
 
-def is_plain(part: Module) -> bool:
+def is_vector_to_vector(part: Module) -> bool:
     """Whether a part goes from vector to vector; a Dense by a linear layer and an activation of the list."""
     keys = (part.config.get("module_input_name"), part.config.get("module_output_name"))
     if not all(key in (None, "sentence_embedding") for key in keys):
@@ -145,7 +145,7 @@ OUTPUTS = {
     "text-generation": "logits",
 }
 # Entries that change neither the tokens of a text nor what is read from the network.
-HARMLESS = (
+ENTRIES_WITHOUT_EFFECT = (
     *("max_seq_length", "do_lower_case", "transformer_task", "modality_config", "module_output_name", "unpad_inputs"),
     *("model_args", "model_kwargs", "config_args", "config_kwargs"),
     *("query_length", "document_length"),  # of models with many vectors a text
@@ -157,13 +157,17 @@ def asks_lower_case(checkpoint: Checkpoint) -> bool:
     return bool(checkpoint.transformer_module_config.get("do_lower_case"))
 
 
-def check_first_part(checkpoint: Checkpoint) -> None:
+def check_transformer_module(checkpoint: Checkpoint) -> None:
     """Refuse entries that would change tokens or states, and that nobody here reads.
 
     Raises: ModelError: names them.
     """
     config = checkpoint.transformer_module_config
-    unknown = [key for key, value in config.items() if key not in HARMLESS and value and not _is_harmless(key, value)]
+    unknown = [
+        key
+        for key, value in config.items()
+        if key not in ENTRIES_WITHOUT_EFFECT and value and not _is_harmless(key, value)
+    ]
     if unknown:
         raise ModelError(f"{checkpoint.path}/sentence_bert_config.json has entries not served: {', '.join(unknown)}")
     task = str(config.get("transformer_task", "feature-extraction"))

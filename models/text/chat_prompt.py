@@ -12,7 +12,7 @@ from models.checkpoint.folder import Checkpoint
 from models.interface import Ids, ModelError
 from models.text.tokenizer import Tokenizer
 
-SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
+NAMED_SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 
 def render(checkpoint: Checkpoint, instruction: str | None, query: str, document: str) -> str:
@@ -39,7 +39,7 @@ def render(checkpoint: Checkpoint, instruction: str | None, query: str, document
 
 
 def _given(checkpoint: Checkpoint) -> dict[str, Any]:
-    tokens = {name: checkpoint.tokenizer_config.get(name) for name in SPECIAL_TOKENS}
+    tokens = {name: checkpoint.tokenizer_config.get(name) for name in NAMED_SPECIAL_TOKENS}
     spelt = {name: token["content"] if isinstance(token, dict) else token for name, token in tokens.items() if token}
     asked = (checkpoint.transformer_module_config.get("processing_kwargs") or {}).get("chat_template") or {}
     return {"add_generation_prompt": False, "tools": None, "documents": None} | spelt | asked

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 # Where sentence-transformers 6.2 documents that encode_document() looks, in order.
-DOCUMENT_NAMES = ("document", "passage", "corpus")
+DOCUMENT_PROMPT_NAMES = ("document", "passage", "corpus")
 # The form of Qwen3-Embedding, E5-instruct and GTE-Qwen2, some of which have a space at the end.
 _INSTRUCT = re.compile(r"\AInstruct: .*?(?P<end>\nQuery: ?)\Z", re.DOTALL)
 
@@ -25,8 +25,8 @@ class NamedPrompts:
 
     def find(self, name: str) -> str | None:
         """A prompt by any of the names that clients and authors use for it."""
-        names = (name, f"search_{name}", *(DOCUMENT_NAMES if name == "document" else ()))
-        return next((self.by_name[each] for each in names if each in self.by_name), None)
+        names = (name, f"search_{name}", *(DOCUMENT_PROMPT_NAMES if name == "document" else ()))
+        return next((self.by_name[prompt] for prompt in names if prompt in self.by_name), None)
 
     def instructed(self, instruction: str) -> "NamedPrompts | None":
         """The same with another instruction in the prompt `query`; None where no prompt has a place for one."""

@@ -4,12 +4,9 @@ import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from models.checkpoint.files import read_json, read_text
+from models.checkpoint.files import JsonObject, read_json, read_text
 from models.interface import ModelError
-
-JsonObject = dict[str, Any]
 
 TIKTOKEN_FILE = "tiktoken.model"
 # The class of the repository's own code, which decides how text is split: no other is known here.

@@ -4,18 +4,16 @@ import json
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import tokenizers
 from tokenizers import normalizers
 
-from models.checkpoint.files import read_text
+from models.checkpoint.files import JsonObject, read_text
 from models.interface import Ids, ModelError
 from models.text.tiktoken_converter import TIKTOKEN_FILE as TIKTOKEN
 from models.text.tiktoken_converter import read_tiktoken
-
-JsonObject = dict[str, Any]
 
 SPACES = " \t\r\n\u2581"
 
@@ -116,7 +114,7 @@ class Tokenizer:
         return ids[start : end if has_end else len(ids)]
 
     def are_native(self, lists: Sequence[Ids]) -> bool:
-        """Whether id lists are what this vocabulary gives for some text (CONTRACT: token ids, the check).
+        """Whether id lists are what this vocabulary gives for some text (docs/http-contract.md).
 
         Weak on short lists: a list of another vocabulary may be canonical here by accident.
         """
@@ -148,7 +146,9 @@ class Tokenizer:
     def _check_spelt_out(self, file: Path, unknown: str | None) -> None:
         for text, ids in zip(self.added, self.encode([f"a{text} {text}" for text in self.added]), strict=True):
             if self.added[text] in ids and text != unknown:
-                raise ModelError(f"{file} would read a control token out of what users send: {text}")
+                raise ModelError(
+                    f"{file} is not supported: user text could still be tokenised as the control token {text!r}"
+                )
 
     def _special_tokens(self, file: Path) -> tuple[Ids, Ids]:
         bare = self._control.encode("a", add_special_tokens=False).ids

@@ -13,12 +13,12 @@ from models.memory import Footprint, gibibytes, rss_bytes
 from models.postprocess import finish_logits, finish_scores
 from models.text.qwen3_prompt import DEFAULT_INSTRUCTION
 from models.verify.offline import OfflineModel, cosines, fitting, fitting_documents
-from models.verify.samples import DOCUMENTS, QUERIES, TEXTS
+from models.verify.samples import SAMPLE_DOCUMENTS, SAMPLE_QUERIES, SAMPLE_TEXTS
 
 SPEED_SECONDS = 2.0
 SPEED_TEXTS = 8
 
-# CONTRACT section 16, float32 and narrower dtypes.
+# Limits for float32 and, where named HALF, for narrower dtypes.
 COSINE_PACKED, COSINE_LIBRARY, COSINE_HALF = 0.999999, 0.99999, 0.999
 COSINE_BATCH, COSINE_BATCH_HALF = 0.999999, 0.9999
 SCORE, SCORE_HALF = 1e-5, 2e-2
@@ -60,27 +60,27 @@ def check_model(path: Path, options: LoadOptions, say: Callable[[str], None]) ->
     say("loading")
     started = time.perf_counter()
     with Footprint() as footprint:
-        trial = OfflineModel.load(path, options)
+        model = OfflineModel.load(path, options)
     seconds = time.perf_counter() - started
     findings = [Finding("load_seconds", "load and self-checks", seconds, f"{seconds:.1f} s")]
-    findings += _load_memory(footprint, trial)
+    findings += _load_memory(footprint, model)
     say("measuring speed")
-    findings += [_speed(trial), _memory()]
+    findings += [_speed(model), _memory()]
     say("comparing with the reference")
-    compared = _scores(trial) if trial.preprocessor.info.kind == "reranker" else _vectors(trial)
-    return CheckReport(trial.preprocessor.info, trial.backend.info, (*compared, *findings))
+    compared = _scores(model) if model.preprocessor.info.kind == "reranker" else _vectors(model)
+    return CheckReport(model.preprocessor.info, model.backend.info, (*compared, *findings))
 
 
-def _vectors(trial: OfflineModel) -> list[Finding]:
+def _vectors(model: OfflineModel) -> list[Finding]:
     from models.verify.reference import NoReference, vector_reference
 
-    info, half = trial.backend.info, trial.backend.info.dtype != "float32"
-    texts = fitting(trial.preprocessor, TEXTS)
-    ours = trial.vectors(texts)
-    to_itself = cosines(ours, trial.vectors(texts, batch=1))
+    info, half = model.backend.info, model.backend.info.dtype != "float32"
+    texts = fitting(model.preprocessor, SAMPLE_TEXTS)
+    ours = model.vectors(texts)
+    to_itself = cosines(ours, model.vectors(texts, batch=1))
     alone = _least("worst_cosine_alone", "worst cosine, alone", to_itself, COSINE_BATCH_HALF if half else COSINE_BATCH)
     try:
-        reference = vector_reference(trial.preprocessor.info)
+        reference = vector_reference(model.preprocessor.info)
     except NoReference as error:
         return [_missing("worst_cosine", error), alone]
     to_reference = cosines(ours, [reference.vector(text) for text in texts])
@@ -91,23 +91,25 @@ def _vectors(trial: OfflineModel) -> list[Finding]:
     ]
 
 
-def _scores(trial: OfflineModel) -> list[Finding]:
+def _scores(model: OfflineModel) -> list[Finding]:
     from models.verify.reference import NoReference, score_reference
 
-    half = trial.backend.info.dtype != "float32"
-    documents = fitting_documents(trial.preprocessor, QUERIES, DOCUMENTS)
-    ours = np.concatenate([trial.scores(query, documents) for query in QUERIES])
-    alone = np.concatenate([trial.scores(query, documents, batch=1) for query in QUERIES])
+    half = model.backend.info.dtype != "float32"
+    documents = fitting_documents(model.preprocessor, SAMPLE_QUERIES, SAMPLE_DOCUMENTS)
+    ours = np.concatenate([model.scores(query, documents) for query in SAMPLE_QUERIES])
+    alone = np.concatenate([model.scores(query, documents, batch=1) for query in SAMPLE_QUERIES])
     findings = [
         _most("worst_score_alone", "worst score, alone", ours - alone, SCORE_BATCH_HALF if half else SCORE_BATCH)
     ]
-    if trial.preprocessor.info.no_yes is not None:
-        findings.append(_logits(trial, documents))
+    if model.preprocessor.info.no_yes is not None:
+        findings.append(_logits(model, documents))
     try:
-        reference = score_reference(trial.preprocessor.info)
+        reference = score_reference(model.preprocessor.info)
     except NoReference as error:
         return [_missing("worst_score", error), *findings]
-    theirs = np.array([reference.score(DEFAULT_INSTRUCTION, query, text) for query in QUERIES for text in documents])
+    theirs = np.array(
+        [reference.score(DEFAULT_INSTRUCTION, query, text) for query in SAMPLE_QUERIES for text in documents]
+    )
     found = f"{theirs.min():.4f} to {theirs.max():.4f}"
     return [
         _most("worst_score", "worst score, to the reference's", ours - theirs, SCORE_HALF if half else SCORE),
@@ -116,12 +118,12 @@ def _scores(trial: OfflineModel) -> list[Finding]:
     ]
 
 
-def _logits(trial: OfflineModel, documents: list[str]) -> Finding:
+def _logits(model: OfflineModel, documents: list[str]) -> Finding:
     """What return_logits with `normalize` gives for yes, against the score of the very same batch of prompts."""
-    ids, no_yes = trial.pairs(QUERIES[0], documents), trial.preprocessor.info.no_yes
+    ids, no_yes = model.pairs(SAMPLE_QUERIES[0], documents), model.preprocessor.info.no_yes
     assert no_yes is not None, "asked only of a reranker that reads them"
-    logits = trial.rows([Item(one, Readout("logits", no_yes)) for one in ids], len(ids))
-    scores = finish_scores(trial.rows([Item(one, Readout("score")) for one in ids], len(ids)))
+    logits = model.rows([Item(one, Readout("logits", no_yes)) for one in ids], len(ids))
+    scores = finish_scores(model.rows([Item(one, Readout("score")) for one in ids], len(ids)))
     return _most(
         "logits", "return_logits against the score", finish_logits(logits, normalize=True)[:, 1] - scores, LOGITS
     )
@@ -142,20 +144,20 @@ def _most(name: str, what: str, differences: NDArray[np.floating], wanted: float
     return Finding(name, what, worst, f"{worst:.1e} apart", f"≤ {wanted:g}", worst <= wanted)
 
 
-def _speed(trial: OfflineModel) -> Finding:
-    readout = Readout("score" if trial.preprocessor.info.kind == "reranker" else "vector")
-    limit = trial.preprocessor.info.max_tokens
-    items = [Item(ids[:limit], readout) for ids in trial.preprocessor.tokenizer.encode(TEXTS) if len(ids)]
+def _speed(model: OfflineModel) -> Finding:
+    readout = Readout("score" if model.preprocessor.info.kind == "reranker" else "vector")
+    limit = model.preprocessor.info.max_tokens
+    items = [Item(ids[:limit], readout) for ids in model.preprocessor.tokenizer.encode(SAMPLE_TEXTS) if len(ids)]
     tokens, started = 0, time.perf_counter()
     while (seconds := time.perf_counter() - started) < SPEED_SECONDS:
-        trial.rows(items, SPEED_TEXTS)
+        model.rows(items, SPEED_TEXTS)
         tokens += sum(len(item.ids) for item in items)
     speed = tokens / seconds
     return Finding("tokens_per_second", f"speed, {SPEED_TEXTS} mixed texts a batch", speed, f"{speed:,.0f} tokens/s")
 
 
-def _load_memory(footprint: Footprint, trial: OfflineModel) -> list[Finding]:
-    info = trial.backend.info
+def _load_memory(footprint: Footprint, model: OfflineModel) -> list[Finding]:
+    info = model.backend.info
     weights = info.parameters * (4 if info.dtype == "float32" else 2)
     sizes = Finding("weights_bytes", f"weights in {info.dtype}", weights, gibibytes(weights))
     if footprint.peak_bytes is None:

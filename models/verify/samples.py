@@ -6,7 +6,7 @@ _LEASE = (
     "landlord, and shall return all keys on the last day of the term. "
 )
 
-TEXTS = (
+SAMPLE_TEXTS = (
     "What is the capital of France?",
     "Paris is the capital and largest city of France, home to the Eiffel Tower and the Louvre Museum.",
     "a",
@@ -39,8 +39,8 @@ TEXTS = (
     _LEASE * 10,
 )
 
-QUERIES = ("What is the capital of France?", "How do I get my money back?", "機械学習とは何ですか")
-DOCUMENTS = (
+SAMPLE_QUERIES = ("What is the capital of France?", "How do I get my money back?", "機械学習とは何ですか")
+SAMPLE_DOCUMENTS = (
     "Paris is the capital and largest city of France, home to the Eiffel Tower and the Louvre Museum.",
     "France is a country in Western Europe known for its wine, cuisine, and rich history.",
     "The refund was issued on 14 March 2025 and should reach your account within 3 to 5 working days.",

@@ -8,9 +8,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from models import (
-    DOCUMENTS,
-    QUERIES,
-    TEXTS,
+    SAMPLE_DOCUMENTS,
+    SAMPLE_QUERIES,
+    SAMPLE_TEXTS,
     CheckReport,
     Dtype,
     LoadOptions,
@@ -132,7 +132,7 @@ def compare(
     with console.status(f"asking {remote.url}") as status:
         # The remote server first: it may not answer, and loading may take minutes.
         remote_rows = (
-            _remote_scores(remote, preprocessor) if is_reranker else remote.vectors(fitting(preprocessor, TEXTS))
+            _remote_scores(remote, preprocessor) if is_reranker else remote.vectors(fitting(preprocessor, SAMPLE_TEXTS))
         )
         status.update("loading")
         model = OfflineModel(preprocessor, load_backend(path, preprocessor.info, options))
@@ -142,12 +142,12 @@ def compare(
 
 
 def _remote_scores(remote: RemoteServer, preprocessor: Preprocessor) -> list[Row | None]:
-    documents = fitting_documents(preprocessor, QUERIES, DOCUMENTS)
-    return [remote.scores(query, documents) for query in QUERIES]
+    documents = fitting_documents(preprocessor, SAMPLE_QUERIES, SAMPLE_DOCUMENTS)
+    return [remote.scores(query, documents) for query in SAMPLE_QUERIES]
 
 
 def _compare_vectors(model: OfflineModel, remote_rows: Sequence[Row | None]) -> Vectors:
-    pairs = zip(fitting(model.preprocessor, TEXTS), remote_rows, strict=True)
+    pairs = zip(fitting(model.preprocessor, SAMPLE_TEXTS), remote_rows, strict=True)
     answered = [(text, row) for text, row in pairs if row is not None]
     if not answered:
         raise RemoteServerError("the other server rejected every text")
@@ -159,8 +159,8 @@ def _compare_vectors(model: OfflineModel, remote_rows: Sequence[Row | None]) -> 
 
 
 def _compare_scores(model: OfflineModel, remote_rows: Sequence[Row | None]) -> Scores:
-    documents = fitting_documents(model.preprocessor, QUERIES, DOCUMENTS)
-    ours = [model.scores(query, documents) for query in QUERIES]
+    documents = fitting_documents(model.preprocessor, SAMPLE_QUERIES, SAMPLE_DOCUMENTS)
+    ours = [model.scores(query, documents) for query in SAMPLE_QUERIES]
     return compare_scores(ours, [row for row in remote_rows if row is not None])
 
 

@@ -20,7 +20,7 @@ DAMAGE_OF = {
     "its weights are GGUF": "gguf",
     "a pointer of git-lfs, not the file itself": "pointer",
     "is damaged or not a safetensors file": "truncated",
-    "has not all of its weights; missing: ...": "shard",
+    "lacks weight files: ...": "shard",
     "a link to a file that is not there": "link",
     "needs code of its own (auto_map)": "remote code",
     "knows no such network": "unknown network",

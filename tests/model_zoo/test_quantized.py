@@ -63,5 +63,5 @@ async def test_mxfp4_weights_are_served_as_what_they_mean(tmp_path: Path) -> Non
 def test_fp8_weights_are_refused_with_what_to_do(recipe: Recipe, tmp_path: Path) -> None:
     stored, _ = build_quantised(recipe, tmp_path)
 
-    with pytest.raises(ModelError, match=r"quantised as fp8, which are not read.*fp8_cast_bf16\.py"):
+    with pytest.raises(ModelError, match=r"quantised as fp8, which is not supported.*fp8_cast_bf16\.py"):
         load_preprocessor(stored)

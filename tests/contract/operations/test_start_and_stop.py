@@ -93,7 +93,7 @@ def test_76_after_sigterm_nobody_is_let_in(start: Callable[..., ServerProcess]) 
         ({"models": [{"path": "x", "dtpe": "float32"}]}, "models.0.dtpe: no such key"),
         ({"models": FAKE + FAKE}, "two models have the name"),
         ({"models": [FAKE[0] | {"token_ids": "guess"}]}, "token_ids"),
-        ({"models": [FAKE[0] | {"max_tokens": 9000}]}, "max_tokens is over what"),
+        ({"models": [FAKE[0] | {"max_tokens": 9000}]}, "must be at most"),
         ({"auth": {"keys_file": "/nowhere/keys"}, "models": FAKE}, "cannot read auth.keys_file"),
     ],
 )

@@ -63,7 +63,7 @@ def test_an_instruction_without_a_place_stops_the_start(tmp_path: Path) -> None:
     folder = shutil.copytree(demo_models()[0], tmp_path / "m")
     (folder / "config_sentence_transformers.json").unlink()
 
-    with pytest.raises(ModelError, match="has no place for an instruction"):
+    with pytest.raises(ModelError, match="takes no instruction"):
         load_registry([ModelConfig(path=str(folder), instruction="Find the answer")])
 
 

@@ -113,9 +113,12 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "onnx": (all_of(without("model.safetensors"), holding("m.onnx", "x")), r"in another format \(m\.onnx\)"),
     "shard": (
         all_of(without("model.safetensors"), holding(INDEX, '{"weight_map": {"a": "model-1.safetensors"}}')),
-        r"has not all of its weights; missing: model-1\.safetensors",
+        r"lacks weight files: model-1\.safetensors",
     ),
-    "shard elsewhere": (holding(INDEX, '{"weight_map": {"a": "../m/model.safetensors"}}'), r"missing: \.\./m/model"),
+    "shard elsewhere": (
+        holding(INDEX, '{"weight_map": {"a": "../m/model.safetensors"}}'),
+        r"lacks weight files: \.\./m/model",
+    ),
     "index of nothing": (holding(INDEX, "{}"), "does not say which file holds which tensor: weight_map"),
     "index of numbers": (holding(INDEX, '{"weight_map": {"a": 1}}'), "does not say which file holds which tensor"),
     "no tensors": (holding(INDEX, '{"weight_map": {}}'), "its config.json or weights are empty"),
@@ -192,7 +195,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "pooling of numbers": (holding("1_Pooling/config.json", '{"pooling_mode": 5}'), "pools in a way .*: 5"),
     "labels": (
         all_of(entry(architectures=["Qwen3ForSequenceClassification"], id2label=5), without("modules.json")),
-        "a reranker has one label, and it has: 2",
+        "a reranker must have 1 label; it has 2",
     ),
     "count of labels": (
         all_of(entry(architectures=["Qwen3ForSequenceClassification"], num_labels="x"), without("modules.json")),

@@ -87,10 +87,10 @@ def test_cross_encoders_score_as_the_library_does(tmp_path: Path, name: str, con
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"id2label": {"0": "no", "1": "yes"}}, "has one label, and it has: 2"),
-        ({"id2label": None}, "has one label, and it has: 2"),
-        ({"sentence_transformers": {"activation_fn": "torch.nn.Tanh"}}, "activation that is not served: Tanh"),
-        ({"sbert_ce_default_activation_function": "torch.nn.Tanh"}, "activation that is not served: Tanh"),
+        ({"id2label": {"0": "no", "1": "yes"}}, "must have 1 label; it has 2"),
+        ({"id2label": None}, "must have 1 label; it has 2"),
+        ({"sentence_transformers": {"activation_fn": "torch.nn.Tanh"}}, "activation that is not supported: Tanh"),
+        ({"sbert_ce_default_activation_function": "torch.nn.Tanh"}, "activation that is not supported: Tanh"),
     ],
 )
 def test_a_head_that_gives_no_relevance_is_refused(tmp_path: Path, config: dict[str, Any], message: str) -> None:

@@ -28,7 +28,7 @@ def test_plain_and_mxfp4_weights_are_read(tmp_path: Path, method: str | None) ->
     ("method", "advice"), [("fp8", r"fp8_cast_bf16\.py"), ("gptq", "take the checkpoint that it was made from")]
 )
 def test_others_are_refused_with_what_to_do(tmp_path: Path, method: str, advice: str) -> None:
-    with pytest.raises(ModelError, match=rf"quantised as {method}, which are not read.*{advice}"):
+    with pytest.raises(ModelError, match=rf"quantised as {method}, which is not supported.*{advice}"):
         check_quantised(write(tmp_path, method, weight=torch.zeros(2)))
 
 
@@ -36,7 +36,7 @@ def test_the_memory_that_plain_weights_take_is_said(tmp_path: Path) -> None:
     checkpoint = write(tmp_path, "fp8", weight=torch.zeros(2, dtype=torch.float8_e4m3fn))
     checkpoint.__dict__["tensors"] = {"weight": (1_000_000, 1_300), "weight_scale_inv": (8, 8)}
 
-    with pytest.raises(ModelError, match=r"GB of memory: 3$"):
+    with pytest.raises(ModelError, match=r"need 3 GB of memory$"):
         check_quantised(checkpoint)
 
 

@@ -46,5 +46,5 @@ def test_a_model_of_other_vectors_is_refused(tmp_path: Path, kind: str) -> None:
     file = folder / "config_sentence_transformers.json"
     file.write_text(json.dumps({"model_type": kind}))
 
-    with pytest.raises(ModelError, match=f"other than one dense vector a text, which is not served: {kind}"):
+    with pytest.raises(ModelError, match=f"is a {kind}; only models that give one dense vector per text"):
         load_preprocessor(folder)
