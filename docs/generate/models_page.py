@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.support.report import Lines, markdown
+from benchmarks.support.report import Rows, markdown
 from tests.support.zoo.measure import Measured
 from tests.support.zoo.recipe import Recipe
 
@@ -43,12 +43,12 @@ class Line:
         return f"{self.recipe.name}{other}{', real weights' if self.real else ''}"
 
 
-def run_rows(lines: Sequence[Line]) -> Lines:
+def run_rows(lines: Sequence[Line]) -> Rows:
     """How each model runs; the first row is the header."""
     return [HEAD, *(_run_row(line) for line in lines)]
 
 
-def offer_rows(lines: Sequence[Line]) -> Lines:
+def offer_rows(lines: Sequence[Line]) -> Rows:
     """What each model offers; the first row is the header."""
     return [OFFERS, *(_offer_row(line) for line in lines)]
 
