@@ -1,4 +1,4 @@
-"""Servers to break: each test starts its own."""
+"""A fake model, and servers that each test starts for itself."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,7 +13,7 @@ from tests.support.server.process import ServerProcess
 
 @pytest.fixture
 def model(tmp_path: Path) -> Iterator[FakeModel]:
-    """A model whose batches can be held; nothing is held when the test ends."""
+    """A model whose batches the test can hold; they are released when it ends."""
     model = FakeModel(tmp_path / "model")
     yield model
     model.release()
@@ -28,9 +28,9 @@ def start(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
     with ExitStack() as stack:
 
         def started(*models: FakeModel, **config: Any) -> ServerProcess:
-            asked = {"models": [model.config for model in models], **config}
+            settings = {"models": [model.config for model in models], **config}
             environment = {"TMPDIR": str(temporary)}
-            hearth = stack.enter_context(ServerProcess(tmp_path / "server", asked, environment=environment))
+            hearth = stack.enter_context(ServerProcess(tmp_path / "server", settings, environment=environment))
             wait_for_workers(hearth, engines=engines_of(models))
             return hearth
 

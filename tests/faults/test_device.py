@@ -1,4 +1,4 @@
-"""What a device can do wrong reaches the requests that it concerns, as an answer."""
+"""A failure of the device is answered to the requests that it concerns, and to no others."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,7 +21,9 @@ async def test_a_batch_that_does_not_fit_is_halved(start: Callable[..., ServerPr
     assert "out of memory" in hearth.text()
 
 
-async def test_an_input_that_fits_no_batch_fails_alone(start: Callable[..., ServerProcess], tmp_path: Path) -> None:
+async def test_an_input_that_fits_no_batch_fails_only_its_request(
+    start: Callable[..., ServerProcess], tmp_path: Path
+) -> None:
     model = FakeModel(tmp_path / "small", memory_tokens=10)
     hearth = start(model)
     first, good, bad = Clients(hearth), Clients(hearth), Clients(hearth)
@@ -38,7 +40,7 @@ async def test_an_input_that_fits_no_batch_fails_alone(start: Callable[..., Serv
     assert "input[1]" in error["message"]
 
 
-async def test_a_row_with_nan_fails_its_request_alone(start: Callable[..., ServerProcess], tmp_path: Path) -> None:
+async def test_a_row_with_nan_fails_only_its_request(start: Callable[..., ServerProcess], tmp_path: Path) -> None:
     model = FakeModel(tmp_path / "nan", non_finite=token_id("X"))
     hearth = start(model)
     first, good, bad = Clients(hearth), Clients(hearth), Clients(hearth)
@@ -54,7 +56,9 @@ async def test_a_row_with_nan_fails_its_request_alone(start: Callable[..., Serve
     assert batches(hearth) == 2
 
 
-async def test_a_lost_device_is_replaced_with_its_process(start: Callable[..., ServerProcess], tmp_path: Path) -> None:
+async def test_after_a_lost_device_the_engine_process_is_replaced(
+    start: Callable[..., ServerProcess], tmp_path: Path
+) -> None:
     model = FakeModel(tmp_path / "lost", lost=token_id("X"))
     hearth = start(model)
     waiting, after = Clients(hearth), Clients(hearth)
@@ -67,16 +71,16 @@ async def test_a_lost_device_is_replaced_with_its_process(start: Callable[..., S
     first, *others = await waiting.answers()
     await restarted(hearth)
     after.send(1)
-    [answer] = await after.answers()
+    [later] = await after.answers()
 
     assert first.status_code == 200
-    assert {openai_error(one, 503)["code"] for one in others} == {"unavailable"}
-    assert min(int(one.headers["retry-after"]) for one in others) >= 1
-    assert answer.status_code == 200
+    assert {openai_error(answer, 503)["code"] for answer in others} == {"unavailable"}
+    assert min(int(answer.headers["retry-after"]) for answer in others) >= 1
+    assert later.status_code == 200
     assert "it fell off the bus" in hearth.text()
 
 
-async def test_a_device_that_hangs_is_replaced_with_its_process(
+async def test_when_a_device_hangs_the_engine_process_is_replaced(
     start: Callable[..., ServerProcess], model: FakeModel
 ) -> None:
     hearth = start(model, request_timeout_s=2)

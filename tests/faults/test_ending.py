@@ -1,4 +1,4 @@
-"""Processes that are told to end, and processes that are killed."""
+"""Processes that get SIGTERM, and processes that are killed."""
 
 import asyncio
 import signal
@@ -26,19 +26,22 @@ from tests.support.server.fake_models import (
 from tests.support.server.process import ServerProcess
 
 
-def _only(hearth: ServerProcess) -> list[int]:
+def _main_process(hearth: ServerProcess) -> list[int]:
     return [pid_of(hearth)]
 
 
-def _everybody(hearth: ServerProcess) -> list[int]:
+def _all_processes(hearth: ServerProcess) -> list[int]:
     # As systemd does by default (KillMode=control-group), and a shell with Ctrl-C.
     return [pid_of(hearth), *children(pid_of(hearth))]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("told", [_only, _everybody])
+@pytest.mark.parametrize("receivers", [_main_process, _all_processes])
 async def test_sigterm_lets_100_requests_in_flight_be_answered(
-    start: Callable[..., ServerProcess], model: FakeModel, told: Callable[[ServerProcess], Iterable[int]], workers: int
+    start: Callable[..., ServerProcess],
+    model: FakeModel,
+    receivers: Callable[[ServerProcess], Iterable[int]],
+    workers: int,
 ) -> None:
     hearth = start(model, workers=workers)
     clients, late = Clients(hearth), Clients(hearth)
@@ -46,9 +49,9 @@ async def test_sigterm_lets_100_requests_in_flight_be_answered(
     await hold(hearth, model, clients)
     clients.send(99)
     await queued(hearth, 99)
-    send_signal(told(hearth), signal.SIGTERM)
+    send_signal(receivers(hearth), signal.SIGTERM)
     await until(hearth, lambda: get_page(hearth, "/ready").status_code == 503)
-    alive_still = await asyncio.to_thread(get_page, hearth, "/live")
+    live = await asyncio.to_thread(get_page, hearth, "/live")
     late.send(1)
     [late_answer] = await late.answers()
     model.release()
@@ -57,12 +60,12 @@ async def test_sigterm_lets_100_requests_in_flight_be_answered(
     assert [answer.status_code for answer in answers] == [200] * 100
     assert openai_error(late_answer, 503)["code"] == "draining"
     assert int(late_answer.headers["retry-after"]) >= 1
-    assert alive_still.status_code == 200
+    assert live.status_code == 200
     assert hearth.end() == 0
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-async def test_when_the_engine_is_killed_everybody_is_answered_and_service_resumes(
+async def test_when_the_engine_is_killed_every_request_is_answered_and_service_resumes(
     start: Callable[..., ServerProcess], model: FakeModel, workers: int
 ) -> None:
     hearth = start(model, workers=workers)
@@ -80,12 +83,12 @@ async def test_when_the_engine_is_killed_everybody_is_answered_and_service_resum
     model.release()
     await restarted(hearth, workers)
     after.send(1)
-    [answer] = await after.answers()
+    [later] = await after.answers()
 
-    assert {openai_error(one, 503)["code"] for one in answers} == {"unavailable"}
-    assert min(int(one.headers["retry-after"]) for one in answers) >= 1
+    assert {openai_error(answer, 503)["code"] for answer in answers} == {"unavailable"}
+    assert min(int(answer.headers["retry-after"]) for answer in answers) >= 1
     assert answered_after_s < 5
-    assert answer.status_code == 200
+    assert later.status_code == 200
 
 
 async def test_an_engine_that_is_killed_again_and_again_ends_the_command(
@@ -104,16 +107,16 @@ async def test_an_engine_that_is_killed_again_and_again_ends_the_command(
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-async def test_when_the_main_process_is_killed_nothing_of_it_stays(
+async def test_when_the_main_process_is_killed_no_process_or_file_stays(
     start: Callable[..., ServerProcess], model: FakeModel, tmp_path: Path, workers: int
 ) -> None:
     hearth = start(model, workers=workers)
-    others = children(pid_of(hearth))
+    child_pids = children(pid_of(hearth))
 
     send_signal([pid_of(hearth)], signal.SIGKILL)
 
-    assert len(others) == (1 if workers == 1 else 3)
-    await until(hearth, lambda: not running(others), timeout_s=5)
+    assert len(child_pids) == (1 if workers == 1 else 3)
+    await until(hearth, lambda: not running(child_pids), timeout_s=5)
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
@@ -133,7 +136,7 @@ def test_sigterm_while_it_starts_ends_it(model: FakeModel, tmp_path: Path, worke
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_weights_that_do_not_load_end_the_command_with_one_sentence(tmp_path: Path, workers: int) -> None:
+def test_weights_that_do_not_load_end_the_command_with_one_line(tmp_path: Path, workers: int) -> None:
     model = FakeModel(tmp_path / "model")
     (tmp_path / "model" / "fake.json").unlink()
     weights = tmp_path / "model" / "model.safetensors"
@@ -147,7 +150,7 @@ def test_weights_that_do_not_load_end_the_command_with_one_sentence(tmp_path: Pa
     assert [line for line in hearth.log if "not a safetensors file" in line] == hearth.log
 
 
-async def test_an_engine_that_dies_while_the_server_drains_keeps_nobody(
+async def test_an_engine_that_dies_while_the_server_drains_does_not_delay_its_end(
     start: Callable[..., ServerProcess], model: FakeModel
 ) -> None:
     hearth = start(model)

@@ -1,4 +1,4 @@
-"""The near side of an engine that dies at the worst moment."""
+"""An engine client whose engine dies at the worst moment."""
 
 import time
 from pathlib import Path
@@ -26,21 +26,21 @@ READY = EngineReport(EngineState("ready"), {})
 
 
 class _Engine:
-    """The far side, as far as the near side can tell."""
+    """The engine's end of the connection, played by the test."""
 
     def __init__(self, address: str) -> None:
         self.socket = zmq.Context.instance().socket(zmq.ROUTER)
         self.socket.setsockopt(zmq.LINGER, 1000)
         self.socket.bind(address)
 
-    def hear(self) -> tuple[bytes, object]:
-        """The next message, within some seconds."""
-        assert self.socket.poll(5000), "nothing was sent"
+    def receive(self) -> tuple[bytes, object]:
+        """The next message; waits up to 5 s."""
+        assert self.socket.poll(5000), "no message arrived within 5 s"
         client, *frames = self.socket.recv_multipart()
         return client, decode(frames)
 
-    def says_nothing_more(self) -> bool:
-        """Whether nothing else was sent to it."""
+    def has_no_message(self) -> bool:
+        """Whether no message arrives within 200 ms."""
         return not self.socket.poll(200)
 
 
@@ -48,74 +48,76 @@ def _address(folder: Path) -> str:
     return f"ipc://{folder}/engine"
 
 
-def _work(near: ZmqEngineClient) -> EngineRequest:
-    return EngineRequest(near.new_id(), "m", Readout("vector"), [np.array([1, 2], np.int32)], np.zeros(1, np.int32))
+def _request(client_end: ZmqEngineClient) -> EngineRequest:
+    return EngineRequest(
+        client_end.new_id(), "m", Readout("vector"), [np.array([1, 2], np.int32)], np.zeros(1, np.int32)
+    )
 
 
-async def _connected(near: ZmqEngineClient, address: str) -> tuple[_Engine, bytes]:
-    far = _Engine(address)
-    await until(lambda: far.socket.poll(0))
-    client, hello = far.hear()
-    assert isinstance(hello, Subscribe)
-    far.socket.send_multipart([client, *encode(READY)])
-    await until(lambda: near.state().phase == "ready")
-    return far, client
+async def _connected(client_end: ZmqEngineClient, address: str) -> tuple[_Engine, bytes]:
+    engine = _Engine(address)
+    await until(lambda: engine.socket.poll(0))
+    client, subscription = engine.receive()
+    assert isinstance(subscription, Subscribe)
+    engine.socket.send_multipart([client, *encode(READY)])
+    await until(lambda: client_end.state().phase == "ready")
+    return engine, client
 
 
-async def test_what_an_engine_said_before_it_died_is_not_believed_afterwards(tmp_path: Path) -> None:
-    async with ZmqEngineClient(_address(tmp_path), Admission(100, 100, 10)) as near:
-        far, client = await _connected(near, _address(tmp_path))
+async def test_a_report_of_an_engine_that_died_is_ignored(tmp_path: Path) -> None:
+    async with ZmqEngineClient(_address(tmp_path), Admission(100, 100, 10)) as client_end:
+        engine, client = await _connected(client_end, _address(tmp_path))
 
-        # All of it happens before the loop hears of any of it.
-        far.socket.send_multipart([client, *encode(READY)])
-        far.socket.close()
+        # All of this happens before the event loop sees any of it.
+        engine.socket.send_multipart([client, *encode(READY)])
+        engine.socket.close()
         time.sleep(0.3)  # noqa: ASYNC251
-        await until(lambda: near.state().phase == "loading")
-        again = _Engine(_address(tmp_path))
-        await until(lambda: again.socket.poll(0))
+        await until(lambda: client_end.state().phase == "loading")
+        next_engine = _Engine(_address(tmp_path))
+        await until(lambda: next_engine.socket.poll(0))
 
-        assert near.state().phase == "loading"
-        again.socket.close()
+        assert client_end.state().phase == "loading"
+        next_engine.socket.close()
 
 
-async def test_work_for_an_engine_that_died_is_answered_and_not_kept_for_the_next(tmp_path: Path) -> None:
-    async with ZmqEngineClient(_address(tmp_path), Admission(100, 100, 10)) as near:
-        far, _ = await _connected(near, _address(tmp_path))
+async def test_a_request_to_an_engine_that_died_fails_and_does_not_reach_the_next_one(tmp_path: Path) -> None:
+    async with ZmqEngineClient(_address(tmp_path), Admission(100, 100, 10)) as client_end:
+        engine, _ = await _connected(client_end, _address(tmp_path))
 
-        far.socket.close()
+        engine.socket.close()
         time.sleep(0.3)  # noqa: ASYNC251
-        future = near.submit(_work(near))
+        future = client_end.submit(_request(client_end))
         answer = await future
-        again = _Engine(_address(tmp_path))
-        await until(lambda: again.socket.poll(0))
-        _, first = again.hear()
+        next_engine = _Engine(_address(tmp_path))
+        await until(lambda: next_engine.socket.poll(0))
+        _, first = next_engine.receive()
 
         assert answer.reason == "unavailable"
         assert isinstance(first, Subscribe)
-        assert again.says_nothing_more()
-        assert (near.state().waiting_items, near.state().waiting_tokens) == (0, 0)
-        again.socket.close()
+        assert next_engine.has_no_message()
+        assert (client_end.state().waiting_items, client_end.state().waiting_tokens) == (0, 0)
+        next_engine.socket.close()
 
 
-async def test_an_answer_after_cancel_is_nobodys(tmp_path: Path) -> None:
-    async with ZmqEngineClient(_address(tmp_path), Admission(100, 100, 10)) as near:
-        far, client = await _connected(near, _address(tmp_path))
-        work = _work(near)
+async def test_an_answer_after_cancel_is_dropped(tmp_path: Path) -> None:
+    async with ZmqEngineClient(_address(tmp_path), Admission(100, 100, 10)) as client_end:
+        engine, client = await _connected(client_end, _address(tmp_path))
+        request = _request(client_end)
 
-        future = near.submit(work)
-        near.cancel(work.id)
-        await until(lambda: far.socket.poll(0))
-        heard = [far.hear()[1], far.hear()[1]]
-        far.socket.send_multipart(
-            [client, *encode(EngineResult(work.id, np.zeros((1, 2), np.float32), Timings(0, 0, 1)))]
+        future = client_end.submit(request)
+        client_end.cancel(request.id)
+        await until(lambda: engine.socket.poll(0))
+        messages = [engine.receive()[1], engine.receive()[1]]
+        engine.socket.send_multipart(
+            [client, *encode(EngineResult(request.id, np.zeros((1, 2), np.float32), Timings(0, 0, 1)))]
         )
-        kept = near.submit(_work(near))
-        far.socket.send_multipart(
-            [client, *encode(EngineResult(work.id + 1, np.ones((1, 2), np.float32), Timings(0, 0, 1)))]
+        future_of_second = client_end.submit(_request(client_end))
+        engine.socket.send_multipart(
+            [client, *encode(EngineResult(request.id + 1, np.ones((1, 2), np.float32), Timings(0, 0, 1)))]
         )
-        answer = await kept
+        answer = await future_of_second
 
         assert future.cancelled()
-        assert [type(message) for message in heard] == [EngineRequest, CancelRequest]
+        assert [type(message) for message in messages] == [EngineRequest, CancelRequest]
         assert answer.rows.tolist() == [[1, 1]]
-        far.socket.close()
+        engine.socket.close()

@@ -1,4 +1,4 @@
-"""A full queue, impatient clients and those that leave: refused early, dropped early, nothing computed for nobody."""
+"""A full queue, timeouts, and clients that hang up: refused early, dropped early, no batch without a client."""
 
 from collections.abc import Callable
 
@@ -17,17 +17,19 @@ async def test_a_full_queue_refuses_before_it_tokenises(start: Callable[..., Ser
     refused.send(30, "b")
     answers = await refused.answers()
     model.release()
-    [answer] = await accepted.answers()
+    [held] = await accepted.answers()
 
-    assert answer.status_code == 200
-    assert {openai_error(one, 429)["code"] for one in answers} == {"rate_limit_exceeded"}
-    assert min(int(one.headers["retry-after"]) for one in answers) >= 1
+    assert held.status_code == 200
+    assert {openai_error(answer, 429)["code"] for answer in answers} == {"rate_limit_exceeded"}
+    assert min(int(answer.headers["retry-after"]) for answer in answers) >= 1
     assert metric_total(hearth, "hearth_refusals_total") == 30
     assert metric_total(hearth, 'hearth_stage_seconds_count{stage="tokenize"}') == 1
     assert batches(hearth) == 1
 
 
-async def test_what_can_never_fit_is_the_clients_mistake(start: Callable[..., ServerProcess], model: FakeModel) -> None:
+async def test_a_request_over_the_limits_is_400_even_when_the_queue_is_full(
+    start: Callable[..., ServerProcess], model: FakeModel
+) -> None:
     hearth = start(model, limits={**SMALL["limits"], "request_tokens": 20}, batching={"queue_items": 8})
     accepted, too_many, too_long = Clients(hearth), Clients(hearth), Clients(hearth)
 
@@ -43,7 +45,7 @@ async def test_what_can_never_fit_is_the_clients_mistake(start: Callable[..., Se
     assert (await accepted.answers())[0].status_code == 200
 
 
-async def test_a_queue_that_was_full_takes_requests_again(
+async def test_a_queue_that_was_full_accepts_requests_again(
     start: Callable[..., ServerProcess], model: FakeModel
 ) -> None:
     hearth = start(model, **SMALL)
@@ -60,7 +62,7 @@ async def test_a_queue_that_was_full_takes_requests_again(
     assert (refused.status_code, answer.status_code) == (429, 200)
 
 
-async def test_for_clients_that_hang_up_while_they_wait_nothing_is_computed(
+async def test_requests_of_clients_that_hang_up_while_they_wait_never_run(
     start: Callable[..., ServerProcess], model: FakeModel
 ) -> None:
     hearth = start(model)
@@ -99,7 +101,7 @@ async def test_a_request_that_waited_too_long_is_answered_and_dropped(
     assert batches(hearth) == 1
 
 
-async def test_a_bulk_job_whose_client_left_stops(start: Callable[..., ServerProcess], model: FakeModel) -> None:
+async def test_a_bulk_job_stops_when_its_client_hangs_up(start: Callable[..., ServerProcess], model: FakeModel) -> None:
     hearth = start(model, batching={"max_tokens": 64})
     gone = Clients(hearth)
 

@@ -1,4 +1,4 @@
-"""Forward passes are shared, and nobody waits behind somebody's bulk job."""
+"""Requests share forward passes, and a query does not wait behind a bulk job."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.support.server.fake_models import Clients, FakeModel, batches, hold, in_flight, p99, queued, stages, until
 from tests.support.server.process import ServerProcess
 
-# Twenty tokens or so.
+# About twenty tokens.
 TEXT = "a question of twenty tokens, more or less, as people ask a search engine every day"
 
 
@@ -29,7 +29,7 @@ async def test_64_clients_with_a_text_each_need_a_quarter_as_many_batches(
 async def test_a_query_after_2048_texts_is_answered_within_two_batches(
     start: Callable[..., ServerProcess], tmp_path: Path
 ) -> None:
-    # 1,024 tokens, a batch of this device, take 0.2 s: time enough to count while the next one runs.
+    # A batch of this device, 1,024 tokens, takes 0.2 s: enough to count batches while the next one runs.
     model = FakeModel(tmp_path / "slow", seconds_per_token=2e-4)
     hearth = start(model)
     bulk, query = Clients(hearth), Clients(hearth)
@@ -60,15 +60,15 @@ async def test_queries_beside_eight_bulk_clients_wait_three_batches_at_most(
     bulk.send(8, ["a b c d"] * 2048)
     await until(hearth, lambda: batches(hearth) >= 2)
     await queries.send_slowly(25, "e", every_s=0.05)
-    asked = await queries.answers()
+    query_answers = await queries.answers()
     unfinished = bulk.waiting()
     answers = await bulk.answers()
 
-    assert unfinished, "the bulk was over before the queries were"
+    assert unfinished, "the bulk jobs ended before the queries did"
     assert [answer.status_code for answer in answers] == [200] * 8
-    assert p99(_batches_of(stages(answer)) for answer in asked) <= 3
+    assert p99(_in_batches(stages(answer)) for answer in query_answers) <= 3
 
 
-def _batches_of(found: dict[str, float]) -> float:
-    """Waiting and running in units of the batch that the query ran in, which bulk had filled."""
-    return (found["queue"] + found["forward"]) / found["forward"]
+def _in_batches(milliseconds: dict[str, float]) -> float:
+    """The time in the engine in units of the batch that the query ran in, which a bulk job filled."""
+    return (milliseconds["queue"] + milliseconds["forward"]) / milliseconds["forward"]

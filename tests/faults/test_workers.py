@@ -1,4 +1,4 @@
-"""Several HTTP processes behind one port."""
+"""Several HTTP processes behind first port."""
 
 import asyncio
 import signal
@@ -27,33 +27,33 @@ async def test_two_workers_share_the_port_and_metrics_add_both_up(
     start: Callable[..., ServerProcess], model: FakeModel
 ) -> None:
     hearth = start(model, workers=2)
-    _, one, other = children(pid_of(hearth))
-    by_other, by_one = Clients(hearth), Clients(hearth)
+    _, first, second = children(pid_of(hearth))
+    by_second, by_first = Clients(hearth), Clients(hearth)
 
-    with paused([one]):
-        by_other.send(10)
-        answers = await by_other.answers()
-        counted_by_other = metric_total(hearth, ROUTE)
-    with paused([other]):
-        by_one.send(7)
-        answers += await by_one.answers()
-        counted_by_one = metric_total(hearth, ROUTE)
+    with paused([first]):
+        by_second.send(10)
+        answers = await by_second.answers()
+        counted_by_second = metric_total(hearth, ROUTE)
+    with paused([second]):
+        by_first.send(7)
+        answers += await by_first.answers()
+        counted_by_first = metric_total(hearth, ROUTE)
 
     assert [answer.status_code for answer in answers] == [200] * 17
-    assert (counted_by_other, counted_by_one) == (10, 17)
+    assert (counted_by_second, counted_by_first) == (10, 17)
     assert metric_total(hearth, "hearth_ready") == 2
 
 
-async def test_for_a_worker_that_was_killed_nothing_more_is_computed(
+async def test_the_requests_of_a_worker_that_was_killed_do_not_run(
     start: Callable[..., ServerProcess], model: FakeModel
 ) -> None:
     hearth = start(model, workers=2, batching={"max_items": 4})
-    _, one, other = children(pid_of(hearth))
+    _, first, second = children(pid_of(hearth))
     lost, after = Clients(hearth), Clients(hearth)
 
-    with paused([other]):
+    with paused([second]):
         await hold(hearth, model, lost, ["a"] * 800)
-        send_signal([one], signal.SIGKILL)
+        send_signal([first], signal.SIGKILL)
     await lost.drop()
     await queued(hearth, 0)
     model.release()
@@ -64,15 +64,15 @@ async def test_for_a_worker_that_was_killed_nothing_more_is_computed(
     assert batches(hearth) == 2
 
 
-async def test_a_worker_that_dies_is_started_again(start: Callable[..., ServerProcess], model: FakeModel) -> None:
+async def test_a_worker_that_dies_is_restarted(start: Callable[..., ServerProcess], model: FakeModel) -> None:
     hearth = start(model, workers=2)
-    engine, one, other = children(pid_of(hearth))
+    engine, first, second = children(pid_of(hearth))
     clients = Clients(hearth)
 
-    send_signal([one], signal.SIGKILL)
-    await until(hearth, lambda: len(set(children(pid_of(hearth))) - {one}) == 3)
+    send_signal([first], signal.SIGKILL)
+    await until(hearth, lambda: len(set(children(pid_of(hearth))) - {first}) == 3)
     await asyncio.to_thread(wait_for_workers, hearth)
-    with paused([other]):
+    with paused([second]):
         clients.send(5)
         answers = await clients.answers()
 
