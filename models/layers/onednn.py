@@ -99,9 +99,9 @@ class PrepackedModule(nn.Module):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
+        self.bias = linear.bias  # some networks read it (Mamba)
         # No parameter or buffer: nothing may change the weight's dtype or move it.
-        bias = None if linear.bias is None else linear.bias.detach()
-        self.linear = PrepackedLinear(linear.weight.detach(), bias=bias)
+        self.linear = PrepackedLinear(linear.weight.detach(), bias=linear.bias)
 
     @property
     def weight(self) -> Tensor:
