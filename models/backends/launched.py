@@ -1,4 +1,4 @@
-"""A batch between launch() and its rows: read-outs on their way to the host, and what happens to NaN and Inf."""
+"""A batch between launch() and rows(): copies its read-outs to the host, and computes rows with NaN or Inf again."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,20 +8,31 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.devices import device_faults
-from models.interface import DeviceLost, Item, NonFinite, OutOfMemory, Row
+from models.interface import DeviceLost, Item, NonFinite, OutOfMemory, Pending, Row
+
+
+def launch_or_fail(launch: Callable[[], Pending], *, on_failure: Callable[[], None] | None = None) -> Pending:
+    """Run `launch`; a batch that does not fit, or a lost device, is answered by the rows() of what is returned."""
+    try:
+        with device_faults():
+            return launch()
+    except (OutOfMemory, DeviceLost) as error:
+        if on_failure is not None:
+            on_failure()
+        return FailedBatch(error)
 
 
 class Copy:
     """Matrices of read-outs, gathered on the device and sent to the host as one buffer."""
 
     def __init__(self, read_outs: Sequence[Tensor]) -> None:
-        flat = torch.cat([each.flatten() for each in read_outs])
-        self._shapes = [each.shape for each in read_outs]
+        flat = torch.cat([read_out.flatten() for read_out in read_outs])
+        self._shapes = [read_out.shape for read_out in read_outs]
         self._event = torch.cuda.Event() if flat.is_cuda else None
         self._host = torch.empty(flat.shape, dtype=flat.dtype, pin_memory=flat.is_cuda)
         self._host.copy_(flat, non_blocking=True)
         if self._event is not None:
-            # The stream of these tensors' device: without it the event would lie on the current device's.
+            # On the stream of these tensors' device: the default is that of the current device.
             self._event.record(torch.cuda.current_stream(flat.device))
 
     def done(self) -> bool:
@@ -38,7 +49,7 @@ class Copy:
 
 
 class Launched:
-    """Pending, for a batch that the device took."""
+    """Pending, for a batch that runs on the device."""
 
     def __init__(
         self,
@@ -49,7 +60,7 @@ class Launched:
         again: Callable[[Item], Tensor] | None = None,
         when_good: Callable[[], None] | None = None,
     ) -> None:
-        """Take a batch over.
+        """Start to copy a batch to the host.
 
         Args:
             items: the batch.
@@ -67,7 +78,7 @@ class Launched:
             with device_faults():
                 return self._copy.done()
         except OutOfMemory:
-            return True  # rows() says so again, where somebody can halve the batch
+            return True  # rows() raises it again, where the caller can halve the batch
 
     def rows(self) -> list[Row]:
         """See models.interface.Pending."""
@@ -96,23 +107,23 @@ class Launched:
             with device_faults():
                 rows[number] = Copy([self._again(self._items[number])]).wait()[0][0]
         except OutOfMemory:
-            return False  # its neighbours' answers are good
+            return False  # the rest of the batch has good rows
         return not bad_rows([rows[number]])
 
 
 class FailedBatch:
-    """Pending, for a batch that the device refused."""
+    """Pending, for a batch that the device could not run."""
 
     def __init__(self, error: OutOfMemory | DeviceLost) -> None:
         # Not the error itself: its traceback holds every frame of the forward pass, and they hold its activations.
         self._error = type(error)(str(error))
 
     def done(self) -> bool:
-        """Always: there is nothing to wait for."""
+        """Always true: there is nothing to wait for."""
         return True
 
     def rows(self) -> list[Row]:
-        """Raises what the device answered."""
+        """Raises: OutOfMemory, DeviceLost: the error of the launch."""
         raise self._error
 
 

@@ -8,18 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.backends.launched import FailedBatch, Launched
+from models.backends.launched import Launched, launch_or_fail
 from models.backends.selfcheck import check_backend
 from models.checkpoint.folder import Checkpoint
 from models.devices import choose_device, choose_dtype, device_faults, to_device
 from models.interface import (
     BackendInfo,
-    DeviceLost,
     Item,
     LoadOptions,
     ModelError,
     ModelInfo,
-    OutOfMemory,
     Pending,
     Pooling,
 )
@@ -65,7 +63,9 @@ def _head(checkpoint: Checkpoint, weights: Weights, network: PackedNetwork, info
         return Head.of_classifier(weights.take(CLASSIFIER, 1, info.width), device=weights.device)
     if checkpoint.tied:
         if weights.has(HEAD) and not torch.equal(weights.mapped(HEAD), weights.mapped(TABLE)):
-            raise ModelError(f"{checkpoint.path} says tie_word_embeddings: true, and stores another {HEAD}")
+            raise ModelError(
+                f"{checkpoint.path}/config.json ties embeddings, but the stored {HEAD} differs from {TABLE}"
+            )
         matrix = network.embed_tokens
     elif weights.has(HEAD):
         matrix = weights.mapped(HEAD)
@@ -100,12 +100,7 @@ class PackedBackend:
 
     def launch(self, items: Sequence[Item], *, keep_prefix: bool = False) -> Pending:
         """Start one batch: computed at once on the CPU, enqueued on CUDA."""
-        try:
-            with device_faults():
-                return self._launch(items, keep_prefix=keep_prefix)
-        except (OutOfMemory, DeviceLost) as error:
-            self._prefix_cache.clear()
-            return FailedBatch(error)
+        return launch_or_fail(lambda: self._launch(items, keep_prefix=keep_prefix), on_failure=self._prefix_cache.clear)
 
     def _launch(self, items: Sequence[Item], *, keep_prefix: bool) -> Pending:
         cached = self._prefix_cache.offer()
@@ -117,15 +112,15 @@ class PackedBackend:
 
         def keep() -> None:
             if not keep_prefix:
-                # A request that fits one batch is then computed in the same way each time, to the last bit.
+                # Then a request that fits one batch is computed in the same way each time, to the last bit.
                 self._prefix_cache.clear()
                 return
-            # Not before the rows are known to be finite: a NaN would be served to later batches.
+            # Only when the rows are known to be finite: a NaN would reach later batches.
             self._prefix_cache.note_used([cached[number] for number in forest.used_prefixes])
             if batch.memory and forest.cacheable is not None:
                 self._prefix_cache.add(CachedPrefix(forest.tokens[slice(*forest.cacheable)], batch.memory))
 
-        # A NaN spreads over its block of queries: alone, the neighbours of a bad item are good.
+        # A NaN spreads over its block of queries: run alone, the other items of the block are finite.
         again = None if self._dtype == torch.float32 and len(items) == 1 else self._again
         return Launched(items, list(groups.values()), read_outs, again=again, when_good=keep)
 

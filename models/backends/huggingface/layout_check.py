@@ -75,29 +75,29 @@ class LayoutCheck:
 
     def _unpadded(self) -> tuple[Runner | None, str]:
         if unknown := set(getattr(self._network.config, "layer_types", None) or ()) - LAYER_TYPES:
-            return None, f"its layers are of other types than attention: {', '.join(sorted(unknown))}"
+            return None, f"not run unpadded: some layer types are not attention: {', '.join(sorted(unknown))}"
         runner = None
         try:
             runner = Unpadded(self._network)
             distance = self._distance(runner)
             if distance <= MAX_DISTANCE and (self._window is None or runner.windows - {None}):
                 return runner, ""
-            why_not = f"its texts see each other, or not all of themselves: {distance:.1e}"
+            why_not = f"token states differ from running each text alone by {distance:.2g} (limit {MAX_DISTANCE:g})"
         except (torch.OutOfMemoryError, torch.AcceleratorError):
             raise
         except Exception as error:  # hundreds of architectures fail in their own ways; padded they run
-            why_not = f"it cannot be run: {str(error).splitlines()[0]}"
+            why_not = str(error).splitlines()[0]
         if runner is not None:
             runner.restore()
-        return None, f"not unpadded, for {why_not}"
+        return None, f"not run unpadded: {why_not}"
 
     def _with_own_attention(self, why_not: str) -> tuple[Runner, str]:
         for layout in (Padded, OneByOne):
             runner: Runner = layout(self._network)
             if (distance := self._distance(runner)) <= MAX_DISTANCE:
                 return runner, why_not
-            why_not += f"; not {runner.name}, for its states change by {distance:.1e}"
-        message = f"a network that gives a text other states each time it is run cannot be served: {why_not}"
+            why_not += f"; not run {runner.name}: token states differ by {distance:.2g} (limit {MAX_DISTANCE:g})"
+        message = f"no layout gives the states that each text has alone, so this network is not supported: {why_not}"
         raise ModelError(message)
 
     def _distance(self, runner: Runner) -> float:

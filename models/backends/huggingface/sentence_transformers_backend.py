@@ -1,4 +1,4 @@
-"""Way 3: sentence-transformers' own modules over our ids, for parts that the other ways do not know. Padded."""
+"""Backend sentence_transformers: the library's modules, padded, for modules that the other backends do not have."""
 
 import math
 from collections.abc import Sequence
@@ -11,25 +11,22 @@ from torch import Tensor, nn
 
 from models.backends.huggingface.config import check_entries
 from models.backends.huggingface.float32_rerun import float32_activations
-from models.backends.huggingface.layouts import similar_lengths
-from models.backends.launched import FailedBatch, Launched
+from models.backends.huggingface.layouts import group_tokens, pad, similar_lengths
+from models.backends.launched import Launched, launch_or_fail
 from models.backends.selfcheck import check_backend
 from models.checkpoint.folder import Checkpoint
 from models.devices import choose_device, choose_dtype, device_faults, to_device
 from models.interface import (
     BackendInfo,
-    DeviceLost,
     Ids,
     Item,
     LoadOptions,
     ModelError,
     ModelInfo,
-    OutOfMemory,
     Pending,
 )
 
-GROUP_TOKENS = {"cpu": 512, "cuda": 16384}
-# What it raises for a folder that it cannot read, beside the errors of transformers.
+# What the library raises for a folder that it cannot read.
 FAULTS = (OSError, ValueError, RuntimeError, ImportError, KeyError, TypeError, AttributeError)
 
 
@@ -39,7 +36,7 @@ def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "Modu
     Raises: ModelError: the library cannot read it, weights are missing, or a self-check failed.
     """
     if info.kind == "reranker":
-        raise ModelError(f"{checkpoint.path} is a reranker, and sentence_transformers is a backend for embedders alone")
+        raise ModelError(f"{checkpoint.path} is a reranker; the backend sentence_transformers supports embedders only")
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device)
     with device_faults():
@@ -51,7 +48,7 @@ def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "Modu
         dtype=str(dtype).removeprefix("torch."),
         parameters=sum(math.prod(shape) for shape in checkpoint.tensors.values()),
         layout="padded",
-        layout_reason="sentence-transformers' own modules take texts in no other way",
+        layout_reason="the modules of sentence-transformers support padded batches only",
     )
     backend = ModulesBackend(modules, about, dtype=dtype, device=device)
     check_backend(backend, info)
@@ -76,12 +73,12 @@ def _load_modules(checkpoint: Checkpoint, device: torch.device, dtype: torch.dty
         raise ModelError(
             f"sentence-transformers cannot load {checkpoint.path}: {str(error).splitlines()[0]}"
         ) from error
-    # Poolings and projections are computed in float32, as behind our own networks.
+    # Pooling and projections are computed in float32, as for the other backends.
     modules = [part.float() if number else part for number, part in enumerate(model.eval())]
     network = _network(modules)
     check_entries(checkpoint, type(network.config))
     _check_weights(checkpoint, network)
-    # Whether vectors have length 1 is for the client to say.
+    # The client decides whether vectors have length 1.
     while type(modules[-1]).__name__ == "Normalize":
         modules.pop()
     return modules
@@ -92,13 +89,13 @@ def _network(modules: Sequence[nn.Module]) -> Any:
 
 
 def _check_weights(checkpoint: Checkpoint, network: nn.Module) -> None:
-    # The library gives random numbers to what the files lack, with a line in its log.
+    # The library fills missing weights with random numbers, and only logs it.
     stored = set(checkpoint.tensors)
     tied = set(getattr(network, "all_tied_weights_keys", None) or {})
     missing = [
         name
         for name, _ in network.named_parameters()
-        if "pooler." not in name and name not in tied and not any(_same(name, other) for other in stored)
+        if "pooler." not in name and name not in tied and not any(_same(name, stored_name) for stored_name in stored)
     ]
     if missing:
         name = type(network).__name__
@@ -125,15 +122,13 @@ class ModulesBackend:
 
     def launch(self, items: Sequence[Item], *, keep_prefix: bool = False) -> Pending:
         """Start one batch: computed at once on the CPU, enqueued on CUDA."""
-        if other := {item.readout.what for item in items} - {"vector"}:
-            raise ModelError(f"sentence_transformers reads vectors alone, and asked was: {', '.join(sorted(other))}")
+        if unsupported := {item.readout.what for item in items} - {"vector"}:
+            names = ", ".join(sorted(unsupported))
+            raise ModelError(f"the backend sentence_transformers supports 'vector' only; got {names}")
         again = None if self._dtype == torch.float32 else self._again
-        try:
-            with device_faults():
-                vectors = self._vectors([item.ids for item in items])
-                return Launched(items, [range(len(items))], [vectors], again=again)
-        except (OutOfMemory, DeviceLost) as error:
-            return FailedBatch(error)
+        return launch_or_fail(
+            lambda: Launched(items, [range(len(items))], [self._vectors([item.ids for item in items])], again=again)
+        )
 
     def _again(self, item: Item) -> Tensor:
         return self._vectors([item.ids], float32_activations(_network(self._modules), self._dtype))
@@ -143,24 +138,20 @@ class ModulesBackend:
         """Vectors [n, W], float32."""
         vectors: dict[int, Tensor] = {}
         with mode or nullcontext():
-            for numbers in similar_lengths([len(ids) for ids in texts], GROUP_TOKENS.get(self._device.type, 512)):
+            for numbers in similar_lengths([len(ids) for ids in texts], group_tokens(self._device)):
                 vectors |= zip(numbers, self._run([texts[number] for number in numbers]), strict=True)
         return torch.stack([vectors[number] for number in range(len(texts))])
 
     def _run(self, texts: Sequence[Ids]) -> Tensor:
-        longest = max(len(ids) for ids in texts)
-        padded = np.zeros((len(texts), longest), dtype=np.int64)
-        for row, ids in zip(padded, texts, strict=True):
-            row[: len(ids)] = ids
-        # By length, never by id: the padding id may be a token of the text.
-        lengths = to_device(np.array([len(ids) for ids in texts]), self._device)
-        mask = torch.arange(longest, device=self._device) < lengths[:, None]
-        features = {"input_ids": to_device(padded, self._device), "attention_mask": mask.long()}
+        ids, is_token = pad(texts)
+        attention_mask = to_device(is_token.astype(np.int64), self._device)
+        mask = attention_mask.bool()
+        features = {"input_ids": to_device(ids, self._device), "attention_mask": attention_mask}
         features = self._modules[0](features)
         states = features["token_embeddings"] = features["token_embeddings"].float()
         for module in self._modules[1:]:
             features = module(features)
-        # A Tanh or Sigmoid makes a number that looks right out of Inf.
+        # A Tanh or Sigmoid would turn Inf into a finite number.
         spoilt = (~torch.isfinite(states).all(2) & mask).any(1, keepdim=True)
         vectors: Tensor = features["sentence_embedding"].float()
         return vectors.masked_fill(spoilt, torch.nan)

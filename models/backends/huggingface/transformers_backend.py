@@ -1,4 +1,4 @@
-"""Way 2: the library's own network, unpadded where that is exact for it, else padded or one text at a time."""
+"""Backend transformers: the library's network, unpadded where that is exact, else padded or one text at a time."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -11,21 +11,20 @@ from torch import Tensor, nn
 from models.backends.huggingface.classifier_head import Classifier
 from models.backends.huggingface.float32_rerun import float32_activations
 from models.backends.huggingface.layout_check import LayoutCheck, Runner
+from models.backends.huggingface.layouts import group_tokens
 from models.backends.huggingface.network import LibraryNetwork, load_network
-from models.backends.launched import FailedBatch, Launched
+from models.backends.launched import Launched, launch_or_fail
 from models.backends.selfcheck import check_backend
 from models.checkpoint.folder import Checkpoint
 from models.checkpoint.quantization import count_parameters
 from models.devices import choose_device, choose_dtype, device_faults, to_device
 from models.interface import (
     BackendInfo,
-    DeviceLost,
     Ids,
     Item,
     LoadOptions,
     ModelError,
     ModelInfo,
-    OutOfMemory,
     Pending,
     Pooling,
 )
@@ -35,9 +34,7 @@ from models.networks.registry import why_not_packed
 from models.networks.weights import HEAD, Weights
 
 PADDED = "transformers-padded"
-# Larger batches are slower on a CPU, whose caches hold less: 64 padded texts took 3.3 times as long at 32 as at 4.
-GROUP_TOKENS = {"cpu": 512, "cuda": 16384}
-# What some networks do to logits after the head; we read the head ourselves.
+# Settings by which some networks change logits after the head, which we read ourselves.
 LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "output_multiplier_scale")
 
 
@@ -52,10 +49,10 @@ def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "Tran
         module = load_network(checkpoint, dtype, classifier=info.classifier).to(device)
         classifier = Classifier(module) if info.classifier else None
         network = LibraryNetwork(classifier.body if classifier else module, separator=info.separator)
-        agreement = LayoutCheck(network, info)
+        layout_check = LayoutCheck(network, info)
         prepack(network.module, device, dtype)
-        runner, layout_reason = agreement.choose(unpadded=options.backend != PADDED)
-        pooling = classifier.pooling(agreement.truth, agreement.texts) if classifier else info.pooling
+        runner, layout_reason = layout_check.choose(unpadded=options.backend != PADDED)
+        pooling = classifier.pooling(layout_check.truth, layout_check.texts) if classifier else info.pooling
     about = BackendInfo(
         backend="transformers",
         reason="asked for" if options.backend != "auto" else why_not_packed(checkpoint) or "",
@@ -77,7 +74,7 @@ def _head(checkpoint: Checkpoint, network: nn.Module, info: ModelInfo, device: t
     if "lm_head.bias" in checkpoint.tensors:
         changed.append("lm_head.bias")
     if changed and info.kind == "reranker":
-        raise ModelError(f"{checkpoint.path} changes its logits in a way that is not served: {', '.join(changed)}")
+        raise ModelError(f"{checkpoint.path} changes logits after the head, unsupported: {', '.join(changed)}")
     if changed or not info.head_rows:
         return None
     if checkpoint.tied:
@@ -113,13 +110,9 @@ class TransformersBackend:
     def launch(self, items: Sequence[Item], *, keep_prefix: bool = False) -> Pending:
         """Start one batch: computed at once on the CPU, enqueued on CUDA."""
         groups = by_readout(items)
-        # A NaN spreads over its block of queries: alone, the neighbours of a bad item are good.
+        # A NaN spreads over its block of queries: run alone, the other items of the block are finite.
         again = None if self._dtype == torch.float32 and len(items) == 1 else self._again
-        try:
-            with device_faults():
-                return Launched(items, list(groups.values()), self._read(items, groups), again=again)
-        except (OutOfMemory, DeviceLost) as error:
-            return FailedBatch(error)
+        return launch_or_fail(lambda: Launched(items, list(groups.values()), self._read(items, groups), again=again))
 
     def _again(self, item: Item) -> Tensor:
         is_wide = self._dtype == torch.float32
@@ -150,6 +143,6 @@ class TransformersBackend:
         over = self._network.alone_over
         together = [number for number, length in enumerate(lengths) if over is None or length <= over]
         alone = [] if over is None else [[number] for number, length in enumerate(lengths) if length > over]
-        max_tokens = GROUP_TOKENS.get(self._network.device.type, 512)
+        max_tokens = group_tokens(self._network.device)
         groups = self._runner.groups([lengths[number] for number in together], max_tokens)
         return [[together[place] for place in group] for group in groups] + alone
