@@ -81,7 +81,7 @@ def whole_number(value: object, key: str, file: Path) -> int:
         return 0
     # A tokenizer's "no limit" is a float of 1e30.
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0 or value != value // 1:
-        raise ModelError(f"{file} must give a whole number for {key}, it gives: {value!r}")
+        raise ModelError(f"{file} must give a whole number for {key}; got {value!r}")
     return int(value)
 
 

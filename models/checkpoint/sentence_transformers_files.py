@@ -74,7 +74,7 @@ def size_of(part: Module, key: str) -> int:
     """
     value = part.config.get(key)
     if not isinstance(value, int) or value < 1:
-        raise ModelError(f"{part.path}/config.json must give a positive whole number for {key}, it gives: {value!r}")
+        raise ModelError(f"{part.path}/config.json must give a positive whole number for {key}; got {value!r}")
     return value
 
 
@@ -87,7 +87,7 @@ def pooling_names(checkpoint: Checkpoint) -> list[str]:
     asked = config.get("pooling_mode") or [LEGACY_KEYS.get(key, key) for key in config if _is_chosen(config, key)]
     names = [str(name) for name in (asked if isinstance(asked, list) else [asked])]
     if unknown := [name for name in names if name not in POOLINGS]:
-        raise ModelError(f"{checkpoint.path} pools in a way that is not served: {', '.join(unknown)}")
+        raise ModelError(f"{checkpoint.path} pools in a way that is not supported: {', '.join(unknown)}")
     # Pooling.load_config: a file that chooses none means the mean.
     return names or (["mean"] if config else [])
 
@@ -127,7 +127,7 @@ def check_modules(checkpoint: Checkpoint, served: Sequence[str]) -> None:
     if foreign := [kind for kind in checkpoint.module_types if not kind.startswith(LIBRARY)]:
         raise ModelError(f"{checkpoint.path} needs code of its own, and no remote code is run: {', '.join(foreign)}")
     if unknown := [name for name, _ in checkpoint.module_paths if name not in served]:
-        raise ModelError(f"{checkpoint.path}/modules.json has a part that is not served: {', '.join(unknown)}")
+        raise ModelError(f"{checkpoint.path}/modules.json has a part that is not supported: {', '.join(unknown)}")
     # The library takes Tanh in place of an activation that it does not trust, with a line in its log.
     activations = [activation_of(part) for part in modules_of(checkpoint) if part.name == "Dense"]
     if untrusted := [name for name in activations if "." in name]:
@@ -169,7 +169,7 @@ def check_transformer_module(checkpoint: Checkpoint) -> None:
         if key not in ENTRIES_WITHOUT_EFFECT and value and not _is_harmless(key, value)
     ]
     if unknown:
-        raise ModelError(f"{checkpoint.path}/sentence_bert_config.json has entries not served: {', '.join(unknown)}")
+        raise ModelError(f"{checkpoint.path}/sentence_bert_config.json has entries not supported: {', '.join(unknown)}")
     task = str(config.get("transformer_task", "feature-extraction"))
     modalities = config.get("modality_config")
     if modalities is None:
@@ -177,9 +177,9 @@ def check_transformer_module(checkpoint: Checkpoint) -> None:
     modalities = modalities if isinstance(modalities, dict) else {}
     text = modalities.get("text")
     if "message" in modalities and task != "text-generation":
-        raise ModelError(f"{checkpoint.path} puts texts into a chat before they are embedded, which is not served")
+        raise ModelError(f"{checkpoint.path} puts texts into a chat before they are embedded, which is not supported")
     if task not in OUTPUTS or text != {"method": "forward", "method_output_name": OUTPUTS[task]}:
-        raise ModelError(f"{checkpoint.path} reads its network in a way that is not served: {task}, {text}")
+        raise ModelError(f"{checkpoint.path} reads its network in a way that is not supported: {task}, {text}")
 
 
 def _is_harmless(key: str, value: Any) -> bool:

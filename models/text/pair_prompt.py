@@ -61,7 +61,7 @@ def pair_prompt(tokenizer: Tokenizer, *, has_types: bool) -> PairPrompt:
     for query, document in PAIR_SAMPLES:
         joined = prompt.join(prompt.head("", query), prompt.documents([document])[0])
         if joined.tolist() != tokenizer.encode_pair(query, document).ids:
-            raise ModelError(f"the tokenizer joins a pair in a way that is not served; seen with: {query!r}")
+            raise ModelError(f"the tokenizer joins a pair in a way that is not supported; seen with: {query!r}")
     separator = _separator(pair.type_ids, between, ids) if has_types else None
     return replace(prompt, separator=separator)
 
@@ -70,5 +70,5 @@ def _separator(types: list[int], between: int, ids: Ids) -> int | None:
     if not any(types):
         return None
     if types != [0] * (between + 1) + [1] * (len(types) - between - 1):
-        raise ModelError(f"the tokenizer gives a pair token types that are not served: {types}")
+        raise ModelError(f"the tokenizer gives a pair token types that are not supported: {types}")
     return int(ids[between])

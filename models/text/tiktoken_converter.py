@@ -65,10 +65,10 @@ def read_tiktoken(folder: Path) -> str:
 
 
 def _config(folder: Path) -> JsonObject:
-    found = read_json(folder / "tokenizer_config.json")
-    if not isinstance(found, dict):
+    config = read_json(folder / "tokenizer_config.json")
+    if not isinstance(config, dict):
         raise ModelError(f"{folder} has a {TIKTOKEN_FILE}, which needs beside it: tokenizer_config.json")
-    return found
+    return config
 
 
 def _ranks(file: Path) -> dict[bytes, int]:

@@ -127,7 +127,7 @@ class Tokenizer:
         """
         ids = self.encode([token])[0]
         if len(ids) != 1:
-            raise ModelError(f"the tokenizer has no single token for {token!r}, it gives: {ids.tolist()}")
+            raise ModelError(f"the tokenizer has no single token for {token!r}; it gives {ids.tolist()}")
         return int(ids[0])
 
     def _is_native(self, ids: Ids) -> bool:

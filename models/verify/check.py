@@ -122,8 +122,8 @@ def _logits(model: OfflineModel, documents: list[str]) -> Finding:
     """What return_logits with `normalize` gives for yes, against the score of the very same batch of prompts."""
     ids, no_yes = model.pairs(SAMPLE_QUERIES[0], documents), model.preprocessor.info.no_yes
     assert no_yes is not None, "asked only of a reranker that reads them"
-    logits = model.rows([Item(one, Readout("logits", no_yes)) for one in ids], len(ids))
-    scores = finish_scores(model.rows([Item(one, Readout("score")) for one in ids], len(ids)))
+    logits = model.rows([Item(row, Readout("logits", no_yes)) for row in ids], len(ids))
+    scores = finish_scores(model.rows([Item(row, Readout("score")) for row in ids], len(ids)))
     return _most(
         "logits", "return_logits against the score", finish_logits(logits, normalize=True)[:, 1] - scores, LOGITS
     )

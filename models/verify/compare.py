@@ -98,12 +98,14 @@ def compare_vectors(ours: Sequence[Row], theirs: Sequence[Row], texts: Sequence[
     width, dimensions = len(ours[0]), len(theirs[0])
     if dimensions != width:
         return Vectors(len(texts), dimensions, width, 0.0, 0.0, texts[0], _are_unit(theirs), float("nan"), "other")
-    found = np.nan_to_num(cosines(ours, theirs), nan=0.0)
+    similarities = np.nan_to_num(cosines(ours, theirs), nan=0.0)
     ratio = float(np.median(_norms(theirs) / np.maximum(_norms(ours), 1e-30)))
-    worst, median = int(np.argmin(found)), float(np.median(found))
+    worst, median = int(np.argmin(similarities)), float(np.median(similarities))
     are_unit = _are_unit(theirs)
-    space = _space(float(found[worst]), median, scaled=not are_unit and abs(ratio - 1) > 0.01)
-    return Vectors(len(texts), dimensions, width, float(found[worst]), median, texts[worst], are_unit, ratio, space)
+    space = _space(float(similarities[worst]), median, scaled=not are_unit and abs(ratio - 1) > 0.01)
+    return Vectors(
+        len(texts), dimensions, width, float(similarities[worst]), median, texts[worst], are_unit, ratio, space
+    )
 
 
 def compare_scores(ours: Sequence[Row], theirs: Sequence[Row]) -> Scores:

@@ -36,8 +36,8 @@ class OfflineModel:
     def vectors(self, texts: Sequence[str], batch: int = BATCH_TEXTS) -> list[Row]:
         """Pooled vectors as the network gives them, so many texts in a batch; each text must fit."""
         tokenizer = self.preprocessor.tokenizer
-        ids = [tokenizer.with_special_tokens(one) for one in tokenizer.encode(texts)]
-        return self.rows([Item(one, Readout("vector")) for one in ids], batch)
+        ids = [tokenizer.with_special_tokens(row) for row in tokenizer.encode(texts)]
+        return self.rows([Item(row, Readout("vector")) for row in ids], batch)
 
     def pairs(self, query: str, documents: Sequence[str]) -> list[Ids]:
         """The complete prompts of a query and documents that fit."""

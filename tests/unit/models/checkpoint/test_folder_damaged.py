@@ -165,7 +165,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "length": (
         entry(max_position_embeddings="long"),
-        "must give a whole number for max_position_embeddings, .* 'long'",
+        "must give a whole number for max_position_embeddings; got 'long'",
     ),
     "part's length": (
         holding("sentence_bert_config.json", '{"max_seq_length": [1]}'),
@@ -174,11 +174,11 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "part of another form": (holding("sentence_bert_config.json", "[1]"), "holds no JSON object"),
     "part's modalities": (
         holding("sentence_bert_config.json", '{"modality_config": [1]}'),
-        "reads its network in a way that is not served",
+        "reads its network in a way that is not supported",
     ),
     "part's settings": (
         holding("sentence_bert_config.json", '{"processing_kwargs": {"chat_template": 3}}'),
-        "entries not served: processing_kwargs",
+        "entries not supported: processing_kwargs",
     ),
     "prompts": (
         holding("config_sentence_transformers.json", '{"prompts": ["a"]}'),
@@ -190,7 +190,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "pooling": (
         holding("1_Pooling/config.json", '{"pooling_mode": [[1]]}'),
-        r"pools in a way that is not served: \[1\]",
+        r"pools in a way that is not supported: \[1\]",
     ),
     "pooling of numbers": (holding("1_Pooling/config.json", '{"pooling_mode": 5}'), "pools in a way .*: 5"),
     "labels": (
@@ -199,7 +199,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "count of labels": (
         all_of(entry(architectures=["Qwen3ForSequenceClassification"], num_labels="x"), without("modules.json")),
-        "must give a whole number for num_labels, it gives: 'x'",
+        "must give a whole number for num_labels; got 'x'",
     ),
     "link": (link_to_nowhere("config.json"), r"config\.json is a link to a file that is not there: /nowhere/blob"),
     "link of weights": (link_to_nowhere("model.safetensors"), r"model\.safetensors"),

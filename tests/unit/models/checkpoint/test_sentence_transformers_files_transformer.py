@@ -54,12 +54,15 @@ def test_entries_that_change_nothing_are_taken(tmp_path: Path, entries: dict[str
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({"processing_kwargs": {"text": {"add_special_tokens": False}}}, "has entries not served: processing_kwargs"),
-        ({"query_expansion": {"strategy": "fixed"}}, "has entries not served: query_expansion"),
-        ({"modality_config": {"text": TEXT | {"method": "get_text_features"}}}, "not served: feature-extraction"),
-        ({"modality_config": {"image": TEXT}}, "not served: feature-extraction, None"),
-        ({"transformer_task": "fill-mask", "modality_config": {"text": TEXT}}, "not served: fill-mask"),
-        ({"transformer_task": ["a"], "modality_config": {"text": TEXT}}, r"not served: \['a'\]"),
+        (
+            {"processing_kwargs": {"text": {"add_special_tokens": False}}},
+            "has entries not supported: processing_kwargs",
+        ),
+        ({"query_expansion": {"strategy": "fixed"}}, "has entries not supported: query_expansion"),
+        ({"modality_config": {"text": TEXT | {"method": "get_text_features"}}}, "not supported: feature-extraction"),
+        ({"modality_config": {"image": TEXT}}, "not supported: feature-extraction, None"),
+        ({"transformer_task": "fill-mask", "modality_config": {"text": TEXT}}, "not supported: fill-mask"),
+        ({"transformer_task": ["a"], "modality_config": {"text": TEXT}}, r"not supported: \['a'\]"),
     ],
 )
 def test_entries_that_change_tokens_or_states_are_refused(

@@ -70,5 +70,5 @@ def test_a_post_processor_of_another_form_is_refused(tmp_path: Path) -> None:
     document["post_processor"]["pair"][1]["Sequence"]["type_id"] = 1
     file.write_text(json.dumps(document), "utf-8")
 
-    with pytest.raises(ModelError, match="token types that are not served"):
+    with pytest.raises(ModelError, match="token types that are not supported"):
         pair_prompt(Tokenizer(file), has_types=True)
