@@ -13,8 +13,7 @@ from torch import Tensor
 
 from models.devices import has_varlen, to_device
 from models.layers.attention import torch_attention
-from models.layers.cpu_attention import Block, attend
-from models.layers.cpu_attention import sequence_blocks as blocks_of
+from models.layers.cpu_attention import Block, attend, sequence_blocks
 from models.packing import Span
 
 log = logging.getLogger("hearth.models")
@@ -39,7 +38,7 @@ class Rule:
     sinks: Tensor | None = None
 
 
-Way = Callable[[Tensor, Tensor, Tensor, Rule], Tensor]
+Implementation = Callable[[Tensor, Tensor, Tensor, Rule], Tensor]
 
 
 class SequenceLayout:
@@ -58,9 +57,9 @@ class SequenceLayout:
         if width < query.shape[-1]:
             # The fast kernels want one width for all; DeepSeek's values are narrower than its keys.
             value = F.pad(value, (0, query.shape[-1] - width))
-        return self._way(query, key, rule)(query, key, value, rule)[..., :width]
+        return self._implementation(query, key, rule)(query, key, value, rule)[..., :width]
 
-    def _way(self, query: Tensor, key: Tensor, rule: Rule) -> Way:
+    def _implementation(self, query: Tensor, key: Tensor, rule: Rule) -> Implementation:
         shape = query.shape[1], key.shape[1], query.shape[-1]
         if has_varlen(self._device, query.dtype, shape[2]) and _is_right_at_once(
             shape, query.dtype, self._device, rule.causal, rule.window
@@ -72,7 +71,7 @@ class SequenceLayout:
         """The same for one width of heads, on CPUs, without sinks."""
         if (rule.causal, rule.window) not in self._blocks:
             self._blocks[rule.causal, rule.window] = list(
-                blocks_of(self._spans, causal=rule.causal, window=rule.window)
+                sequence_blocks(self._spans, causal=rule.causal, window=rule.window)
             )
         query, key, value = (each[0].transpose(0, 1) for each in (query, key, value))
         scale = query.shape[-1] ** -0.5 if rule.scale is None else rule.scale
@@ -94,13 +93,13 @@ class SequenceLayout:
 
         left = -1 if rule.window is None else rule.window - 1
         q, k, v = (each[0].transpose(0, 1) for each in (query, key, value))
-        starts, longest = (self._starts, self._starts), (max(self._lengths),) * 2
+        cu_seqlens, max_seqlen = (self.cu_seqlens,) * 2, (max(self._lengths),) * 2
         window = (left, 0 if rule.causal else left)
-        out, sums = varlen(q, k, v, starts, longest, window=window, scale=rule.scale)
+        out, sums = varlen(q, k, v, cu_seqlens, max_seqlen, window=window, scale=rule.scale)
         return out if rule.sinks is None else _drained(out, sums[..., None], rule.sinks[:, None])
 
     @cached_property
-    def _starts(self) -> Tensor:
+    def cu_seqlens(self) -> Tensor:
         return to_device(np.cumsum([0, *self._lengths], dtype=np.int32), self._device)
 
 
@@ -125,16 +124,16 @@ def _is_right_at_once(
     )
     packing = SequenceLayout(lengths, device)
     try:
-        found = packing.at_once(query, key, value, rule).float()
+        states = packing.at_once(query, key, value, rule).float()
     except (torch.OutOfMemoryError, torch.AcceleratorError):
         raise
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
-        log.warning("varlen_attn cannot be used for these heads, attention is slower: %s", str(error).split("\n")[0])
+        log.warning("varlen_attn does not support these heads, attention is slower: %s", str(error).split("\n")[0])
         return False
     wanted = packing.one_by_one(query.float(), key.float(), value.float(), rule)
-    same = torch.allclose(found, wanted, atol=ATTENTION_TOLERANCE, rtol=0)
+    same = torch.allclose(states, wanted, atol=ATTENTION_TOLERANCE, rtol=0)
     if not same:
-        log.warning("varlen_attn gives other numbers here for heads of shape %s and is not used", shape)
+        log.warning("varlen_attn gives different numbers for heads of shape %s; not using it", shape)
     return same
 
 
