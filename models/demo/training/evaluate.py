@@ -24,7 +24,7 @@ Scorer = Callable[[Question], Sequence[float]]
 
 
 def load(folder: Path, dtype: torch.dtype, *, fresh: bool = False) -> tuple[Qwen3ForCausalLM, Tokenizer]:
-    """A network and its tokenizer; `fresh` keeps the shape and throws the training away."""
+    """A network and its tokenizer; `fresh` gives the same shape with untrained weights."""
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     if not fresh:
         return Qwen3ForCausalLM.from_pretrained(str(folder), dtype=dtype).eval(), tokenizer
@@ -33,7 +33,7 @@ def load(folder: Path, dtype: torch.dtype, *, fresh: bool = False) -> tuple[Qwen
 
 
 def embedder(network: Qwen3ForCausalLM, tokenizer: Tokenizer, *, share: int = 1, prompt: str = QUERY_PROMPT) -> Scorer:
-    """Cosines of last-token vectors, cut to one `share`-th."""
+    """Cosines of last-token vectors, cut to the first 1 / `share` of their numbers."""
 
     @torch.inference_mode()
     def score(question: Question) -> Sequence[float]:
@@ -45,17 +45,17 @@ def embedder(network: Qwen3ForCausalLM, tokenizer: Tokenizer, *, share: int = 1,
     return score
 
 
-def frame(question: Question, document: str, task: str = TASK) -> str:
+def prompt_of(question: Question, document: str, task: str = TASK) -> str:
     """The whole prompt of one pair."""
     return f"{PREFIX}<Instruct>: {task}\n<Query>: {question.query}\n<Document>: {document}{SUFFIX}"
 
 
 def reranker(network: Qwen3ForCausalLM, tokenizer: Tokenizer, *, task: str = TASK) -> Scorer:
-    """Probabilities of yes against no, in Qwen3's frame."""
+    """Probabilities of yes against no, with Qwen3-Reranker's prompt."""
 
     @torch.inference_mode()
     def score(question: Question) -> Sequence[float]:
-        prompts = [frame(question, document, task) for document in question.documents]
+        prompts = [prompt_of(question, document, task) for document in question.documents]
         last = embed(network.model, [encoding.ids for encoding in tokenizer.encode_batch(prompts)])
         rows = network.lm_head.weight[torch.tensor([FIXED["yes"], FIXED["no"]])].float()
         return list((last.float() @ (rows[0] - rows[1])).sigmoid().tolist())
@@ -64,7 +64,7 @@ def reranker(network: Qwen3ForCausalLM, tokenizer: Tokenizer, *, task: str = TAS
 
 
 def teacher() -> Scorer | None:
-    """The teacher's cosines, where it is installed."""
+    """The teacher's cosines; None if the teacher is not installed."""
     from models.demo.training.data.teacher import Teacher
 
     try:
@@ -80,10 +80,10 @@ def teacher() -> Scorer | None:
 
 
 def scorers(folder: Path) -> dict[str, Scorer]:
-    """What is compared, by the name in the table."""
+    """The models that are compared, by their names in the table."""
     embedding, rerank = folder / "demo-embedding", folder / "demo-reranker"
     full, half = load(embedding, torch.float32), load(embedding, torch.bfloat16)
-    found: dict[str, Scorer] = {
+    by_name: dict[str, Scorer] = {
         "embedder, float32": embedder(*full),
         "embedder, bfloat16": embedder(*half),
         "embedder, bare query": embedder(*full, prompt=""),
@@ -96,30 +96,30 @@ def scorers(folder: Path) -> dict[str, Scorer]:
         "reranker without training": reranker(*load(rerank, torch.float32, fresh=True)),
         "BM25": bm25,
     }
-    learned = teacher()
-    return found | ({"teacher": learned} if learned else {})
+    if teacher_scorer := teacher():
+        by_name["teacher"] = teacher_scorer
+    return by_name
 
 
 def main() -> None:
-    """Print the table."""
     parser = argparse.ArgumentParser(description="Evaluate a demo pair on questions with one right document each.")
     parser.add_argument(
-        "folder", nargs="?", type=Path, default=DEMO_FOLDER, help="where the pair lies; default: as shipped"
+        "folder", nargs="?", type=Path, default=DEMO_FOLDER, help="folder of the pair; default: the shipped pair"
     )
-    parser.add_argument("--questions", type=Path, default=HELD_OUT, help="subject, query and document a line")
+    parser.add_argument("--questions", type=Path, default=HELD_OUT, help="JSON lines of subject, query and document")
     parser.add_argument(
-        "--words", type=int, default=0, help="put each document among foreign ones, so many words in all"
+        "--words", type=int, default=0, help="lengthen each document with unrelated ones to this many words"
     )
-    asked = parser.parse_args()
-    questions = lengthen(read(asked.questions), asked.words)
+    options = parser.parse_args()
+    questions = lengthen(read(options.questions), options.words)
     apart = [at for at, question in enumerate(questions) if not question.shares_words]
     title = f"{len(questions)} questions, ten documents each; {len(apart)} share no content word with the right one"
     table = Table("", "top-1", "MRR", "nDCG@10", "top-1, no shared word", "right, median", "wrong, median", title=title)
-    for name, score in scorers(asked.folder).items():
+    for name, score in scorers(options.folder).items():
         scores = [score(question) for question in questions]
         marks, hard = mark(scores), mark([scores[at] for at in apart])
         right = torch.tensor([row[0] for row in scores]).median()
-        wrong = torch.tensor([other for row in scores for other in row[1:]]).median()
+        wrong = torch.tensor([value for row in scores for value in row[1:]]).median()
         cells = (f"{marks.top_1:.1%}", f"{marks.mrr:.3f}", f"{marks.ndcg:.3f}", f"{hard.top_1:.1%}")
         table.add_row(name, *cells, f"{right:.2f}", f"{wrong:.2f}")
     Console(width=120).print(table)

@@ -1,4 +1,4 @@
-"""The files around the weights: sentence-transformers modules, prompts, model cards, and an exchange in one step."""
+"""The files around the weights: sentence-transformers modules and prompts; and the replacement of a finished folder."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 def write_modules(folder: Path, *, width: int) -> None:
-    """The three steps after Qwen3-Embedding's: Transformer, pooling of the last token, unit length."""
+    """The modules of Qwen3-Embedding: Transformer, pooling of the last token, unit length."""
     prefix = "sentence_transformers.models"
     steps = (("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize"))
     modules = [
@@ -30,8 +30,8 @@ def write_modules(folder: Path, *, width: int) -> None:
     write_json(folder / "config_sentence_transformers.json", prompts | {"similarity_fn_name": "cosine"})
 
 
-def exchange(fresh: Path, place: Path) -> None:
-    """Put a finished folder where an older one may lie; readers see the one or the other."""
+def replace_folder(fresh: Path, place: Path) -> None:
+    """Move a finished folder to a place where an older one may be; readers see either the old one or the new one."""
     old = place.with_name(f".{place.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if place.exists():

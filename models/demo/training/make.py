@@ -37,7 +37,7 @@ NAMES = ("demo-embedding", "demo-reranker")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much of everything; the defaults are what the shipped pair took."""
+    """Sizes of the training; the defaults are those of the shipped pair."""
 
     seed: int = 7
     words: int = 30_000
@@ -67,8 +67,8 @@ def _seeded(plan: Plan) -> random.Random:
 
 
 @dataclass(frozen=True, slots=True)
-class Taught:
-    """What both models are made from: the embedder's tokenizer, without terminator; lessons; and all labelled texts."""
+class TrainingData:
+    """What both models are trained on: the embedder's tokenizer without terminator, lessons, labelled texts."""
 
     tokenizer: Tokenizer
     lessons: Lessons
@@ -79,72 +79,72 @@ class Taught:
     teacher: Teacher
 
 
-def teach(plan: Plan, progress: Progress) -> Taught:
-    """Write the texts and have the teacher label them."""
+def make_data(plan: Plan, progress: Progress) -> TrainingData:
+    """Write the texts and let the teacher label them."""
     rng = _seeded(plan)
     teacher = Teacher()
-    known, sentences = words.learn(teacher)[: plan.words], package_docs.sentences()
-    tokenizer = bpe.train(known, rng.sample(sentences, 20_000), pieces=plan.pieces, entries=plan.entries)
-    grammar = Grammar(known, teacher.encode([word.text for word in known]), sentences, rng)
+    vocabulary, sentences = words.learn(teacher)[: plan.words], package_docs.sentences()
+    tokenizer = bpe.train(vocabulary, rng.sample(sentences, 20_000), pieces=plan.pieces, entries=plan.entries)
+    grammar = Grammar(vocabulary, teacher.encode([word.text for word in vocabulary]), sentences, rng)
     with bar(progress, "Lessons", -(-plan.bundles * grammar.width // lessons.CHUNK)) as advance:
         learned = lessons.make(grammar, teacher, plan.bundles, rng, advance)
-    told = wordnet.texts()[: plan.definitions]
-    with bar(progress, "Dictionary", -(-len(told) // lessons.CHUNK)) as advance:
-        vectors = torch.cat([learned.vectors, lessons.label(teacher, told, advance)])
+    definitions = wordnet.texts()[: plan.definitions]
+    with bar(progress, "Dictionary", -(-len(definitions) // lessons.CHUNK)) as advance:
+        vectors = torch.cat([learned.vectors, lessons.label(teacher, definitions, advance)])
     axes = embedder.rotation(learned.vectors[:200_000], network.HIDDEN)
-    return Taught(tokenizer, learned, learned.texts + told, vectors, axes, known, teacher)
+    return TrainingData(tokenizer, learned, learned.texts + definitions, vectors, axes, vocabulary, teacher)
 
 
-def learn_table(taught: Taught, tokenizer: Tokenizer, before: str, plan: Plan, progress: Progress) -> Tensor:
+def train_table(data: TrainingData, tokenizer: Tokenizer, before: str, plan: Plan, progress: Progress) -> Tensor:
     """A token table [V, H] for texts that follow `before`."""
-    wanted = (taught.vectors.float() @ taught.axes).to(torch.bfloat16)
-    ids = [encoding.ids for encoding in tokenizer.encode_batch([before + text for text in taught.texts])]
-    table = token_table.first(tokenizer, taught.words, taught.teacher.encode, taught.axes)
+    targets = (data.vectors.float() @ data.axes).to(torch.bfloat16)
+    ids = [encoding.ids for encoding in tokenizer.encode_batch([before + text for text in data.texts])]
+    table = token_table.first(tokenizer, data.words, data.teacher.encode, data.axes)
     with bar(progress, "Token table", -(-plan.bag_passes * len(ids) // token_table.TEXTS)) as advance:
-        return token_table.train(table, ids, wanted, _seeded(plan), passes=plan.bag_passes, step=advance)
+        return token_table.train(table, ids, targets, _seeded(plan), passes=plan.bag_passes, step=advance)
 
 
-def make_embedder(place: Path, taught: Taught, plan: Plan, progress: Progress) -> None:
-    """Write the embedder; its layers are set by hand."""
-    tokenizer = taught.tokenizer
-    table = learn_table(taught, tokenizer, "", plan, progress)
+def make_embedder(place: Path, data: TrainingData, plan: Plan, progress: Progress) -> None:
+    """Write the embedder; its layers are set by hand and its token table is trained."""
+    tokenizer = data.tokenizer
+    table = train_table(data, tokenizer, "", plan, progress)
     bpe.save(tokenizer, place, terminator=True)
-    student = embedder_layers.start(
+    model = embedder_layers.start(
         network.config(tokenizer, network.EMBEDDER_LAYERS), *token_table.split(table), tokenizer
     )
-    network.save(student, place, name=f"hearth/{NAMES[0]}")
+    network.save(model, place, name=f"hearth/{NAMES[0]}")
     folder_files.write_modules(place, width=network.HIDDEN)
 
 
-def make_reranker(place: Path, taught: Taught, plan: Plan, progress: Progress) -> None:
-    """Write the reranker; its layers are set by hand, and its verdict is trained."""
-    # In the frame a space stands before every text.
-    tokenizer = bpe.following(taught.tokenizer)
-    table = learn_table(taught, tokenizer, " ", plan, progress)
+def make_reranker(place: Path, data: TrainingData, plan: Plan, progress: Progress) -> None:
+    """Write the reranker; its layers are set by hand, its token table and its verdict are trained."""
+    # In the prompt a space precedes every text.
+    tokenizer = bpe.following(data.tokenizer)
+    table = train_table(data, tokenizer, " ", plan, progress)
     bpe.save(tokenizer, place, terminator=False)
     rng = _seeded(plan)
-    student = reranker_layers.start(
+    model = reranker_layers.start(
         network.config(tokenizer, network.RERANKER_LAYERS), *token_table.split(table), tokenizer
     )
     with bar(progress, "Reranker", plan.reranker_steps) as advance:
-        reranker.train(student, tokenizer, taught.lessons, rng, steps=plan.reranker_steps, step=advance)
-    reranker.finish(student)
-    network.save(student, place, name=f"hearth/{NAMES[1]}")
+        reranker.train(model, tokenizer, data.lessons, rng, steps=plan.reranker_steps, step=advance)
+    reranker.finish(model)
+    network.save(model, place, name=f"hearth/{NAMES[1]}")
 
 
 def make(plan: Plan, folder: Path, progress: Progress) -> None:
-    """Write both models into `folder`, each in one step when both are ready."""
+    """Write both models into `folder`; each replaces its older version in one step, when both are finished."""
     work = folder / ".making"
     shutil.rmtree(work, ignore_errors=True)
     places = [work / name for name in NAMES]
     for place in places:
         place.mkdir(parents=True)
-    taught = teach(plan, progress)
-    make_embedder(places[0], taught, plan, progress)
-    make_reranker(places[1], taught, plan, progress)
+    data = make_data(plan, progress)
+    make_embedder(places[0], data, plan, progress)
+    make_reranker(places[1], data, plan, progress)
     for place, text in zip(places, cards(), strict=True):
         (place / "README.md").write_text(text, encoding="utf-8")
-        folder_files.exchange(place, folder / place.name)
+        folder_files.replace_folder(place, folder / place.name)
     shutil.rmtree(work)
 
 
@@ -155,7 +155,7 @@ def checksums(folder: Path) -> dict[str, str]:
 
 
 def main() -> None:
-    """Make the pair in the folder named, by default where the shipped one lies, and print its checksums."""
+    """Make the pair in the given folder, by default in place of the shipped pair, and print its checksums."""
     # One thread: sums have one order, and a busy core does not hold up the other.
     torch.set_num_threads(1)
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else DEMO_FOLDER
@@ -164,7 +164,7 @@ def main() -> None:
     with Progress(*columns, *times) as progress:
         make(Plan(), folder, progress)
     for path, digest in checksums(folder).items():
-        print(f"{digest}  {path}")  # noqa: T201, what the command is for
+        print(f"{digest}  {path}")  # noqa: T201, the output of the command
 
 
 if __name__ == "__main__":

@@ -30,13 +30,13 @@ def first(
 def train(
     table: Tensor,
     ids: Sequence[Sequence[int]],
-    wanted: Tensor,
+    targets: Tensor,
     rng: random.Random,
     *,
     passes: int,
     step: Callable[[str], None],
 ) -> Tensor:
-    """A table whose mean over `ids` of each text is nearest to `wanted`, [texts, H]; [V, H]."""
+    """A table whose mean over `ids` of each text is nearest to `targets`, [texts, H]; [V, H]."""
     rows = nn.Parameter(table.clone())
     optimizer = torch.optim.Adam([rows], lr=RATE, fused=True)
     order = [row for _ in range(passes) for row in rng.sample(range(len(ids)), len(ids))]
@@ -46,7 +46,7 @@ def train(
         flat = torch.tensor([token for row in picked for token in ids[row]])
         lengths = torch.tensor([0, *(len(ids[row]) for row in picked)])
         made = embedding_bag(flat, rows, lengths.cumsum(0)[:-1], mode="mean")
-        loss = 1 - cosine_similarity(made, wanted[torch.tensor(picked)].float(), dim=-1).mean()
+        loss = 1 - cosine_similarity(made, targets[torch.tensor(picked)].float(), dim=-1).mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -122,16 +122,16 @@ def following(tokenizer: Tokenizer) -> Tokenizer:
         for token in vocabulary
         if len(token) > 1 and token.isalpha() and token[0] != "Ġ" and token not in pieces
     }
-    free = {token: other for token, other in renamed.items() if other not in vocabulary}
+    free = {token: name for token, name in renamed.items() if name not in vocabulary}
     layout["model"]["vocab"] = {free.get(token, token): index for token, index in vocabulary.items()}
     return Tokenizer.from_str(json.dumps(layout))
 
 
 def end_id(tokenizer: Tokenizer) -> int:
     """The terminator's id."""
-    found = tokenizer.token_to_id(END)
-    assert found is not None, "a tokenizer of ours without its terminator: this is a bug"
-    return int(found)
+    token_id = tokenizer.token_to_id(END)
+    assert token_id is not None, "the tokenizer has no terminator: this is a bug"
+    return int(token_id)
 
 
 def save(tokenizer: Tokenizer, folder: Path, *, terminator: bool) -> None:

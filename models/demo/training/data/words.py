@@ -43,12 +43,12 @@ class Word:
 
 def seeds() -> dict[str, list[str]]:
     """The hand-written words of each class."""
-    found: dict[str, list[str]] = {}
+    by_class: dict[str, list[str]] = {}
     for line in (LISTS / "classes.txt").read_text(encoding="utf-8").splitlines():
         if line and not line.startswith("#"):
             group, _, words = line.partition(":")
-            found[group] = words.split()
-    return found
+            by_class[group] = words.split()
+    return by_class
 
 
 def _features(words: list[str], teacher: Teacher) -> Tensor:
