@@ -12,7 +12,7 @@ import transformers
 MEASURE = """
 import json, sys, threading, time
 import torch
-import models.backends.transformers, transformers
+import models.backends.huggingface.transformers_backend, transformers
 from pathlib import Path
 from models import LoadOptions, load_backend
 from models.interface import ModelInfo
