@@ -1,4 +1,4 @@
-"""Every model of the zoo through the server's doors, held against sentence-transformers and transformers."""
+"""Every model of the zoo through the server's two base URLs, held against sentence-transformers and transformers."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The official OpenAI client against both doors, as its users have it."""
+"""The official OpenAI client against both base URLs, as its users have it."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from tests.support.server.process import ServerProcess
 
 @pytest.fixture(params=["/v1", "/inference/v1"], ids=["openai", "fireworks"])
 def client(request: pytest.FixtureRequest, plain_server: ServerProcess) -> Iterator[openai.OpenAI]:
-    """A client whose base URL ends in each door; retries would hide a server that refuses for no reason."""
+    """A client whose base URL is each of the two; retries would hide a server that refuses for no reason."""
     with openai.OpenAI(base_url=plain_server.url + request.param, api_key="any", max_retries=0) as found:
         yield found
 

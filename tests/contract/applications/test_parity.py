@@ -1,6 +1,6 @@
 """Random checkpoints through HTTP against the official procedures, and the faults that this would notice.
 
-Tolerances: CONTRACT section 16, float32. A tolerance proves nothing on a model whose answers hardly differ, so the
+Tolerances: docs/http-contract.md, float32. A tolerance proves nothing on a model whose answers hardly differ, so the
 spread of the answers is checked too.
 """
 

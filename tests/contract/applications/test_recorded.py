@@ -1,4 +1,4 @@
-"""Applications that cannot be installed here, by what they send and read (CONTRACT section 13)."""
+"""Applications that cannot be installed here, by what they send and read."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace

@@ -19,7 +19,7 @@ EMBEDDER, RERANKER = demo_models()
 
 # As the guide writes them, with the model that each means.
 NAMES = {recipe.seed_name: recipe.name for recipe in SEEDS}
-# CONTRACT section 3; {name} is what the guide writes, {last} its last part.
+# docs/http-contract.md, Models; {name} is what the guide writes, {last} its last part.
 DECORATIONS = [
     "{name}",
     "{last}",

@@ -103,7 +103,7 @@ async def _serve(
     config: Mapping[str, Any], front: Callable[[ASGIApp], ASGIApp], listener: socket, ended: threading.Event
 ) -> None:
     async with running_app(Config.model_validate(config)) as app:
-        # Innermost, so that its refusal is written by the product, in the words of each door.
+        # Innermost, so that its refusal is written by the product, in the words of each dialect.
         app.user_middleware.append(Middleware(front))
         server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None))
         serving = asyncio.create_task(server.serve([listener]))

@@ -1,4 +1,4 @@
-"""The document of the API and its page (CONTRACT case 83)."""
+"""The document of the API and its page."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""API keys over a real socket (CONTRACT section 10)."""
+"""API keys over a real socket."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

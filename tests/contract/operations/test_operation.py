@@ -1,4 +1,4 @@
-"""What operators set and see: pages and metrics under keys, keys read anew, CORS, loading (CONTRACT section 10)."""
+"""What operators set and see: pages and metrics under keys, keys read anew, CORS, loading."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Token ids of another vocabulary, found by reading them back (CONTRACT section 4.3).
+"""Token ids of another vocabulary, found by reading them back.
 
 cl100k_base's own file is needed where ids are to be read with it: those tests run where TIKTOKEN_CACHE_DIR names a
 folder that has it, and tiktoken is installed. What OpenAI's clients send is known without: each of these words, with

@@ -1,4 +1,4 @@
-"""POST embeddings over a real socket: inputs, encodings, dimensions and fields (CONTRACT sections 4 and 14)."""
+"""POST embeddings over a real socket: inputs, encodings, dimensions and fields."""
 
 import base64
 import json

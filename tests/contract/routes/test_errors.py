@@ -1,4 +1,4 @@
-"""Bad requests, unknown routes and the headers of every answer (CONTRACT sections 2, 8 and 9)."""
+"""Bad requests, unknown routes and the headers of every answer."""
 
 import re
 from collections.abc import Iterator

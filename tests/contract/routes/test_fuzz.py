@@ -1,4 +1,4 @@
-"""No body whatever brings out a 422, a 500 or FastAPI's own words (CONTRACT case 74)."""
+"""No body whatever brings out a 422, a 500 or FastAPI's own words."""
 
 import json
 

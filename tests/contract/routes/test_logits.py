@@ -1,4 +1,4 @@
-"""POST embeddings with return_logits (CONTRACT section 4.6)."""
+"""POST embeddings with return_logits."""
 
 import base64
 

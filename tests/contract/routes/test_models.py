@@ -1,4 +1,4 @@
-"""GET models, and the names that reach a model (CONTRACT section 3)."""
+"""GET models, and the names that reach a model."""
 
 import httpx
 import pytest
@@ -119,7 +119,7 @@ def test_69_aliases_are_listed_too(odd: httpx.Client) -> None:
     assert names[:3] == ["Qwen/Qwen3-Embedding-0.6B", "text-embedding-3-small", "Qwen/Qwen3-Reranker-8B"]
 
 
-@pytest.mark.parametrize("door", ["/v1/models/", "/inference/v1/models/", "/models/"])
+@pytest.mark.parametrize("base", ["/v1/models/", "/inference/v1/models/", "/models/"])
 @pytest.mark.parametrize(
     ("path", "name"),
     [
@@ -129,8 +129,8 @@ def test_69_aliases_are_listed_too(odd: httpx.Client) -> None:
         ("qwen3-reranker-8b%23accounts%2FA%2Fdeployments%2FD", "qwen3-reranker-8b#accounts/A/deployments/D"),
     ],
 )
-def test_69_a_model_is_found_by_its_id_raw_or_encoded(odd: httpx.Client, door: str, path: str, name: str) -> None:
-    answer = odd.get(door + path)
+def test_69_a_model_is_found_by_its_id_raw_or_encoded(odd: httpx.Client, base: str, path: str, name: str) -> None:
+    answer = odd.get(base + path)
 
     assert answer.status_code == 200
     assert answer.json()["id"] == name

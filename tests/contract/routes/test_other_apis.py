@@ -1,4 +1,4 @@
-"""The routes of TEI, vLLM and Cohere (CONTRACT section 11)."""
+"""The routes of TEI, vLLM and Cohere."""
 
 import base64
 from typing import Any

@@ -1,4 +1,4 @@
-"""What neighbours' routes do beyond their plain case: fields, limits and errors (CONTRACT section 11)."""
+"""What the routes of TEI, vLLM and Cohere do beyond their plain case: fields, limits and errors."""
 
 import base64
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""prompt_template over a real socket (CONTRACT section 4.7)."""
+"""prompt_template over a real socket."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""POST rerank on both doors (CONTRACT sections 5 and 6)."""
+"""POST rerank on both base URLs."""
 
 from typing import Any
 

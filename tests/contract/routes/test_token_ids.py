@@ -1,4 +1,4 @@
-"""Token ids as input (CONTRACT section 4.3)."""
+"""Token ids as input."""
 
 import httpx
 import numpy as np

@@ -65,8 +65,8 @@ class Document:
                 return dict(operation["responses"][str(answer.status_code)])
         # No such route, or not for this method.
         assert answer.status_code in (401, 404, 405), f"undocumented: {path} {answer.status_code}"
-        door = "Fireworks" if path.startswith("/inference/") else "OpenAI"
-        return {"$ref": f"#/components/responses/{door}-{answer.status_code}"}
+        dialect = "Fireworks" if path.startswith("/inference/") else "OpenAI"
+        return {"$ref": f"#/components/responses/{dialect}-{answer.status_code}"}
 
     def _check_header(self, name: str, header: dict[str, Any], answer: httpx.Response, where: str) -> None:
         value = answer.headers.get(name)

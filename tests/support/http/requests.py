@@ -79,7 +79,7 @@ def cosine(one: Matrix, other: Matrix) -> float:
 
 
 def openai_error(answer: httpx.Response, status: int) -> dict[str, Any]:
-    """The `error` of the OpenAI door, once its shape is what every client reads."""
+    """The `error` object in OpenAI's format, checked for the shape that every client reads."""
     assert answer.status_code == status, answer.text
     body = answer.json()
     assert list(body) == ["error", "message", "detail"]
@@ -94,7 +94,7 @@ def openai_error(answer: httpx.Response, status: int) -> dict[str, Any]:
 
 
 def fireworks_error(answer: httpx.Response, status: int) -> dict[str, Any]:
-    """The `error` of the Fireworks door, once nothing stands beside it."""
+    """The `error` object in Fireworks' format, checked that nothing stands beside it."""
     assert answer.status_code == status, answer.text
     body = answer.json()
     assert list(body) == ["error"]

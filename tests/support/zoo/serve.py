@@ -24,7 +24,7 @@ RAW = "/inference/v1/embeddings"
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One loaded model behind both doors."""
+    """One loaded model behind both base URLs."""
 
     client: httpx.AsyncClient
     id: str

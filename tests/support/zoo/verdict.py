@@ -1,6 +1,6 @@
 """What is wrong with a measured model, in words; nothing is, if the list is empty.
 
-Tolerances: CONTRACT.md section 16, float32. The table and the tests judge by this alone.
+Tolerances: docs/http-contract.md, float32. The table and the tests judge by this alone.
 """
 
 from collections.abc import Iterator

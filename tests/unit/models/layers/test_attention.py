@@ -125,7 +125,7 @@ def test_each_query_is_in_one_block_and_sees_its_own_path(lengths: list[int], sh
     ]
 
 
-def test_short_neighbours_share_a_block_and_long_runs_are_cut() -> None:
+def test_short_texts_in_a_row_share_a_block_and_long_runs_are_cut() -> None:
     layout, _ = layout_of([[0] * 20, [1] * 20, [2] * 20, [3] * 20, [4] * 300])
 
     spans = [block.queries for block in blocks_of(layout)]

@@ -103,7 +103,7 @@ def test_nan_is_reported_for_its_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [FLOAT32, HALF])
-def test_the_neighbours_of_a_text_with_nan_get_their_rows(tmp_path: Path, options: LoadOptions) -> None:
+def test_the_batch_mates_of_a_text_with_nan_get_their_rows(tmp_path: Path, options: LoadOptions) -> None:
     info = save(tmp_path, CONFIGS["bert"](), "mean")
     backend = load_backend(tmp_path, info, options)
     assert isinstance(backend, TransformersBackend)
