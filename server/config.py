@@ -29,7 +29,8 @@ class ModelConfig(Section):
     """One served model."""
 
     path: str
-    """A local folder in Hugging Face layout, or a hub id such as `Qwen/Qwen3-Embedding-0.6B`."""
+    """A local folder in Hugging Face layout, a hub id such as `Qwen/Qwen3-Embedding-0.6B`, or `package:` and the name
+    of an installed Python package that holds a model."""
     revision: str | None = None
     """The commit, tag or branch of a hub id. By default the revision in the local cache, or the newest if none is
     there."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from models.checkpoint.files import ALLOWED, IGNORED, INDEX, WEIGHTS, is_outside, what_it_is
 from models.checkpoint.folder import Checkpoint
+from models.checkpoint.package import find_in_package, package_name
 from models.interface import ModelError
 
 
@@ -127,12 +128,18 @@ def demo_models() -> tuple[str, ...]:
 
 
 def find_checkpoint(source: str, revision: str | None = None) -> Path:
-    """The folder that holds a model: `source` is a path, or a hub id such as Qwen/Qwen3-Embedding-0.6B.
+    """The folder that holds a model.
 
-    `revision` is a commit, tag or branch of a hub id; None takes what the cache has, else the newest.
+    Args:
+        source: a path, a hub id such as Qwen/Qwen3-Embedding-0.6B, or `package:NAME` for an installed Python package.
+        revision: a commit, tag or branch of a hub id; None takes what the cache has, else the newest.
 
-    Raises: ModelError: no such folder, not in the cache and not to be downloaded, a revision of a folder.
+    Raises: ModelError: no such folder or package, not in the cache and not to be downloaded, a revision of a folder.
     """
+    if (package := package_name(source)) is not None:
+        if revision is not None:
+            raise ModelError(f"{source} is a package, and only a hub id has a revision: {revision}")
+        return find_in_package(package)
     folder = Path(source).expanduser()
     if folder.is_dir():
         if revision is not None:
@@ -168,8 +175,10 @@ def revision_of(folder: Path) -> str | None:
 def model_id(source: str) -> str:
     """The id a model is served under when the configuration gives none.
 
-    The repository id of a hub id or of a hub-cache path; else the folder's name.
+    The repository id of a hub id or of a hub-cache path; the name of a package; else the folder's name.
     """
+    if (package := package_name(source)) is not None:
+        return package
     if cached := _CACHE_FOLDER.search(source):
         return cached.group(1).replace("--", "/")
     return source if is_repository(source) else Path(source).expanduser().resolve().name
