@@ -33,7 +33,8 @@ clients: $(VENV)/.development ## Real client packages against a live server, and
 model-table: $(VENV)/.development ## Every model of the guides and its relatives, at reduced size, against the reference (1 minute)
 	$(BIN)/python -m docs.generate.models
 
-docs: $(VENV)/.development ## Generated pages of docs/
+docs: $(VENV)/.development ## Generated parts of docs/, and the committed OpenAPI document
+	$(BIN)/python -m tests.contract.write_openapi
 	$(BIN)/python -m docs.generate.configuration
 	$(BIN)/python -m docs.generate.architecture
 	$(BIN)/python -m docs.generate.http_contract

@@ -1,4 +1,4 @@
-"""The public names of models: all that server/ may import. Only load_backend imports torch."""
+"""The public names of models: all that server/ may import. Torch comes in only with a model or a device."""
 
 from models.checkpoint.hub import demo_models, find_checkpoint, model_id
 from models.checkpoint.manifest import Manifest

@@ -1,1 +1,1 @@
-"""One way to run a checkpoint per file, found by the table in models.loading."""
+"""One way to run a checkpoint per file, and what each backend does around a batch: launch, self-check."""

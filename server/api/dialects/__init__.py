@@ -1,1 +1,1 @@
-"""One API format per file: parse a request body, write a response or an error."""
+"""One API format per file, and the parsing and shapes that several of them share."""
