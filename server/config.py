@@ -4,9 +4,9 @@ The docstrings of settings are the reference in docs/configuration.md.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from models import Dtype, Kind, LoadOptions, demo_models
 
@@ -26,7 +26,7 @@ class Section(BaseModel):
 
 
 class ModelConfig(Section):
-    """One served model."""
+    """One served model. A text stands for an object that has it as its `path`."""
 
     path: str
     """A local folder in Hugging Face layout, a hub id such as `Qwen/Qwen3-Embedding-0.6B`, or `package:` and the name
@@ -70,6 +70,11 @@ class ModelConfig(Section):
     """How token ids in `input` are read. `native`: as the model's own. `cl100k_base`: as OpenAI's. `auto`: as the
     model's own if they look like it, else as OpenAI's if tiktoken has that vocabulary in its cache, else they are
     refused. `reject`: always refused."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_path(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -116,8 +121,8 @@ class Batching(Section):
     max_items: Positive = 2048
     """Inputs of one forward pass."""
     queue_tokens: Positive = 4_000_000
-    """Tokens that may wait for one model. More are refused with 429 and `Retry-After`. The limit is never below the
-    largest request that `limits` allows."""
+    """Tokens that may wait for one model. More are refused with 429 and `Retry-After`. An empty queue accepts one
+    request of any size."""
     queue_items: Positive = 100_000
     """Inputs that may wait for one model. More are refused likewise."""
 
@@ -136,6 +141,10 @@ class Auth(Section):
     """Whether `/docs` and `/openapi.json` answer without a key."""
 
 
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
 class Config(Section):
     """The server and its processes."""
 
@@ -143,11 +152,11 @@ class Config(Section):
     """Address to listen on; `0.0.0.0` is every IPv4 interface."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port to listen on; 0 chooses a free one, and the log says which."""
-    models: Annotated[tuple[ModelConfig, ...], Field(min_length=1)] = tuple(
+    models: Annotated[tuple[ModelConfig, ...], Field(min_length=1), BeforeValidator(_listed)] = tuple(
         ModelConfig(path=path) for path in demo_models()
     )
-    """The served models. By default the built-in demo pair. The first model of a kind serves requests without
-    `model`."""
+    """The served models: hub ids or folders, or objects with the keys below. By default the built-in demo pair. The
+    first model of a kind serves requests without `model`."""
     limits: RequestLimits = RequestLimits()
     batching: Batching = Batching()
     auth: Auth = Auth()

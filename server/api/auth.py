@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.api.system_routes import ASSETS_PATH, PAGES
 from server.config import Auth, ConfigError
+from server.config_file import read_text
 from server.errors import InvalidApiKey
 from server.observability.trace import path_of
 
@@ -75,19 +76,12 @@ def open_paths(auth: Auth) -> frozenset[str]:
 
 
 def _from_file(file: Path) -> list[str]:
-    try:
-        lines = [line.strip() for line in file.read_text("utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read auth.keys_file '{file}': {_cause(error)}") from error
+    lines = [line.strip() for line in read_text(file, "auth.keys_file").splitlines()]
     keys = [line for line in lines if line and not line.startswith("#")]
     if not keys:
         # An empty list of keys would open the server to everybody.
         raise ConfigError(f"auth.keys_file '{file}' contains no keys; write one key per line")
     return keys
-
-
-def _cause(error: OSError | UnicodeDecodeError) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else "it is not UTF-8"
 
 
 def _sent_keys(headers: Headers) -> list[str]:

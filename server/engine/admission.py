@@ -59,7 +59,7 @@ class QueueView:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The limits of a model's queue, never below the largest request that the request limits allow."""
+    """The limits of a model's queue. An empty queue accepts one request of any size."""
 
     max_tokens: int
     max_items: int
@@ -96,8 +96,9 @@ class Admission:
             raise TooLate(total_s, self.timeout_s)
 
     def _full(self, queue: QueueStats, tokens: int, items: int) -> QueueFull | None:
-        over_tokens = queue.tokens + tokens - self.max_tokens
-        over_items = queue.items + items - self.max_items
+        # A request over the limits itself waits until the queue is empty.
+        over_tokens = min(queue.tokens + tokens - self.max_tokens, queue.tokens)
+        over_items = min(queue.items + items - self.max_items, queue.items)
         if not queue.items or max(over_tokens, over_items) <= 0:
             return None
         # Before the first full batch the speed of the queue is unknown, and one second is a guess.
@@ -110,12 +111,8 @@ class Admission:
 
 def make_admission(config: Config) -> Admission:
     """The limits that the configuration sets."""
-    limits, batching = config.limits, config.batching
-    return Admission(
-        max_tokens=max(batching.queue_tokens, limits.request_tokens, limits.rerank_tokens),
-        max_items=max(batching.queue_items, limits.inputs, limits.documents),
-        timeout_s=config.request_timeout_s,
-    )
+    batching = config.batching
+    return Admission(batching.queue_tokens, batching.queue_items, config.request_timeout_s)
 
 
 def check_phase(phase: Phase) -> None:

@@ -13,7 +13,15 @@ ROOT = Path(__file__).parents[2]
 HEAVY = {"torch", "transformers", "sentence_transformers"}
 # From the ground up. A module may import from its own floor and from those below it.
 SERVER_FLOORS = (
-    ("server", "server.config", "server.config_sources", "server.errors", "server.serialization"),
+    (
+        "server",
+        "server.config",
+        "server.config_errors",
+        "server.config_file",
+        "server.config_sources",
+        "server.errors",
+        "server.serialization",
+    ),
     ("server.engine", "server.registry"),
     ("server.observability",),
     ("server.processing",),

@@ -88,13 +88,13 @@ def test_76_after_sigterm_nobody_is_let_in(start: Callable[..., ServerProcess]) 
     ("config", "message"),
     [
         ({"models": [{"path": "/nowhere/at/all"}]}, "no such model folder: /nowhere/at/all"),
-        ({"prot": 9000}, "prot: no such key"),
-        ({"limits": {"inptus": 5}}, "limits.inptus: no such key"),
-        ({"models": [{"path": "x", "dtpe": "float32"}]}, "models.0.dtpe: no such key"),
+        ({"prot": 9000}, "config.yaml:1: prot: there is no such key; did you mean port?"),
+        ({"limits": {"inptus": 5}}, "limits.inptus: there is no such key; did you mean inputs?"),
+        ({"models": [{"path": "x", "dtpe": "float32"}]}, "models[0].dtpe: there is no such key; did you mean dtype?"),
         ({"models": FAKE + FAKE}, "two models have the name"),
         ({"models": [FAKE[0] | {"token_ids": "guess"}]}, "token_ids"),
         ({"models": [FAKE[0] | {"max_tokens": 9000}]}, "must be at most"),
-        ({"auth": {"keys_file": "/nowhere/keys"}, "models": FAKE}, "cannot read auth.keys_file"),
+        ({"auth": {"keys_file": "/nowhere/keys"}, "models": FAKE}, "auth.keys_file does not exist"),
     ],
 )
 def test_what_cannot_be_served_ends_the_command_with_one_clear_line(

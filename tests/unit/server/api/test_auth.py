@@ -37,6 +37,12 @@ def test_keys_of_the_file_are_added_to_those_of_the_configuration(tmp_path: Path
     assert not keys.accept(["# a comment"])
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_bytes(b"\xef\xbb\xbfkey\n")
+
+    assert read_keys(Auth(keys_file=tmp_path / "keys")) == ["key"]
+
+
 @pytest.mark.parametrize("text", ["", "\n\n", "# nothing but a comment\n"])
 def test_a_file_without_keys_does_not_open_the_server(tmp_path: Path, text: str) -> None:
     (tmp_path / "keys").write_text(text, "utf-8")
@@ -46,7 +52,7 @@ def test_a_file_without_keys_does_not_open_the_server(tmp_path: Path, text: str)
 
 
 def test_a_file_that_is_missing_does_not_either(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"cannot read auth\.keys_file"):
+    with pytest.raises(ConfigError, match=r"auth\.keys_file does not exist"):
         read_keys(Auth(keys_file=tmp_path / "keys"))
 
 

@@ -27,8 +27,8 @@ def test_without_a_command_there_is_help() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["serve", "--config", "nowhere.yaml"], "no such configuration file: nowhere.yaml"),
-        (["serve", "--port", "70000"], "port: "),
+        (["serve", "--config", "nowhere.yaml"], "the configuration file does not exist: 'nowhere.yaml'"),
+        (["serve", "--port", "70000"], "--port: must be less than or equal to 65535; got 70000"),
     ],
 )
 def test_what_cannot_be_served_is_one_line_and_status_2(arguments: list[str], message: str) -> None:
@@ -42,7 +42,7 @@ def test_what_cannot_be_served_is_one_line_and_status_2(arguments: list[str], me
 def test_a_config_file_in_this_folder_is_read(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("prot: 1", "utf-8")
 
-    assert "prot: no such key" in CliRunner().invoke(app, ["serve"]).stderr
+    assert "prot: there is no such key" in CliRunner().invoke(app, ["serve"]).stderr
 
 
 def test_pull_reports_what_it_pulled_and_the_second_time_that_it_was_complete(tmp_path: Path) -> None:

@@ -115,12 +115,20 @@ def test_a_request_is_late_by_the_sum_over_all_queues(own_tokens: int, *, is_lat
     assert was_late is is_late
 
 
-def test_the_limits_are_never_below_the_largest_request() -> None:
-    config = Config(
-        batching=Batching(queue_tokens=5, queue_items=5), limits=RequestLimits(request_tokens=7, rerank_tokens=9)
-    )
+def test_the_limits_are_those_of_the_configuration_however_large_a_request_may_be() -> None:
+    config = Config(batching=Batching(queue_tokens=5, queue_items=6), limits=RequestLimits(request_tokens=7))
 
-    assert make_admission(config) == Admission(9, 2048, 590)
+    assert make_admission(config) == Admission(5, 6, 590)
+
+
+def test_a_request_over_the_limit_itself_is_told_when_the_queue_is_empty() -> None:
+    admission = Admission(max_tokens=10, max_items=100, timeout_s=60)
+
+    admission.check(_view(), "m", 500, 1)
+    with pytest.raises(QueueFull) as caught:
+        admission.check(_view(m=QueueStats(1, 8, 2)), "m", 500, 1)
+
+    assert caught.value.retry_after_s == 4
 
 
 def test_75_a_request_of_too_many_inputs_is_told_when_enough_of_the_queue_is_done() -> None:
