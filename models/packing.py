@@ -19,11 +19,13 @@ class PrefixOrder:
 
     order: `order[i]` is the index in the request of the i-th input to run.
     shared: how many leading tokens each input has in common with the one before it; 0 for the first.
+    tokens: as `usage` counts them, every input in full, shared prefixes included.
     """
 
     ids: tuple[Ids, ...]
     order: NDArray[np.intp]
     shared: NDArray[np.int32]
+    tokens: int
 
 
 def sort_by_prefix(ids: Sequence[Ids]) -> PrefixOrder:
@@ -31,7 +33,8 @@ def sort_by_prefix(ids: Sequence[Ids]) -> PrefixOrder:
     order = _ascending([_sort_key(input_ids) for input_ids in ids])
     in_order = tuple(ids[index] for index in order)
     shared = [0, *(common_prefix(before, after) for before, after in pairwise(in_order))]
-    return PrefixOrder(in_order, np.array(order, dtype=np.intp), np.array(shared, dtype=np.int32))
+    tokens = sum(map(len, in_order))
+    return PrefixOrder(in_order, np.array(order, dtype=np.intp), np.array(shared, dtype=np.int32), tokens)
 
 
 def common_prefix(a: Ids, b: Ids) -> int:

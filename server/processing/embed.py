@@ -19,7 +19,7 @@ from server.errors import (
 from server.processing.context import RequestContext, ServingContext
 from server.processing.prompt_template import read_template
 from server.processing.requests import EmbeddingRequest, EmbeddingResult, TemplateVariables, Texts, TokenIds, label_of
-from server.processing.submit import count_tokens, submit
+from server.processing.submit import submit
 from server.processing.tokenization import TokenizedInputs, prepare_ids, prepare_prompts, prepare_texts
 from server.registry import ServedModel
 
@@ -44,7 +44,7 @@ async def embed(request: EmbeddingRequest, serving: ServingContext, context: Req
             if _is_short(request, context)
             else await to_thread.run_sync(_prepare, request, model)
         )
-    tokens = count_tokens(inputs.ids)
+    tokens = inputs.tokens
     if tokens > serving.limits.request_tokens:
         raise TooManyTokens(tokens, serving.limits.request_tokens, request.input.field)
     context.trace.note_work(model.id, len(inputs.ids), tokens)

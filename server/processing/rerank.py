@@ -19,7 +19,7 @@ from server.config import RequestLimits
 from server.errors import ArrayTooLong, EmptyArray, NoRoom, TooManyTokens, WrongModelKind
 from server.processing.context import RequestContext, ServingContext
 from server.processing.requests import RerankRequest, RerankResult
-from server.processing.submit import count_tokens, submit
+from server.processing.submit import submit
 from server.registry import ServedModel
 
 
@@ -45,7 +45,7 @@ async def rerank(request: RerankRequest, serving: ServingContext, context: Reque
             if context.is_short(len(request.documents))
             else await to_thread.run_sync(_prepare, request, model, prompt, limits)
         )
-    tokens = count_tokens(prompts.inputs.ids)
+    tokens = prompts.inputs.tokens
     context.trace.note_work(model.id, len(request.documents), tokens)
     label = f"{request.field}[{{}}]".format
     rows = await submit(prompts.inputs, Readout("score"), model, serving=serving, context=context, label=label)

@@ -1,12 +1,11 @@
 """Runs the tokenized inputs of one request on the engine and waits for their rows."""
 
 import asyncio
-from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
 
-from models import Ids, Matrix, PrefixOrder, Readout
+from models import Matrix, PrefixOrder, Readout
 from server.engine.messages import EngineFailure, EngineRequest
 from server.errors import (
     ApiError,
@@ -74,11 +73,6 @@ async def wait_for_result(future: asyncio.Future[_Result], receive: Receive, tim
         raise TimeoutError
     finally:
         disconnect.cancel()
-
-
-def count_tokens(ids: Sequence[Ids]) -> int:
-    """Tokens as `usage` counts them: every input in full, shared prefixes included."""
-    return sum(map(len, ids))
 
 
 async def _until_disconnect(receive: Receive) -> None:
