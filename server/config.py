@@ -6,13 +6,18 @@ The docstrings of settings are the reference in docs/configuration.md.
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from models import Dtype, Kind, LoadOptions, demo_models
 
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
 LogFormat = Literal["text", "json"]
+
+
+def _as_prefix(path: str) -> str:
+    stripped = path.strip("/")
+    return f"/{stripped}" if stripped else ""
 
 
 class ConfigError(Exception):
@@ -164,6 +169,9 @@ class Config(Section):
     """Seconds that a request may take. OpenAI's SDKs give up after 600 seconds and send the request again."""
     drain_timeout_s: Seconds = 60
     """Seconds after SIGTERM in which running requests may finish."""
+    root_path: Annotated[str, AfterValidator(_as_prefix)] = ""
+    """Prefix of the address under which a proxy publishes this server, such as `/search`. It makes the addresses in
+    `/docs` and `/openapi.json` right. The proxy may remove the prefix from a path or leave it there."""
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may call this server from a browser; `*` is any."""
     workers: Positive = 1

@@ -38,11 +38,13 @@ ApiError                            400     invalid_request_error   none
         └── Draining                503     server_error            draining
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 # Tells a client how to stop sending ids of a vocabulary that is not the model's.
 SEND_TEXT = "If you use LangChain's OpenAIEmbeddings, set check_embedding_ctx_length=False, or send text."
+
+BASE_URLS = "Base URLs end in /v1 (OpenAI, Jina, vLLM), in /inference/v1 (Fireworks) or in no path (Cohere, TEI)."
 
 
 class ClientGone(Exception):
@@ -217,8 +219,9 @@ class UnknownUrl(ApiError):
     code = "unknown_url"
     fireworks_code = "NOT_FOUND"
 
-    def __init__(self, method: str, path: str) -> None:
-        super().__init__(f"Unknown request URL: {method} {path[:64]}.")
+    def __init__(self, method: str, path: str, nearest: str | None = None) -> None:
+        hint = f" Did you mean {nearest}?" if nearest else ""
+        super().__init__(f"Unknown request URL: {method} {path[:64]}.{hint} {BASE_URLS}")
 
 
 class ModelNotFound(ApiError):
@@ -244,8 +247,9 @@ class MethodNotAllowed(ApiError):
     code = "method_not_allowed"
     fireworks_code = "METHOD_NOT_ALLOWED"
 
-    def __init__(self, method: str, path: str, allowed: str) -> None:
-        super().__init__(f"Not allowed to {method} on {path[:64]}. Use {allowed}.", headers={"Allow": allowed})
+    def __init__(self, method: str, path: str, allowed: Sequence[str]) -> None:
+        message = f"Not allowed to {method} on {path[:64]}. Use {' or '.join(allowed)}."
+        super().__init__(message, headers={"Allow": ", ".join(allowed)})
 
 
 class BodyTimeout(ApiError):
@@ -272,14 +276,11 @@ class PayloadTooLarge(ApiError):
 
 
 class UnsupportedMedia(ApiError):
-    """Form data, or a content encoding that is not supported."""
+    """The Content-Type or the Content-Encoding is not supported, or the body is not what its encoding says."""
 
     status = 415
     code = "unsupported_media_type"
     fireworks_code = "UNSUPPORTED_MEDIA_TYPE"
-
-    def __init__(self) -> None:
-        super().__init__("Send JSON with Content-Type: application/json, without a Content-Encoding.")
 
 
 class HeadTooLarge(ApiError):

@@ -87,7 +87,7 @@ def _serve_flags() -> dict[str, str]:
 def _default(key: str, field: FieldInfo) -> str:
     if field.is_required():
         return "required"
-    if field.default is None:
+    if field.default in (None, ""):
         return "no default value"
     if key in DEFAULTS:
         return f"default {DEFAULTS[key]}"

@@ -3,12 +3,13 @@
 `python -m docs.generate.http_contract` writes them anew; tests/docs/test_http_contract.py keeps them in step.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from docs.generate.page import DOCS, filled, table
 from server.api.app import create_app
 from server.api.openapi import GROUPS
+from server.api.route_table import Route
 from server.config import Config
 from server.errors import ApiError
 from server.observability.metrics import Metrics
@@ -24,7 +25,7 @@ def sections() -> dict[str, str]:
     # The document does not depend on which models are served.
     app = create_app(Config(), ModelRegistry([]), object(), Metrics())  # type: ignore[arg-type]
     document = app.openapi()
-    operations = _operations(document)
+    operations = _operations(app.state.routes)
     return {
         "routes": _routes(operations),
         "fields": "\n\n".join(_fields(operations)),
@@ -33,32 +34,33 @@ def sections() -> dict[str, str]:
     }
 
 
-def _operations(document: JsonObject) -> dict[tuple[str, str, str], list[tuple[str, JsonObject]]]:
-    """Routes that are one operation under several paths: (group, method, summary) -> paths with their description."""
-    operations: dict[tuple[str, str, str], list[tuple[str, JsonObject]]] = {}
-    for path, methods in document["paths"].items():
-        for method, operation in methods.items():
-            key = (operation["tags"][0], method.upper(), operation["summary"])
-            operations.setdefault(key, []).append((path, operation))
-    return dict(sorted(operations.items(), key=lambda entry: (list(GROUPS).index(entry[0][0]), entry[1][0][0])))
+def _operations(routes: Iterable[Route]) -> list[tuple[Route, JsonObject]]:
+    """Each documented row of the route table, with its OpenAPI operation, in the order of GROUPS."""
+    operations = [(route, route.document) for route in routes if route.document]
+    return sorted(operations, key=lambda entry: (list(GROUPS).index(entry[1]["tags"][0]), entry[0].paths[0]))
 
 
-def _routes(operations: dict[tuple[str, str, str], list[tuple[str, JsonObject]]]) -> str:
+def _routes(operations: list[tuple[Route, JsonObject]]) -> str:
     rows = [
-        (group, f"`{method}`", ", ".join(f"`{path}`" for path, _ in routes), summary)
-        for (group, method, summary), routes in operations.items()
+        (
+            operation["tags"][0],
+            f"`{route.method}`",
+            ", ".join(f"`{path.replace(':path', '')}`" for path in route.paths),
+            operation["summary"],
+        )
+        for route, operation in operations
     ]
     return table(("API", "method", "paths", "what it gives"), rows)
 
 
-def _fields(operations: dict[tuple[str, str, str], list[tuple[str, JsonObject]]]) -> Iterator[str]:
-    for (group, method, summary), routes in operations.items():
-        path, operation = routes[0]
+def _fields(operations: list[tuple[Route, JsonObject]]) -> Iterator[str]:
+    for route, operation in operations:
         if "requestBody" not in operation:
             continue
         schema = operation["requestBody"]["content"]["application/json"]["schema"]
         for body in _bodies(schema):
-            title = f"### {group}: `{method} {path}`\n\n{body.get('description') or summary}"
+            heading = f"### {operation['tags'][0]}: `{route.method} {route.paths[0]}`"
+            title = f"{heading}\n\n{body.get('description') or operation['summary']}"
             yield f"{title}\n\n{table(('field', 'type', 'default', 'meaning'), _rows(body))}"
 
 

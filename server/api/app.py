@@ -1,7 +1,8 @@
 """The ASGI application: every dialect's routes and the operator's routes, over one engine."""
 
-from fastapi import APIRouter, FastAPI, Request
-from fastapi.routing import APIRoute
+from collections.abc import Iterable
+
+from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
@@ -15,9 +16,11 @@ from server.api.dialects.tei import TEI
 from server.api.dialects.vllm import VLLM
 from server.api.middleware import TraceMiddleware
 from server.api.openapi import HEADERS, ErrorShape, complete
-from server.api.routes import PlainRoute, add_embeddings, add_models, add_rerank
-from server.api.system_routes import add_pages, add_system
-from server.api.tokenize_routes import add_tokenizing
+from server.api.paths import PathMiddleware, PathTable
+from server.api.route_table import PlainRoute, Route, add_routes
+from server.api.routes import embeddings_route, models_routes, rerank_route
+from server.api.system_routes import ASSETS_PATH, PAGES, add_assets, page_routes, system_routes
+from server.api.tokenize_routes import tokenize_routes
 from server.config import Config
 from server.engine.client import Engine
 from server.observability.metrics import Metrics
@@ -36,7 +39,7 @@ class _App(FastAPI):
     """FastAPI with our components in its OpenAPI document."""
 
     def openapi(self) -> JsonObject:
-        return complete(super().openapi(), _error_shapes())
+        return complete(super().openapi(), _error_shapes(), self.state.root_path)
 
 
 def create_app(config: Config, registry: ModelRegistry, engine: Engine, metrics: Metrics) -> FastAPI:
@@ -46,17 +49,41 @@ def create_app(config: Config, registry: ModelRegistry, engine: Engine, metrics:
     """
     # No docs_url: FastAPI's page loads its assets from another host, and this server works behind an air gap.
     app = _App(title="Hearth", version=VERSION, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.state.root_path = config.root_path
+    app.state.keys = Keys(read_keys(config.auth))
+    app.state.routes = [
+        *_api_routes(ServingContext(registry, engine, config.limits), config),
+        *system_routes(engine, metrics),
+        *page_routes(f"{app.title} {app.version}", config.root_path),
+    ]
     # Routes of the application itself: a router that is included is searched twice for every request.
     app.router.route_class = PlainRoute
-    _add_routes(app.router, ServingContext(registry, engine, config.limits), config)
-    add_system(app.router, engine, metrics)
-    app.router.route_class = APIRoute
-    add_pages(app)
+    add_routes(app.router, app.state.routes)
+    add_assets(app)
     _leave_errors_to_the_middleware(app)
-    # The last one added is the outermost.
-    app.state.keys = Keys(read_keys(config.auth))
+    _add_middleware(app, config, metrics)
+    return app
+
+
+def path_table(routes: Iterable[Route]) -> PathTable:
+    """What every path means, of the routes of an application."""
+    methods: dict[str, set[str]] = {path: {"GET"} for path in PAGES}
+    for route in routes:
+        for path in route.paths:
+            methods.setdefault(path, set()).add(route.method)
+    bases = [base for dialect in API_DIALECTS for base in dialect.bases]
+    own_bases = {dialect.prefix: dialect.bases[0] for dialect in API_DIALECTS if dialect.prefix != "/"}
+    return PathTable(methods, bases, own_bases, mounts=[ASSETS_PATH])
+
+
+def _add_middleware(app: FastAPI, config: Config, metrics: Metrics) -> None:
+    # The last one added is the outermost. Keys are checked for the path as it was sent.
+    paths = app.state.paths = path_table(app.state.routes)
+    app.add_middleware(PathMiddleware, table=paths)
     app.add_middleware(AuthMiddleware, keys=app.state.keys, open_paths=open_paths(config.auth))
-    app.add_middleware(TraceMiddleware, dialect_of=_dialect_of, metrics=metrics)
+    app.add_middleware(
+        TraceMiddleware, dialect_of=_dialect_of, paths=paths, metrics=metrics, root_path=config.root_path
+    )
     if config.cors_origins:
         # Outermost, so that errors carry its headers too: without them a browser reports a network error, not a 401.
         app.add_middleware(
@@ -64,21 +91,25 @@ def create_app(config: Config, registry: ModelRegistry, engine: Engine, metrics:
             allow_origins=config.cors_origins,
             allow_methods=["*"],
             allow_headers=["*"],
+            # This server usually has an address of a private network, and the pages that call it may be public.
+            allow_private_network=True,
             expose_headers=list(HEADERS),
         )
-    return app
 
 
-def _add_routes(router: APIRouter, serving: ServingContext, config: Config) -> None:
-    for embedding in (*API_DIALECTS, *EMBEDDING_DIALECTS):
-        add_embeddings(router, embedding, serving, config)
-    for reranking in (*API_DIALECTS, *RERANK_DIALECTS):
-        # OpenAI's paths accept TEI's bodies too.
-        choose_format = rerank_format if isinstance(reranking, OpenAI) else None
-        add_rerank(router, reranking, serving, config, choose_format)
-    add_tokenizing(router, serving, config)
-    for api in API_DIALECTS:
-        add_models(router, api, serving)
+def _api_routes(serving: ServingContext, config: Config) -> list[Route]:
+    return [
+        *(embeddings_route(dialect, serving, config) for dialect in (*API_DIALECTS, *EMBEDDING_DIALECTS)),
+        *(_rerank_route(dialect, serving, config) for dialect in (*API_DIALECTS, *RERANK_DIALECTS)),
+        *tokenize_routes(serving, config),
+        *(route for api in API_DIALECTS for route in models_routes(api, serving)),
+    ]
+
+
+def _rerank_route(dialect: RerankDialect, serving: ServingContext, config: Config) -> Route:
+    # OpenAI's paths accept TEI's bodies too.
+    choose_format = rerank_format if isinstance(dialect, OpenAI) else None
+    return rerank_route(dialect, serving, config, choose_format)
 
 
 def _error_shapes() -> list[ErrorShape]:
@@ -87,7 +118,8 @@ def _error_shapes() -> list[ErrorShape]:
 
 
 def _dialect_of(path: str) -> ApiDialect:
-    return next(dialect for dialect in API_DIALECTS if path.startswith(dialect.prefix))
+    # The last one also for what is no path: `OPTIONS *`.
+    return next((dialect for dialect in API_DIALECTS if path.startswith(dialect.prefix)), API_DIALECTS[-1])
 
 
 def _leave_errors_to_the_middleware(app: FastAPI) -> None:

@@ -51,14 +51,17 @@ class AuthMiddleware:
 
         Raises: InvalidApiKey.
         """
-        if scope["type"] == "http" and len(self._keys) and not self._is_open(path_of(scope)):
+        if scope["type"] == "http" and len(self._keys) and not self._is_open(scope["method"], path_of(scope)):
             sent = _sent_keys(Headers(scope=scope))
             if not self._keys.accept(sent):
                 raise InvalidApiKey(sent=bool(sent))
         await self._app(scope, receive, send)
 
-    def _is_open(self, path: str) -> bool:
-        return path in self._open or (ASSETS_PATH in self._open and path.startswith(ASSETS_PATH + "/"))
+    def _is_open(self, method: str, path: str) -> bool:
+        # HEAD arrives as GET. By method too: the same path may have a route that computes (POST /).
+        return method == "GET" and (
+            path in self._open or (ASSETS_PATH in self._open and path.startswith(ASSETS_PATH + "/"))
+        )
 
 
 def read_keys(auth: Auth) -> list[str]:
@@ -70,7 +73,7 @@ def read_keys(auth: Auth) -> list[str]:
 
 
 def open_paths(auth: Auth) -> frozenset[str]:
-    """Paths that need no key."""
+    """Paths that need no key for GET and HEAD."""
     pages = {*PAGES, ASSETS_PATH} if auth.pages_open else set()
     return frozenset(OPEN_PATHS | pages | ({"/metrics"} if auth.metrics_open else set()))
 

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.dialects.protocol import ErrorDialect
 from server.api.openapi import BEFORE_THE_BODY
+from server.api.paths import PathTable
 from server.errors import ApiError, ClientGone, InternalError, MethodNotAllowed, Retryable, UnknownUrl
 from server.observability.metrics import Metrics
 from server.observability.trace import Trace, new_trace, path_of
@@ -19,6 +20,8 @@ log = logging.getLogger("hearth.access")
 
 # Scope key under which a route stores the dialect of the request.
 SCOPE_DIALECT = "hearth.dialect"
+# Scope key of the method and path that the client sent: routing changes those of the scope.
+SCOPE_SENT = "hearth.sent"
 # nginx's status for a client that closed the connection; it is logged, never sent.
 CLIENT_CLOSED_REQUEST = 499
 PROBES = {"/health", "/live", "/ready", "/metrics"}
@@ -27,10 +30,19 @@ PROBES = {"/health", "/live", "/ready", "/metrics"}
 class TraceMiddleware:
     """Gives every request a trace and every response its headers; turns exceptions into error responses."""
 
-    def __init__(self, app: ASGIApp, dialect_of: Callable[[str], ErrorDialect], metrics: Metrics) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        dialect_of: Callable[[str], ErrorDialect],
+        paths: PathTable,
+        metrics: Metrics,
+        root_path: str = "",
+    ) -> None:
         self._app = app
         self._dialect_of = dialect_of
+        self._paths = paths
         self._metrics = metrics
+        self._root_path = root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request exactly once."""
@@ -38,15 +50,26 @@ class TraceMiddleware:
             return await self._app(scope, receive, send)
         headers = Headers(scope=scope)
         trace = new_trace(headers.get("x-request-id"), headers.get("traceparent"))
+        method = scope["method"]
+        if method == "HEAD":
+            # The same answer as for GET, without its body. In a copy: the server looks at the method of its own scope.
+            scope, send = {**scope, "method": "GET"}, _without_body(send)
         scope["hearth.trace"] = trace
-        # A trailing slash leads to the same route without a redirect: some clients lose the body on a redirect.
-        scope["path"] = scope["path"].rstrip("/") or "/"
+        scope["path"] = scope.get("root_path", "") + self._path(scope)
+        scope[SCOPE_SENT] = (method, path_of(scope))
         self._metrics.started()
         status = 500
         try:
             status = await self._answer(scope, receive, _with_headers(send, trace), trace)
         finally:
             self._note(scope, status, trace)
+
+    def _path(self, scope: Scope) -> str:
+        path = path_of(scope)
+        if self._root_path and f"{path}/".startswith(f"{self._root_path}/"):
+            path = path.removeprefix(self._root_path)
+        # A trailing slash leads to the same route without a redirect: some clients lose the body on a redirect.
+        return path.rstrip("/") or "/"
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, trace: Trace) -> int:
         statuses: list[int] = []
@@ -66,13 +89,13 @@ class TraceMiddleware:
             if isinstance(error, Retryable):
                 self._metrics.refused(error.code or "")
         except HTTPException as error:
-            failure = _from_starlette(error, scope)
+            failure = self._from_starlette(error, scope)
         except Exception:  # the outermost layer: logged under the id that the client receives
             log.exception("request %s failed", trace.request_id)
             failure = InternalError(f"Internal error. Request id {trace.request_id}.")
         if not statuses:
             dialect = None if failure.status in BEFORE_THE_BODY else scope.get(SCOPE_DIALECT)
-            await _send(failure, dialect or self._dialect_of(path_of(scope)), watch)
+            await _send(failure, dialect or self._dialect_of(scope[SCOPE_SENT][1]), watch)
         return failure.status
 
     def _note(self, scope: Scope, status: int, trace: Trace) -> None:
@@ -80,7 +103,14 @@ class TraceMiddleware:
         self._metrics.answered(route, status, trace.seconds(), trace.stages)
         # Probes come every few seconds, and their success is no news.
         level = logging.DEBUG if route in PROBES else logging.INFO
-        log.log(level, "%s %s %d", scope["method"], quote(path_of(scope)[:128]), status, extra=trace.log_fields())
+        method, path = scope[SCOPE_SENT]
+        log.log(level, "%s %s %d", method, quote(path[:128]), status, extra=trace.log_fields())
+
+    def _from_starlette(self, error: HTTPException, scope: Scope) -> ApiError:
+        method, path = scope[SCOPE_SENT]
+        if error.status_code == 405:
+            return MethodNotAllowed(method, path, self._paths.allowed(path) or ["GET", "HEAD"])
+        return UnknownUrl(method, path, self._paths.nearest(path))
 
 
 def _with_headers(send: Send, trace: Trace) -> Send:
@@ -95,11 +125,13 @@ def _with_headers(send: Send, trace: Trace) -> Send:
     return send_with_headers
 
 
-def _from_starlette(error: HTTPException, scope: Scope) -> ApiError:
-    if error.status_code == 405:
-        allowed_methods = (error.headers or {}).get("Allow", "")
-        return MethodNotAllowed(scope["method"], path_of(scope), allowed_methods)
-    return UnknownUrl(scope["method"], path_of(scope))
+def _without_body(send: Send) -> Send:
+    async def send_without_body(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await send(message)
+
+    return send_without_body
 
 
 async def _send(error: ApiError, dialect: ErrorDialect, send: Send) -> None:

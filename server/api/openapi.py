@@ -138,8 +138,10 @@ def plain_text(summary: str) -> JsonObject:
     return {"summary": summary, "tags": ["Operation"], "responses": {"200": ok, **errors}}
 
 
-def complete(document: JsonObject, error_shapes: Iterable[ErrorShape]) -> JsonObject:
-    """The document with the components that its operations refer to."""
+def complete(document: JsonObject, error_shapes: Iterable[ErrorShape], root_path: str) -> JsonObject:
+    """The document with the components that its operations refer to, for a server below `root_path`."""
+    if root_path:
+        document["servers"] = [{"url": root_path}]
     responses = {f"{shape.name}-{status}": _error(status, shape) for shape in error_shapes for status in ERRORS}
     document["components"] = {"headers": HEADERS, "responses": responses, "securitySchemes": KEYS}
     document["security"] = [{name: []} for name in KEYS]
@@ -199,7 +201,7 @@ HEADERS: JsonObject = {
     "Retry-After": _header("Seconds to wait before a retry, from 1 to 120.", INTEGER, required=True),
     "retry-after-ms": _header("The same in milliseconds.", INTEGER),
     "x-should-retry": _header("false if a retry would fail in the same way.", STRING),
-    "Allow": _header("The method that the route accepts.", STRING, required=True),
+    "Allow": _header("The methods that the route accepts.", STRING, required=True),
     "WWW-Authenticate": _header("Always Bearer.", STRING, required=True),
 }
 ALWAYS = ("x-request-id", "openai-processing-ms", "server-timing")
@@ -219,7 +221,7 @@ ERRORS = {
     405: "The route exists, but not for this method.",
     408: "The body did not arrive in time.",
     413: "The body exceeds the byte limit.",
-    415: "The body is not JSON.",
+    415: "The body is not JSON, or its Content-Encoding is not supported.",
     429: "The queue is full.",
     500: "Internal server error.",
     503: "The server is loading, draining or restarting its engine.",

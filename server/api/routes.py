@@ -2,26 +2,24 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from typing import Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Request, Response
-from fastapi.routing import APIRoute
-from starlette.types import Receive, Scope, Send
+from fastapi import Request, Response
 
 from server.api import openapi
 from server.api.dialects.protocol import (
     ApiDialect,
     EmbeddingDialect,
-    ParsedRerank,
+    ErrorDialect,
     Reply,
     RerankDialect,
     RerankFormat,
 )
 from server.api.middleware import SCOPE_DIALECT
 from server.api.request import parse_body, read_body, request_context
+from server.api.route_table import Handler, Route
 from server.config import Config
-from server.processing.context import ServingContext
+from server.processing.context import RequestContext, ServingContext
 from server.processing.embed import embed
 from server.processing.rerank import rerank
 from server.registry import ServedModel
@@ -53,83 +51,106 @@ MODEL_PARAMETER: JsonObject = {
     "schema": openapi.STRING,
 }
 
-Handler = Callable[[Request], Awaitable[Response]]
+# Runs a parsed request.
+Run = Callable[[ServingContext, RequestContext], Awaitable[Reply]]
+# A body's dialect, and what parses the body in it.
+Choice = tuple[ErrorDialect, Callable[[JsonObject], Run]]
 
 
-class PlainRoute(APIRoute):
-    """A route that FastAPI only documents: it skips FastAPI's own parsing and serialisation."""
-
-    def __init__(self, path: str, endpoint: Handler, **options: Any) -> None:
-        super().__init__(path, endpoint, **options)
-
-        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-            response = await endpoint(Request(scope, receive, send))
-            await response(scope, receive, send)
-
-        self.app = answer
+def embeddings_route(dialect: EmbeddingDialect, serving: ServingContext, config: Config) -> Route:
+    """The dialect's paths for vectors and logits."""
+    handler = post(serving, config, lambda _: embeddings_choice(dialect), dialect)
+    return Route("POST", dialect.embeddings_paths, handler, dialect.document_embeddings())
 
 
-def add_embeddings(router: APIRouter, dialect: EmbeddingDialect, serving: ServingContext, config: Config) -> None:
-    """Add the dialect's paths for vectors and logits."""
-
-    async def embeddings(request: Request) -> Response:
-        request.scope[SCOPE_DIALECT] = dialect
-        # Before the body is read, so that a request that will be refused takes no memory.
-        serving.engine.check_open()
-        body = await read_body(request, config.limits)
-        parsed = await parse_body(body, dialect.parse_embeddings)
-        context = request_context(request, config, len(body))
-        result = await embed(parsed.request, serving, context)
-        with context.trace.stage("write"):
-            if result.rows.size < WRITE_IN_THREAD_FLOATS:
-                return _response(dialect.write_embeddings(parsed, result, context.trace))
-            return _response(await to_thread.run_sync(dialect.write_embeddings, parsed, result, context.trace))
-
-    for path in dialect.embeddings_paths:
-        router.add_api_route(path, embeddings, methods=["POST"], openapi_extra=dialect.document_embeddings(), name=path)
-
-
-def add_rerank(
-    router: APIRouter,
+def rerank_route(
     dialect: RerankDialect,
     serving: ServingContext,
     config: Config,
     choose_format: Callable[[JsonObject], RerankFormat] | None = None,
-) -> None:
-    """Add the dialect's paths for scores; `choose_format` finds the format of a body where they accept several."""
+) -> Route:
+    """The dialect's paths for scores; `choose_format` finds the format of a body where they accept several."""
 
-    async def rerank_documents(request: Request) -> Response:
-        def parse(body: JsonObject) -> tuple[RerankFormat, ParsedRerank]:
-            rerank_format = choose_format(body) if choose_format else dialect
-            # Before parsing: errors in the body are written in its format.
-            request.scope[SCOPE_DIALECT] = rerank_format
-            return rerank_format, rerank_format.parse_rerank(body)
+    def choose(body: JsonObject) -> Choice:
+        return rerank_choice(choose_format(body) if choose_format else dialect)
 
+    return Route("POST", dialect.rerank_paths, post(serving, config, choose), dialect.document_rerank())
+
+
+def models_routes(dialect: ApiDialect, serving: ServingContext) -> list[Route]:
+    """The dialect's paths for the list of models and for each model."""
+    group, error = dialect.group, dialect.error_shape
+    of_list = openapi.operation("The served models", group, error, LISTED_MODELS)
+    of_one = openapi.operation("One served model", group, error, LISTED_MODEL) | {"parameters": [MODEL_PARAMETER]}
+    model_paths = tuple(f"{path}/{{model:path}}" for path in dialect.models_paths)
+    return [
+        Route("GET", dialect.models_paths, _models(dialect, serving), of_list),
+        Route("GET", model_paths, _model(dialect, serving), of_one),
+    ]
+
+
+def post(
+    serving: ServingContext,
+    config: Config,
+    choose: Callable[[JsonObject], Choice],
+    dialect: ErrorDialect | None = None,
+) -> Handler:
+    """A handler of requests with a body: read, parse as `choose` says, run, write.
+
+    `dialect` writes the errors before the body is read; None is that of the path.
+    """
+
+    async def answer(request: Request) -> Response:
+        def parse(body: JsonObject) -> Run:
+            body.update(request.path_params)
+            body_dialect, prepare = choose(body)
+            # Before parsing: errors in the body are written in its dialect.
+            request.scope[SCOPE_DIALECT] = body_dialect
+            return prepare(body)
+
+        if dialect is not None:
+            request.scope[SCOPE_DIALECT] = dialect
+        # Before the body is read, so that a request that will be refused takes no memory.
         serving.engine.check_open()
         body = await read_body(request, config.limits)
-        rerank_format, parsed = await parse_body(body, parse)
-        context = request_context(request, config, len(body))
-        result = await rerank(parsed.request, serving, context)
-        with context.trace.stage("write"):
-            return _response(rerank_format.write_rerank(parsed, result, context.trace))
+        run = await parse_body(body, parse)
+        return _response(await run(serving, request_context(request, config, len(body))))
 
-    for path in dialect.rerank_paths:
-        router.add_api_route(
-            path, rerank_documents, methods=["POST"], openapi_extra=dialect.document_rerank(), name=path
-        )
+    return answer
 
 
-def add_models(router: APIRouter, dialect: ApiDialect, serving: ServingContext) -> None:
-    """Add the dialect's paths for the list of models and for each model."""
-    group, error = dialect.group, dialect.error_shape
-    for path in dialect.models_paths:
-        extra = openapi.operation("The served models", group, error, LISTED_MODELS)
-        router.add_api_route(path, _models(dialect, serving), methods=["GET"], openapi_extra=extra, name=path)
-        model_path = f"{path}/{{model:path}}"
-        extra = openapi.operation("One served model", group, error, LISTED_MODEL) | {"parameters": [MODEL_PARAMETER]}
-        router.add_api_route(
-            model_path, _model(dialect, serving), methods=["GET"], openapi_extra=extra, name=model_path
-        )
+def embeddings_choice(dialect: EmbeddingDialect) -> Choice:
+    """Parse, run and write an embeddings request."""
+
+    def prepare(body: JsonObject) -> Run:
+        parsed = dialect.parse_embeddings(body)
+
+        async def run(serving: ServingContext, context: RequestContext) -> Reply:
+            result = await embed(parsed.request, serving, context)
+            with context.trace.stage("write"):
+                if result.rows.size < WRITE_IN_THREAD_FLOATS:
+                    return dialect.write_embeddings(parsed, result, context.trace)
+                return await to_thread.run_sync(dialect.write_embeddings, parsed, result, context.trace)
+
+        return run
+
+    return dialect, prepare
+
+
+def rerank_choice(rerank_format: RerankFormat) -> Choice:
+    """Parse, run and write a rerank request."""
+
+    def prepare(body: JsonObject) -> Run:
+        parsed = rerank_format.parse_rerank(body)
+
+        async def run(serving: ServingContext, context: RequestContext) -> Reply:
+            result = await rerank(parsed.request, serving, context)
+            with context.trace.stage("write"):
+                return rerank_format.write_rerank(parsed, result, context.trace)
+
+        return run
+
+    return rerank_format, prepare
 
 
 def _models(dialect: ApiDialect, serving: ServingContext) -> Handler:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from anyio import to_thread
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from pydantic import WithJsonSchema
 
 from models import BackendInfo, Ids
@@ -18,7 +18,7 @@ from server.api.dialects.protocol import hearth_headers
 from server.api.dialects.tei import TEI, TEI_ERROR
 from server.api.middleware import SCOPE_DIALECT
 from server.api.request import parse_body, read_body
-from server.api.routes import Handler
+from server.api.route_table import Handler, Route
 from server.config import Config
 from server.errors import ArrayTooLong, InvalidValue, TooManyTokens
 from server.processing.context import ServingContext
@@ -108,15 +108,15 @@ class DecodeBody(Fields):
     """Leave special tokens out of the text."""
 
 
-def add_tokenizing(router: APIRouter, serving: ServingContext, config: Config) -> None:
-    """Add /tokenize, /detokenize, /decode and /info."""
-    for path, handler, extra in (
-        ("/tokenize", _tokenize(serving.registry, config), _document_tokenize()),
-        ("/detokenize", _detokenize(serving.registry, config), _document_detokenize()),
-        ("/decode", _decode(serving.registry, config), _document_decode()),
-    ):
-        router.add_api_route(path, handler, methods=["POST"], openapi_extra=extra, name=path)
-    router.add_api_route("/info", _info(serving, config), methods=["GET"], openapi_extra=_document_info(), name="/info")
+def tokenize_routes(serving: ServingContext, config: Config) -> list[Route]:
+    """/tokenize, /detokenize, /decode and /info."""
+    registry = serving.registry
+    return [
+        Route("POST", ("/tokenize",), _tokenize(registry, config), _document_tokenize()),
+        Route("POST", ("/detokenize",), _detokenize(registry, config), _document_detokenize()),
+        Route("POST", ("/decode",), _decode(registry, config), _document_decode()),
+        Route("GET", ("/info",), _info(serving, config), _document_info()),
+    ]
 
 
 def _tokenize(registry: ModelRegistry, config: Config) -> Handler:

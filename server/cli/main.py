@@ -42,10 +42,13 @@ def serve(
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 chooses a free one.")] = None,
+    root_path: Annotated[
+        str | None, typer.Option(help="Prefix under which a proxy publishes this server, such as /search.")
+    ] = None,
 ) -> None:
     """Serve embeddings and rerank models over HTTP; by default the built-in demo pair."""
     try:
-        settings = _settings(config, model, host, port)
+        settings = _settings(config, model, host=host, port=port, root_path=root_path)
         _serve(settings)
     except (ConfigError, ModelError) as error:
         raise _stop(error) from None
@@ -156,10 +159,10 @@ def _exit_at_once(number: int, frame: FrameType | None) -> None:
     sys.exit(0)
 
 
-def _settings(config: Path | None, model: list[str] | None, host: str | None, port: int | None) -> Config:
+def _settings(config: Path | None, model: list[str] | None, **flags: str | int | None) -> Config:
     file = config or (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
     models = tuple(ModelConfig(path=path) for path in model) if model else None
-    return load_config(file, models=models, host=host, port=port)
+    return load_config(file, models=models, **flags)
 
 
 def _stop(error: Exception) -> typer.Exit:

@@ -60,8 +60,7 @@ class CohereEmbedBody(Fields):
 class Cohere:
     """/v2/embed: vectors by encoding."""
 
-    # Cohere's SDKs append v2/embed to a base URL that users end in /v1.
-    embeddings_paths: tuple[str, ...] = ("/v2/embed", "/v1/v2/embed")
+    embeddings_paths: tuple[str, ...] = ("/v2/embed",)
     error_shape = OPENAI_ERROR
     response_schema = _EMBEDDINGS_BY_TYPE
     version = "2"
@@ -124,7 +123,7 @@ class Cohere:
 class CohereV1(Cohere):
     """/v1/embed: a bare list of vectors, unless the request has embedding_types."""
 
-    embeddings_paths: tuple[str, ...] = ("/v1/embed", "/v1/v1/embed")
+    embeddings_paths: tuple[str, ...] = ("/v1/embed",)
     response_schema = openapi.any_of(_EMBEDDINGS_FLOATS, _EMBEDDINGS_BY_TYPE)
     version = "1"
 

@@ -34,6 +34,7 @@ class Fireworks:
     """Every path under /inference/v1."""
 
     prefix = "/inference/"
+    bases: tuple[str, ...] = ("/inference/v1",)
     embeddings_paths: tuple[str, ...] = ("/inference/v1/embeddings",)
     rerank_paths: tuple[str, ...] = ("/inference/v1/rerank",)
     models_paths: tuple[str, ...] = ("/inference/v1/models",)

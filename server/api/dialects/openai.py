@@ -58,9 +58,14 @@ class OpenAI:
     """Every path under /v1 and /v2, and their aliases without a version."""
 
     prefix = "/"
-    embeddings_paths: tuple[str, ...] = ("/v1/embeddings", "/embeddings")
-    # Cohere's SDKs append v1/rerank or v2/rerank to a base URL that users end in /v1.
-    rerank_paths: tuple[str, ...] = ("/v1/rerank", "/rerank", "/v2/rerank", "/v1/v1/rerank", "/v1/v2/rerank")
+    # /openai/v1 is Azure's and Groq's, /openai that of Azure's SDK. Paths under them are found by server/api/paths.py.
+    bases: tuple[str, ...] = ("/v1", "/v2", "/openai/v1", "/openai", "/api/v1")
+    embeddings_paths: tuple[str, ...] = (
+        "/v1/embeddings",
+        "/embeddings",
+        "/openai/deployments/{model:path}/embeddings",
+    )
+    rerank_paths: tuple[str, ...] = ("/v1/rerank", "/rerank", "/v2/rerank")
     models_paths: tuple[str, ...] = ("/v1/models", "/models")
     group: openapi.Group = "OpenAI"
     error_shape = OPENAI_ERROR

@@ -60,6 +60,7 @@ class ErrorDialect(Protocol):
 class EmbeddingDialect(ErrorDialect, Protocol):
     """An API format for vectors or logits."""
 
+    # The first path is documented, the others are its aliases.
     embeddings_paths: tuple[str, ...]
 
     def document_embeddings(self) -> JsonObject:
@@ -90,6 +91,7 @@ class RerankFormat(ErrorDialect, Protocol):
 class RerankDialect(RerankFormat, Protocol):
     """A format for scores that has paths of its own."""
 
+    # The first path is documented, the others are its aliases.
     rerank_paths: tuple[str, ...]
 
     def document_rerank(self) -> JsonObject:
@@ -101,6 +103,8 @@ class ApiDialect(EmbeddingDialect, RerankDialect, Protocol):
     """A whole API under a base URL: it also lists models, and writes the errors of unknown paths under `prefix`."""
 
     prefix: str
+    # What users put into base URLs for this API, the documented one first.
+    bases: tuple[str, ...]
     models_paths: tuple[str, ...]
     group: Group
 

@@ -4,8 +4,10 @@ import json
 import re
 import shutil
 import subprocess
+from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 
 import httpx
@@ -50,9 +52,29 @@ def test_83_the_page_and_what_it_loads_refer_to_no_other_host(plain: httpx.Clien
 
     assets = ASSET.findall(page.text)
     assert len(assets) >= 3
-    assert all(asset.startswith("/docs/assets/") for asset in assets)
-    assert [plain.get(asset).status_code for asset in assets] == [200] * len(assets)
+    assert all(asset.startswith("docs/assets/") for asset in assets)
+    assert [plain.get(f"/{asset}").status_code for asset in assets] == [200] * len(assets)
     assert not re.findall(r"url\(\s*[\"']?(?:https?:)?//", plain.get("/docs/assets/swagger-ui.css").text)
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/"])
+def test_83_the_page_has_relative_addresses(plain: httpx.Client, path: str) -> None:
+    page = plain.get(path)
+
+    addresses = [*ASSET.findall(page.text), *re.findall(r'url: "([^"]+)"', page.text)]
+    assert len(addresses) == 4
+    assert all(plain.get(str(page.url.join(address))).status_code == 200 for address in addresses)
+    assert not [address for address in addresses if address.startswith("/")]
+
+
+def test_83_the_page_runs_no_other_script_and_in_no_frame(plain: httpx.Client) -> None:
+    page, style = plain.get("/docs"), plain.get("/docs/assets/swagger-ui.css")
+
+    script = re.findall(r"<script>(.*?)</script>", page.text, re.DOTALL)[0]
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    assert f"script-src 'self' 'sha256-{digest}';" in page.headers["content-security-policy"]
+    assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
+    assert page.headers["x-content-type-options"] == style.headers["x-content-type-options"] == "nosniff"
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")

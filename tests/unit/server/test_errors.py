@@ -25,7 +25,7 @@ TABLE = [
     (errors.UnknownUrl("GET", "/x"), 404, "invalid_request_error", "unknown_url", "NOT_FOUND"),
     (errors.ModelNotFound("x", []), 404, "invalid_request_error", "model_not_found", "NOT_FOUND"),
     (
-        errors.MethodNotAllowed("GET", "/x", "POST"),
+        errors.MethodNotAllowed("GET", "/x", ["POST"]),
         405,
         "invalid_request_error",
         "method_not_allowed",
@@ -35,7 +35,7 @@ TABLE = [
     (errors.InvalidHttp(), 400, "invalid_request_error", "invalid_http", None),
     (errors.HeadTooLarge(65536), 431, "invalid_request_error", "headers_too_large", "HEADERS_TOO_LARGE"),
     (errors.PayloadTooLarge(5), 413, "invalid_request_error", "payload_too_large", "PAYLOAD_TOO_LARGE"),
-    (errors.UnsupportedMedia(), 415, "invalid_request_error", "unsupported_media_type", "UNSUPPORTED_MEDIA_TYPE"),
+    (errors.UnsupportedMedia("no"), 415, "invalid_request_error", "unsupported_media_type", "UNSUPPORTED_MEDIA_TYPE"),
     (errors.InternalError("x"), 500, "server_error", "internal_error", "INTERNAL_SERVER_ERROR"),
     (errors.NonFiniteOutput("input[2]"), 500, "server_error", "non_finite_output", "INTERNAL_SERVER_ERROR"),
     (errors.TooLargeForDevice("input[2]", 5), 500, "server_error", "out_of_memory", "INTERNAL_SERVER_ERROR"),
@@ -58,7 +58,11 @@ MESSAGES = [
     (errors.BodyTimeout(60), "The request body did not arrive within 60 s."),
     (errors.QueueFull(52000, 2.5), "The queue is full (52000 tokens waiting). Retry in 3 s."),
     (errors.NonFiniteOutput("input[2]"), "The model produced a non-finite value for input[2]."),
-    (errors.UnknownUrl("POST", "/v1/foo"), "Unknown request URL: POST /v1/foo."),
+    (errors.UnknownUrl("POST", "/v1/foo"), f"Unknown request URL: POST /v1/foo. {errors.BASE_URLS}"),
+    (
+        errors.UnknownUrl("POST", "/v1/embedding", "/v1/embeddings"),
+        f"Unknown request URL: POST /v1/embedding. Did you mean /v1/embeddings? {errors.BASE_URLS}",
+    ),
 ]
 
 

@@ -3,6 +3,8 @@
 import json
 import logging
 import re
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -90,3 +92,103 @@ async def test_a_trailing_slash_is_the_same_route(embedder: ServedModel, path: s
         answer = await here.client.request("OPTIONS", path)
 
     assert answer.status_code == 405
+
+
+async def test_a_request_without_a_path_is_answered(embedder: ServedModel) -> None:
+    async with in_process_server(embedder) as here:
+        sent: list[dict[str, Any]] = []
+        await here.app(_scope("OPTIONS", "*"), _no_body, _collect(sent))
+
+    assert sent[0]["status"] == 404
+    assert json.loads(sent[1]["body"])["error"]["code"] == "unknown_url"
+
+
+@pytest.mark.parametrize(
+    "path", ["/health", "/live", "/ready", "/metrics", "/v1/models", "/info", "/docs", "/", "/v1/x"]
+)
+async def test_head_is_answered_as_get_without_the_body(embedder: ServedModel, path: str) -> None:
+    async with in_process_server(embedder) as here:
+        get, head = await here.client.get(path), await here.client.head(path)
+
+    timing = {"x-request-id", "openai-processing-ms", "server-timing", "content-length"}
+    assert head.status_code == get.status_code
+    assert head.content == b""
+    assert list(head.headers) == list(get.headers)
+    assert [head.headers[name] for name in head.headers if name not in timing] == [
+        get.headers[name] for name in get.headers if name not in timing
+    ]
+
+
+async def test_72_a_wrong_method_names_every_right_one(embedder: ServedModel) -> None:
+    async with in_process_server(embedder) as here:
+        answers = [await here.client.request("PUT", path) for path in ("/v1/models", "/v1/embeddings")]
+        head = await here.client.head("/v1/embeddings")
+
+    assert [answer.headers["allow"] for answer in answers] == ["GET, HEAD", "POST"]
+    assert answers[0].json()["message"] == "Not allowed to PUT on /v1/models. Use GET or HEAD."
+    assert (head.status_code, head.content) == (405, b"")
+
+
+async def test_72_an_unknown_path_is_answered_with_the_nearest_one(embedder: ServedModel) -> None:
+    async with in_process_server(embedder) as here:
+        answer = await here.client.post("/v1/embedding", json={})
+
+    assert answer.status_code == 404
+    assert answer.json()["message"].startswith(
+        "Unknown request URL: POST /v1/embedding. Did you mean /v1/embeddings? Base URLs end in /v1 "
+    )
+
+
+async def test_the_log_has_the_path_as_it_was_sent(embedder: ServedModel, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "hearth.access")
+    async with in_process_server(embedder) as here:
+        await here.embed("a", "/v1/v1/embeddings")
+        await here.client.head("/v1/models")
+
+    assert [record.getMessage() for record in caplog.records] == ["POST /v1/v1/embeddings 200", "HEAD /v1/models 200"]
+
+
+@pytest.mark.parametrize("path", ["/search/v1/embeddings", "/v1/embeddings", "/search//v1/embeddings/"])
+async def test_the_root_path_may_stay_in_a_path(embedder: ServedModel, path: str) -> None:
+    async with in_process_server(embedder, root_path="/search") as here:
+        assert (await here.embed("a", path)).status_code == 200
+
+
+async def test_the_root_path_is_no_beginning_of_another_word(embedder: ServedModel) -> None:
+    async with in_process_server(embedder, root_path="/search") as here:
+        assert (await here.embed("a", "/searchv1/embeddings")).status_code == 404
+
+
+async def test_a_page_of_a_public_site_may_call_a_private_address(embedder: ServedModel) -> None:
+    preflight = {
+        "origin": "https://app.example",
+        "access-control-request-method": "POST",
+        "access-control-request-private-network": "true",
+    }
+    async with in_process_server(embedder, cors_origins=("https://app.example",)) as here:
+        answer = await here.client.options("/v1/embeddings", headers=preflight)
+
+    assert answer.status_code == 200
+    assert answer.headers["access-control-allow-private-network"] == "true"
+
+
+def _scope(method: str, path: str) -> dict[str, Any]:
+    return {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "headers": [],
+        "query_string": b"",
+    }
+
+
+async def _no_body() -> dict[str, Any]:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+def _collect(sent: list[dict[str, Any]]) -> Callable[[Any], Awaitable[None]]:
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    return send

@@ -1,6 +1,7 @@
 """Reading a body: not too much of it, not for too long."""
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -79,10 +80,39 @@ async def test_70_what_is_not_json_is_refused_unread(media: str) -> None:
     assert sender.sent == 0
 
 
-@pytest.mark.parametrize("coding", ["gzip", "br", "GZIP"])
-async def test_70_compressed_bodies_are_refused(coding: str) -> None:
-    with pytest.raises(UnsupportedMedia):
-        await read_body(_request(_Sender(b"{}"), content_encoding=coding), RequestLimits())
+async def test_70_a_compressed_body_is_decoded() -> None:
+    body = gzip.compress(b"abc")
+
+    assert await read_body(_request(_Sender(body[:5], body[5:]), content_encoding="gzip"), RequestLimits()) == b"abc"
+
+
+async def test_70_another_coding_is_refused_unread() -> None:
+    sender = _Sender(b"{}")
+
+    with pytest.raises(UnsupportedMedia, match="Content-Encoding 'br' is not supported"):
+        await read_body(_request(sender, content_encoding="br"), RequestLimits())
+
+    assert sender.sent == 0
+
+
+@pytest.mark.parametrize("digits", ["0" * 5000 + "3", "3", "", "-1", "x", "\u00b2"])
+async def test_a_length_of_any_digits_is_read(digits: str) -> None:
+    assert await read_body(_request(_Sender(b"abc"), content_length=digits), RequestLimits(body_bytes=3)) == b"abc"
+
+
+@pytest.mark.parametrize("digits", ["4", "0004", "10", "9" * 5000, "0" * 5000 + "4"])
+async def test_71_a_length_over_the_limit_is_refused_however_it_is_written(digits: str) -> None:
+    with pytest.raises(PayloadTooLarge):
+        await read_body(_request(_Sender(b"abc"), content_length=digits), RequestLimits(body_bytes=3))
+
+
+@pytest.mark.parametrize("seconds", ["9" * 5000, "0" * 5000 + "7", ".", "7.", "x", "-1", "nan", "inf", "1e999"])
+async def test_a_request_timeout_of_any_text_is_no_fault(embedder: ServedModel, seconds: str) -> None:
+    async with in_process_server(embedder) as here:
+        headers = {"x-request-timeout": seconds}
+        answer = await here.client.post("/v1/embeddings", json={"input": "a"}, headers=headers)
+
+    assert answer.status_code == 200
 
 
 async def test_408_has_the_words_of_the_contract(embedder: ServedModel) -> None:
