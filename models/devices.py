@@ -20,8 +20,15 @@ DTYPES: dict[Dtype, torch.dtype] = {
 }
 # What torch's flash attention takes (aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp, mha_varlen_fwd).
 HEAD_STEP, MAX_HEAD = 8, 256
-# Memory that ran out in an error of a general class: the CPU allocator's, and those of cuBLAS and cuDNN.
-MEMORY_WORDS = ("allocate memory", "not enough memory", "ALLOC_FAILED")
+# Memory that ran out in an error of a general class: the CPU allocator's, and those of cuBLAS, cuDNN and oneDNN.
+MEMORY_WORDS = (
+    "allocate memory",
+    "not enough memory",
+    "ALLOC_FAILED",
+    "bad_alloc",
+    "could not create a primitive",
+    "could not create a memory",
+)
 
 
 def choose_device(asked: str) -> torch.device:

@@ -99,8 +99,8 @@ def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> FakeB
     """A fake of the same width and head as the checkpoint.
 
     A file fake.json in its folder makes it slow (`seconds_per_token`) or faulty: `memory_tokens` is the largest batch
-    that is taken, `non_finite` and `lost` are token ids that spoil their row and the device. A file named hold there
-    holds the next batch, and is named held until it is removed.
+    that is taken, `non_finite`, `broken` and `lost` are token ids that spoil their row, their batch and the device. A
+    file named hold there holds the next batch, and is named held until it is removed.
     """
     backend = FakeBackend(info.width, info.head_rows)
     file = checkpoint.path / "fake.json"
@@ -117,6 +117,8 @@ def _raise_as_asked(backend: FakeBackend, asked: Mapping[str, Any], items: Seque
         raise OutOfMemory
     if any(asked.get("lost") in item.ids for item in items):
         raise DeviceLost("it fell off the bus")
+    if any(asked.get("broken") in item.ids for item in items):
+        raise RuntimeError("a kernel failed")
     bad = tuple(place for place, item in enumerate(items) if asked.get("non_finite") in item.ids)
     if bad:
         raise NonFinite(bad, [backend.row(item) for item in items])

@@ -1,4 +1,4 @@
-"""A batch from its launch to its rows. A batch that does not fit into the device's memory runs again in halves."""
+"""A batch from its launch to its rows. A batch that fails runs again in halves, down to the items that fail alone."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ import numpy as np
 
 from models import Backend, DeviceLost, Item, NonFinite, OutOfMemory, Pending, Row
 from server.engine.batching import AdaptiveBatchLimits, Job
-from server.engine.messages import EngineFailure, EngineRequest, EngineResult, Timings
+from server.engine.messages import EngineFailure, EngineRequest, EngineResult, Reason, Timings
 
 log = logging.getLogger("hearth.engine")
 
@@ -47,7 +47,7 @@ class InFlightBatch:
     launched_at: float
     host_s: float
     is_full: bool = False  # inputs of the same model had to wait for the next batch
-    is_part: bool = False  # part of a batch that did not fit into memory
+    is_part: bool = False  # part of a batch that failed as a whole
 
 
 class BatchCollector:
@@ -61,33 +61,36 @@ class BatchCollector:
 
         Raises: DeviceLost.
         """
-        rows: Sequence[Row | EngineFailure] | None
+        # A batch runs again outside the handlers: the frames of its error hold device memory.
         try:
             rows = _read(batch.pending)
         except OutOfMemory:
-            rows = None  # run the halves outside this block: the error's frames hold device memory
+            failure: Reason = "out_of_memory"
         except DeviceLost:
             raise
-        except Exception:  # the edge of a batch: its requests fail, the next batch runs
-            log.exception("a batch of %d items failed", len(batch.items))
-            return [EngineFailure(0, "internal")] * len(batch.items)
-        if rows is None:
-            return self._halves(batch)
-        if not batch.is_part:
-            # That a half fits says nothing about a batch of full size.
-            self._batch_limits.record_success()
-        return rows
+        except Exception as error:  # the edge of a batch: the items that cause it fail, the others run
+            failure = "internal"
+            _log_failure(batch, error)
+        else:
+            if not batch.is_part:
+                # That a half fits says nothing about a batch of full size.
+                self._batch_limits.record_success()
+            return rows
+        if len(batch.items) == 1:
+            return [EngineFailure(0, failure)]
+        if failure == "out_of_memory" and not batch.is_part:
+            # Once for each batch, not at every step on the way to the single item that does not fit.
+            self._shrink(batch)
+        return self._halves(batch)
+
+    def _shrink(self, batch: InFlightBatch) -> None:
+        self._batch_limits.shrink(batch.tokens)
+        max_tokens = self._batch_limits.limits.max_tokens
+        log.warning("out of memory with %d items; the limit of a batch is now %d tokens", len(batch.items), max_tokens)
 
     def _halves(self, batch: InFlightBatch) -> Sequence[Row | EngineFailure]:
-        count = len(batch.items)
-        if count == 1:
-            return [EngineFailure(0, "out_of_memory")]
-        if not batch.is_part:
-            # Once for each batch, not at every step on the way to the single item that does not fit.
-            self._batch_limits.shrink(batch.tokens)
-            max_tokens = self._batch_limits.limits.max_tokens
-            log.warning("out of memory with %d items; the limit of a batch is now %d tokens", count, max_tokens)
-        halves = (slice(count // 2), slice(count // 2, None))
+        middle = len(batch.items) // 2
+        halves = (slice(middle), slice(middle, None))
         return [row for half in halves for row in self.rows(self._relaunch(batch, half))]
 
     def _relaunch(self, batch: InFlightBatch, part: slice) -> InFlightBatch:
@@ -116,6 +119,12 @@ def launch(backend: Backend, items: Sequence[Item], *, keep_prefix: bool) -> Pen
         return backend.launch(items, keep_prefix=keep_prefix)
     except Exception as error:  # rows() raises it, so that one place handles the errors of a batch
         return _FailedLaunch(error)
+
+
+def _log_failure(batch: InFlightBatch, error: Exception) -> None:
+    # One traceback for a batch, however many of its parts fail.
+    count = len(batch.items)
+    log.error("a batch of %d items failed: %s", count, error, exc_info=None if batch.is_part else error)
 
 
 def _read(pending: Pending) -> Sequence[Row | EngineFailure]:

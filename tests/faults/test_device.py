@@ -56,6 +56,23 @@ async def test_a_row_with_nan_fails_only_its_request(start: Callable[..., Server
     assert batches(hearth) == 2
 
 
+async def test_an_error_of_a_batch_fails_only_the_request_that_causes_it(
+    start: Callable[..., ServerProcess], tmp_path: Path
+) -> None:
+    model = FakeModel(tmp_path / "broken", broken=token_id("X"))
+    hearth = start(model)
+    first, good, bad = Clients(hearth), Clients(hearth), Clients(hearth)
+
+    await hold(hearth, model, first)
+    good.send(9)
+    bad.send(1, ["a", "X"])
+    await queued(hearth, 11)
+    model.release()
+
+    assert [answer.status_code for answer in await good.answers()] == [200] * 9
+    assert openai_error((await bad.answers())[0], 500)["code"] == "internal_error"
+
+
 async def test_after_a_lost_device_the_engine_process_is_replaced(
     start: Callable[..., ServerProcess], tmp_path: Path
 ) -> None:

@@ -95,6 +95,8 @@ def test_a_device_that_is_not_there_is_refused_by_name(asked: str) -> None:
         (torch.AcceleratorError("CUDA error: an illegal memory access"), DeviceLost),
         (torch.AcceleratorError("CUDA error: out of memory\nmore"), OutOfMemory),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), OutOfMemory),
+        (RuntimeError("could not create a primitive"), OutOfMemory),
+        (RuntimeError("could not create a memory object"), OutOfMemory),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), OutOfMemory),
         (MemoryError(), OutOfMemory),
         (RuntimeError("shapes do not match"), RuntimeError),

@@ -94,6 +94,20 @@ def test_a_failed_batch_does_not_stop_the_scheduler() -> None:
     assert isinstance(answer, EngineResult)
 
 
+def test_an_error_fails_only_the_request_that_causes_it(caplog: pytest.LogCaptureFixture) -> None:
+    backend = FakeBackend(fault=_Fault(RuntimeError("boom"), 666))
+    scheduler = _scheduler(backend)
+
+    for number in range(9):
+        scheduler.add((b"", number), _request([number + 1], request_id=number))
+    scheduler.add((b"", 9), _request([1], [666], request_id=9))
+    answers = dict(_finish(scheduler))
+
+    assert answers.pop((b"", 9)) == EngineFailure(9, "internal", 1)
+    assert [type(answer) for answer in answers.values()] == [EngineResult] * 9
+    assert caplog.text.count("Traceback") == 1
+
+
 def test_a_fault_in_launch_is_a_fault_of_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = FakeBackend()
     monkeypatch.setattr(FakeBackend, "launch", lambda self, items: 1 / 0)
