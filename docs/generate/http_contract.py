@@ -37,7 +37,12 @@ def sections() -> dict[str, str]:
 def _operations(routes: Iterable[Route]) -> list[tuple[Route, JsonObject]]:
     """Each documented row of the route table, with its OpenAPI operation, in the order of GROUPS."""
     operations = [(route, route.document) for route in routes if route.document]
-    return sorted(operations, key=lambda entry: (list(GROUPS).index(entry[1]["tags"][0]), entry[0].paths[0]))
+    # The root last in its group: its bodies are those of other routes.
+    return sorted(operations, key=lambda entry: (list(GROUPS).index(entry[1]["tags"][0]), _order(entry[0].paths[0])))
+
+
+def _order(path: str) -> tuple[bool, str]:
+    return path == "/", path
 
 
 def _routes(operations: list[tuple[Route, JsonObject]]) -> str:
@@ -54,11 +59,14 @@ def _routes(operations: list[tuple[Route, JsonObject]]) -> str:
 
 
 def _fields(operations: list[tuple[Route, JsonObject]]) -> Iterator[str]:
+    shown: list[JsonObject] = []
     for route, operation in operations:
         if "requestBody" not in operation:
             continue
-        schema = operation["requestBody"]["content"]["application/json"]["schema"]
-        for body in _bodies(schema):
+        for body in _bodies(operation["requestBody"]["content"]["application/json"]["schema"]):
+            if route.paths[0] == "/" and body in shown:
+                continue
+            shown.append(body)
             heading = f"### {operation['tags'][0]}: `{route.method} {route.paths[0]}`"
             title = f"{heading}\n\n{body.get('description') or operation['summary']}"
             yield f"{title}\n\n{table(('field', 'type', 'default', 'meaning'), _rows(body))}"

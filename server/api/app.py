@@ -10,15 +10,17 @@ from server import VERSION
 from server.api.auth import AuthMiddleware, Keys, open_paths, read_keys
 from server.api.dialects.cohere import Cohere, CohereV1
 from server.api.dialects.fireworks import Fireworks
+from server.api.dialects.nim import NIM
 from server.api.dialects.openai import OPENAI_OR_TEI_ERROR, OpenAI, rerank_format
 from server.api.dialects.protocol import ApiDialect, EmbeddingDialect, RerankDialect
 from server.api.dialects.tei import TEI
+from server.api.dialects.tei_tasks import Similarity
 from server.api.dialects.vllm import VLLM
 from server.api.middleware import TraceMiddleware
 from server.api.openapi import HEADERS, ErrorShape, complete
 from server.api.paths import PathMiddleware, PathTable
 from server.api.route_table import PlainRoute, Route, add_routes
-from server.api.routes import embeddings_route, models_routes, rerank_route
+from server.api.routes import embeddings_route, models_routes, rerank_route, root_route
 from server.api.system_routes import ASSETS_PATH, PAGES, add_assets, page_routes, system_routes
 from server.api.tokenize_routes import tokenize_routes
 from server.config import Config
@@ -31,8 +33,8 @@ from server.serialization import JsonObject
 # A new dialect is added here. The order of API_DIALECTS matters: the first one whose prefix matches a path writes the
 # errors of that path, so OpenAI, whose prefix matches every path, is the last.
 API_DIALECTS: tuple[ApiDialect, ...] = (Fireworks(), OpenAI())
-EMBEDDING_DIALECTS: tuple[EmbeddingDialect, ...] = (TEI(), Cohere(), CohereV1())
-RERANK_DIALECTS: tuple[RerankDialect, ...] = (VLLM(),)
+EMBEDDING_DIALECTS: tuple[EmbeddingDialect, ...] = (TEI(), Similarity(), Cohere(), CohereV1())
+RERANK_DIALECTS: tuple[RerankDialect, ...] = (VLLM(), NIM())
 
 
 class _App(FastAPI):
@@ -101,6 +103,7 @@ def _api_routes(serving: ServingContext, config: Config) -> list[Route]:
     return [
         *(embeddings_route(dialect, serving, config) for dialect in (*API_DIALECTS, *EMBEDDING_DIALECTS)),
         *(_rerank_route(dialect, serving, config) for dialect in (*API_DIALECTS, *RERANK_DIALECTS)),
+        root_route(serving, config),
         *tokenize_routes(serving, config),
         *(route for api in API_DIALECTS for route in models_routes(api, serving)),
     ]

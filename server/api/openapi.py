@@ -88,6 +88,7 @@ def operation(
     response: JsonObject,
     *,
     body: JsonObject | None = None,
+    examples: Mapping[str, JsonObject] | None = None,
     headers: Iterable[str] = (),
     may_be_binary: bool = False,
 ) -> JsonObject:
@@ -99,6 +100,7 @@ def operation(
         error: how all other responses are written.
         response: schema of the 200 response.
         body: schema of the request body; None for a GET.
+        examples: bodies, by name. The built-in demo pair answers each of them.
         headers: names from HEADERS that the 200 response may have, beside ALWAYS.
         may_be_binary: the 200 response may also be application/octet-stream.
     """
@@ -113,7 +115,11 @@ def operation(
         "responses": {"200": ok, **{str(status): _ref("responses", f"{error.name}-{status}") for status in statuses}},
     }
     if body is not None:
-        result["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+        values = {name: {"value": example} for name, example in (examples or {}).items()}
+        result["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": body, "examples": values}},
+        }
     return result
 
 

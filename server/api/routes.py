@@ -15,6 +15,8 @@ from server.api.dialects.protocol import (
     RerankDialect,
     RerankFormat,
 )
+from server.api.dialects.tei import TEI
+from server.api.dialects.tei_tasks import ROOT_PATHS, Similarity, document_root, is_rerank, is_similarity
 from server.api.middleware import SCOPE_DIALECT
 from server.api.request import parse_body, read_body, request_context
 from server.api.route_table import Handler, Route
@@ -48,6 +50,7 @@ MODEL_PARAMETER: JsonObject = {
     "in": "path",
     "required": True,
     "description": "The model's id, an alias or any of the spellings that clients use. Slashes may be raw or encoded.",
+    "example": "demo-embedding",
     "schema": openapi.STRING,
 }
 
@@ -75,6 +78,17 @@ def rerank_route(
         return rerank_choice(choose_format(body) if choose_format else dialect)
 
     return Route("POST", dialect.rerank_paths, post(serving, config, choose), dialect.document_rerank())
+
+
+def root_route(serving: ServingContext, config: Config) -> Route:
+    """The root of text-embeddings-inference, whose server has one model and does that model's task there."""
+
+    def choose(body: JsonObject) -> Choice:
+        if is_rerank(body):
+            return rerank_choice(TEI())
+        return embeddings_choice(Similarity() if is_similarity(body) else TEI())
+
+    return Route("POST", ROOT_PATHS, post(serving, config, choose, TEI()), document_root())
 
 
 def models_routes(dialect: ApiDialect, serving: ServingContext) -> list[Route]:

@@ -181,6 +181,7 @@ def _document_tokenize() -> JsonObject:
         OPENAI_OR_TEI_ERROR,
         openapi.any_of(_VLLM_TOKENS, _TEI_TOKENS),
         body=openapi.body_schema(TokenizeBody) | either_field,
+        examples={"for clients of vLLM": {"prompt": "Hello world"}, "for clients of TEI": {"inputs": ["Hello world"]}},
         headers=openapi.RERANK_HEADERS,
     )
 
@@ -192,6 +193,7 @@ def _document_detokenize() -> JsonObject:
         OPENAI_ERROR,
         openapi.closed_object(prompt=openapi.STRING),
         body=openapi.body_schema(DetokenizeBody),
+        examples={"three tokens": {"tokens": [40, 41, 42]}},
         headers=openapi.RERANK_HEADERS,
     )
 
@@ -203,6 +205,7 @@ def _document_decode() -> JsonObject:
         TEI_ERROR,
         openapi.array(openapi.STRING),
         body=openapi.body_schema(DecodeBody),
+        examples={"three tokens": {"ids": [40, 41, 42]}},
         headers=openapi.RERANK_HEADERS,
     )
 

@@ -153,7 +153,7 @@ def test_tei_s_info_tells_of_both_models(name: str, kind: str, serve: Callable[.
     assert list(info["model_type"]) == [kind]
 
 
-@pytest.mark.parametrize("path", ["/embed_all", "/embed_sparse", "/similarity", "/predict", "/pooling", "/classify"])
+@pytest.mark.parametrize("path", ["/embed_all", "/embed_sparse", "/predict", "/pooling", "/classify"])
 def test_a_route_that_is_said_to_be_missing_is(path: str, serve: Callable[..., ServerProcess]) -> None:
     assert openai_error(serve(TEI).client.post(path, json={}), 404)["code"] == "unknown_url"
 

@@ -35,6 +35,12 @@ _EMBEDDINGS_FLOATS = openapi.closed_object(
     meta=openapi.OBJECT,
 )
 
+_EXAMPLE: JsonObject = {
+    "texts": ["The food was delicious.", "The waiter was friendly."],
+    "input_type": "search_document",
+    "embedding_types": ["float"],
+}
+
 
 class CohereEmbedBody(Fields):
     """A request to /v1/embed or /v2/embed."""
@@ -73,6 +79,7 @@ class Cohere:
             self.error_shape,
             self.response_schema,
             body=openapi.body_schema(CohereEmbedBody) | either_field,
+            examples={"two texts": _EXAMPLE},
             headers=openapi.RERANK_HEADERS,
         )
 

@@ -61,6 +61,11 @@ _RESPONSE = openapi.closed_object(
     model=openapi.STRING,
     usage=openapi.USAGE,
 )
+_EXAMPLES: dict[str, JsonObject] = {
+    "texts": {"input": ["The food was delicious.", "The waiter was friendly."]},
+    "shorter vectors": {"input": "The food was delicious.", "dimensions": 64},
+    "logits of two tokens": {"input": "Is Paris in France? Answer yes or no.", "return_logits": [20, 21]},
+}
 
 
 class EmbeddingsBody(Fields):
@@ -110,6 +115,7 @@ def document_embeddings(
         error,
         _RESPONSE,
         body=openapi.body_schema(EmbeddingsBody, EMBEDDING_ALIASES),
+        examples=_EXAMPLES,
         headers=(*openapi.EMBEDDING_HEADERS, "metadata", *headers),
         may_be_binary=True,
     )

@@ -4,7 +4,7 @@ from server import serialization
 from server.api import openapi
 from server.api.dialects.embeddings import document_embeddings, parse_embeddings, write_embeddings
 from server.api.dialects.protocol import ParsedEmbedding, ParsedRerank, Reply, hearth_headers
-from server.api.dialects.rerank import RERANK_ALIASES, RerankBody, read_rerank_fields, rerank_request
+from server.api.dialects.rerank import RERANK_ALIASES, RERANK_EXAMPLE, RerankBody, read_rerank_fields, rerank_request
 from server.errors import ApiError, InvalidValue
 from server.observability.trace import Trace
 from server.processing.requests import EmbeddingResult, RerankResult
@@ -59,6 +59,7 @@ class Fireworks:
             self.error_shape,
             _RERANK_RESPONSE,
             body=openapi.body_schema(RerankBody, RERANK_ALIASES),
+            examples={"two documents": RERANK_EXAMPLE},
             headers=(*openapi.RERANK_HEADERS, *_HEADERS),
         )
 

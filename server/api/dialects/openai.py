@@ -11,8 +11,8 @@ from server.api.dialects.embeddings import document_embeddings, parse_embeddings
 from server.api.dialects.openai_error import OPENAI_ERROR, write_openai_error
 from server.api.dialects.parsing import WireBool
 from server.api.dialects.protocol import ParsedEmbedding, ParsedRerank, Reply, RerankFormat, hearth_headers
-from server.api.dialects.rerank import RERANK_ALIASES, RerankBody, read_rerank_fields, rerank_request
-from server.api.dialects.tei import TEI, TEI_ERROR, TEI_RERANK_RESPONSE, TeiRerankBody
+from server.api.dialects.rerank import RERANK_ALIASES, RERANK_EXAMPLE, RerankBody, read_rerank_fields, rerank_request
+from server.api.dialects.tei import TEI, TEI_ERROR, TEI_RERANK_EXAMPLE, TEI_RERANK_RESPONSE, TeiRerankBody
 from server.errors import ApiError, ArrayTooLong, InvalidValue
 from server.observability.trace import Trace
 from server.processing.requests import EmbeddingResult, RerankResult
@@ -89,6 +89,7 @@ class OpenAI:
             OPENAI_OR_TEI_ERROR,
             openapi.any_of(_RERANK_RESPONSE, TEI_RERANK_RESPONSE),
             body=openapi.any_of(*bodies),
+            examples={"two documents": RERANK_EXAMPLE, "for clients of TEI": TEI_RERANK_EXAMPLE},
             headers=openapi.RERANK_HEADERS,
         )
 

@@ -35,6 +35,12 @@ _SILENT_FIELDS = (
     "truncate",
 )
 
+RERANK_EXAMPLE: JsonObject = {
+    "query": "What is the capital of France?",
+    "documents": ["Bread is made of flour.", "Paris is the capital of France."],
+    "top_n": 1,
+}
+
 
 class RerankBody(Fields):
     """A rerank request."""

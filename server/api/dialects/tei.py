@@ -26,6 +26,12 @@ TEI_RERANK_RESPONSE = openapi.array(
 )
 _INPUTS = openapi.any_of(openapi.STRING, openapi.TEXT_LIST, openapi.TOKEN_IDS, openapi.TOKEN_ID_LISTS)
 
+TEI_EMBED_EXAMPLE: JsonObject = {"inputs": ["The food was delicious.", "The waiter was friendly."], "truncate": True}
+TEI_RERANK_EXAMPLE: JsonObject = {
+    "query": "What is the capital of France?",
+    "texts": ["Bread is made of flour.", "Paris is the capital of France."],
+}
+
 
 class TeiEmbedBody(Fields):
     """A request to /embed."""
@@ -71,6 +77,7 @@ class TEI:
             self.error_shape,
             openapi.array(openapi.array(openapi.NUMBER)),
             body=openapi.body_schema(TeiEmbedBody),
+            examples={"two texts": TEI_EMBED_EXAMPLE},
             headers=openapi.EMBEDDING_HEADERS,
         )
 

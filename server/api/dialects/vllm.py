@@ -38,6 +38,11 @@ _RESPONSE = openapi.closed_object(
     usage=openapi.USAGE,
 )
 
+_EXAMPLE: JsonObject = {
+    "queries": "What is the capital of France?",
+    "documents": ["Bread is made of flour.", "Paris is the capital of France."],
+}
+
 
 class ScoreBody(Fields):
     """A request to /score. Queries and documents have several names."""
@@ -71,6 +76,7 @@ class VLLM:
             self.error_shape,
             _RESPONSE,
             body=openapi.body_schema(ScoreBody, SCORE_ALIASES),
+            examples={"two pairs": _EXAMPLE},
             headers=openapi.RERANK_HEADERS,
         )
 

@@ -40,6 +40,43 @@ def test_83_every_operation_belongs_to_a_group_and_documents_its_errors(plain: h
     assert not [operation for operation in operations if "422" in operation["responses"]]
 
 
+OPERATIONS = [
+    (path, method, operation)
+    for path, methods in json.loads(DOCUMENT_FILE.read_text("utf-8"))["paths"].items()
+    for method, operation in methods.items()
+]
+EXAMPLES = [
+    (path, media["examples"])
+    for path, method, operation in OPERATIONS
+    if method == "post"
+    for media in operation["requestBody"]["content"].values()
+]
+
+
+@pytest.mark.parametrize(("path", "examples"), EXAMPLES, ids=[path for path, _ in EXAMPLES])
+def test_83_every_body_has_examples_that_are_answered(
+    plain: httpx.Client, path: str, examples: dict[str, dict[str, object]]
+) -> None:
+    answers = [plain.post(path, json=example["value"]) for example in examples.values()]
+
+    assert answers
+    assert [(answer.status_code, answer.text[:300]) for answer in answers if answer.status_code != 200] == []
+    assert not [answer.headers for answer in answers if "x-hearth-ignored-fields" in answer.headers]
+
+
+def test_83_every_operation_without_a_body_is_answered(plain: httpx.Client) -> None:
+    paths = [path.format(model="demo-embedding") for path, method, _ in OPERATIONS if method == "get"]
+
+    assert len(paths) > 8
+    assert {path: plain.get(path).status_code for path in paths} == dict.fromkeys(paths, 200)
+
+
+def test_83_every_parameter_of_a_path_has_an_example() -> None:
+    parameters = [parameter for _, _, operation in OPERATIONS for parameter in operation.get("parameters", ())]
+
+    assert {parameter["example"] for parameter in parameters if parameter["in"] == "path"} == {"demo-embedding"}
+
+
 def test_the_root_leads_to_the_page(plain: httpx.Client) -> None:
     answer = plain.get("/", follow_redirects=False)
 

@@ -445,3 +445,19 @@ def test_a_language_model_gives_vectors_and_logits(odd: httpx.Client) -> None:
 
 def test_a_language_model_needs_at_least_one_token(odd: httpx.Client) -> None:
     assert openai_error(embed(odd, "", model="language"), 400)["param"] == "input"
+
+
+@pytest.mark.parametrize("name", ["demo-embedding", "fireworks/demo-embedding"])
+def test_azures_clients_name_the_model_in_the_path(plain: httpx.Client, name: str) -> None:
+    path = f"/openai/deployments/{name}/embeddings?api-version=2024-06-01"
+
+    answer = plain.post(path, json={"input": ["a"], "model": "is not read"}, headers={"api-key": "k"})
+
+    assert answer.json()["model"] == name
+    assert answer.json()["data"] == embed(plain, ["a"]).json()["data"]
+
+
+def test_azures_path_names_an_unknown_model(plain: httpx.Client) -> None:
+    answer = plain.post("/openai/deployments/nope/embeddings", json={"input": ["a"]})
+
+    assert openai_error(answer, 404)["code"] == "model_not_found"

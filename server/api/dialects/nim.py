@@ -1,0 +1,91 @@
+"""NVIDIA NIM's reranking route: a query and passages in, their logits out."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import WithJsonSchema
+
+from server import serialization
+from server.api import openapi
+from server.api.dialects.openai_error import OPENAI_ERROR, write_openai_error
+from server.api.dialects.parsing import Fields, ignored_fields, parse
+from server.api.dialects.protocol import ParsedRerank, Reply, hearth_headers
+from server.errors import ApiError, InvalidValue
+from server.observability.trace import Trace
+from server.processing.requests import RerankRequest, RerankResult
+from server.serialization import JsonObject
+
+_TEXT = {**openapi.closed_object(text=openapi.STRING), "additionalProperties": True}
+_RESPONSE = openapi.closed_object(
+    rankings=openapi.array(openapi.closed_object(index=openapi.INTEGER, logit=openapi.NUMBER)), usage=openapi.USAGE
+)
+EXAMPLE: JsonObject = {
+    "query": {"text": "What is the capital of France?"},
+    "passages": [{"text": "Paris is the capital of France."}, {"text": "Bread is made of flour."}],
+}
+
+
+class RankingBody(Fields):
+    """A request to /v1/ranking."""
+
+    query: Annotated[Any, WithJsonSchema(_TEXT)]
+    """The search query: an object with `text`."""
+    passages: Annotated[list[Any], WithJsonSchema(openapi.array(_TEXT, 1))]
+    """The texts to score: objects with `text`."""
+    model: str | None = None
+    """A served reranker. Default: the first."""
+    truncate: Literal["NONE", "END"] | None = None
+    """END truncates passages that are too long, which is the default here. NONE has no effect."""
+
+
+class NIM:
+    """/v1/ranking."""
+
+    rerank_paths: tuple[str, ...] = ("/v1/ranking", "/ranking")
+    error_shape = OPENAI_ERROR
+
+    def document_rerank(self) -> JsonObject:
+        return openapi.operation(
+            "Passages ranked by relevance, in the format of NVIDIA NIM",
+            "Other APIs",
+            self.error_shape,
+            _RESPONSE,
+            body=openapi.body_schema(RankingBody),
+            examples={"two passages": EXAMPLE},
+            headers=openapi.RERANK_HEADERS,
+        )
+
+    def parse_rerank(self, body: JsonObject) -> ParsedRerank:
+        """Query and passages are objects with `text`."""
+        fields = parse(RankingBody, body)
+        passages = tuple(_text(passage, f"passages[{index}]") for index, passage in enumerate(fields.passages))
+        request = RerankRequest(
+            model=fields.model,
+            queries=(_text(fields.query, "query"),),
+            documents=passages,
+            top_n=None,
+            task=None,
+            raw_scores=True,
+            max_tokens_per_doc=None,
+            truncate_prompt_tokens=None,
+            field="passages",
+        )
+        without_effect = ["truncate"] if fields.truncate == "NONE" else []
+        ignored = [*ignored_fields(body, RankingBody), *without_effect]
+        return ParsedRerank(request, ignored, passages, return_documents=False)
+
+    def write_rerank(self, parsed: ParsedRerank, result: RerankResult, trace: Trace) -> Reply:
+        """Best first, with the score before its sigmoid or softmax."""
+        rankings = [{"index": index, "logit": result.scores[index]} for index in result.order]
+        usage = {"prompt_tokens": result.prompt_tokens, "total_tokens": result.prompt_tokens}
+        headers = hearth_headers([*parsed.ignored, *result.ignored], len(result.warnings))
+        return Reply(serialization.dump({"rankings": rankings, "usage": usage}), headers)
+
+    def write_error(self, error: ApiError) -> bytes:
+        return write_openai_error(error)
+
+
+def _text(value: Any, where: str) -> str:
+    text = value.get("text") if isinstance(value, dict) else None
+    if not isinstance(text, str):
+        raise InvalidValue(where, "expected an object with a string 'text'.")
+    return text
