@@ -105,7 +105,7 @@ def test_nomic_takes_2048_tokens_unless_more_are_asked_for(tmp_path: Path) -> No
 
     assert load_preprocessor(folder).info.max_tokens == 2048
     assert load_preprocessor(folder, LoadOptions(max_tokens=8192)).info.max_tokens == 8192
-    with pytest.raises(ModelError, match="which is 8192: 9000"):
+    with pytest.raises(ModelError, match="must be at most 8192; got 9000"):
         load_preprocessor(folder, LoadOptions(max_tokens=9000))
 
 
