@@ -17,7 +17,8 @@ from server.observability.trace import path_of
 MAX_SEGMENTS = 16
 # difflib's ratio: /v1/embedding is 0.96 like /v1/embeddings.
 MIN_LIKENESS = 0.8
-_SLASHES = re.compile("/{2,}")
+# Not those of a model's name with a scheme: s3://bucket/name.
+_SLASHES = re.compile("(?<!:)/{2,}")
 
 
 class PathTable:
@@ -55,9 +56,11 @@ class PathTable:
 
     def resolve(self, path: str) -> str:
         """The path of a route, if `path` can only mean that one, else `path` itself."""
-        if path in self:
+        if path in self._paths:
             return path
         rest = _SLASHES.sub("/", path)
+        if rest in self:
+            return rest
         if rest.count("/") > MAX_SEGMENTS:
             return path
         passed = ""

@@ -35,7 +35,6 @@ TESTED_ELSEWHERE = {
     "server/api/dialects/vllm.py": "contract/routes/test_other_apis.py",
     "server/api/openapi.py": "contract/operations/test_api_docs.py",
     "server/api/routes.py": "contract/routes/test_embeddings.py",
-    "server/api/system_routes.py": "contract/operations/test_operation.py",
     "server/api/tokenize_routes.py": "contract/routes/test_other_apis.py",
     "server/cli/check.py": "contract/operations/test_check_against.py",
     "server/cli/pull.py": "unit/models/checkpoint/test_pull.py",
