@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, cast
@@ -105,13 +106,19 @@ def load_preprocessor(source: Path | Checkpoint, options: LoadOptions | None = N
     return Preprocessor(info, tokenizer, rerank, prompts)
 
 
-def load_backend(source: Path | Checkpoint, info: ModelInfo, options: LoadOptions | None = None) -> Backend:
+def load_backend(
+    source: Path | Checkpoint,
+    info: ModelInfo,
+    options: LoadOptions | None = None,
+    progress: Callable[[str], object] = lambda step: None,
+) -> Backend:
     """Load a model's weights into the backend that suits it. Call it in the thread that will launch batches.
 
     Args:
         source: the model's folder; or the Checkpoint that load_preprocessor() was given.
         info: of the same model, from load_preprocessor() with the same options.
         options: how to load it; `backend` "auto" chooses by the files.
+        progress: called with the name of each step when it begins.
 
     Raises:
         ModelError: weights are missing, damaged, too large for the device, or not computed right by the backend.
@@ -125,7 +132,9 @@ def load_backend(source: Path | Checkpoint, info: ModelInfo, options: LoadOption
         raise ModelError(f"unknown backend {name!r}; choose one of: {', '.join(BACKENDS)}")
     if info.library_modules and name not in OF_MODULES:
         raise ModelError(f"{path} cannot be run by {name}: {info.library_modules}")
+    progress("comparing the weights with their checksums")
     check_weight_files(path, checkpoint.manifest)
+    progress(f"loading the weights into {name}")
     module = cast("_BackendModule", importlib.import_module(BACKENDS[name]))
     try:
         return module.load(checkpoint, info, options)

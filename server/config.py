@@ -13,6 +13,7 @@ from models import Dtype, Kind, LoadOptions, demo_models
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
 LogFormat = Literal["text", "json"]
+LogLevel = Literal["debug", "info"]
 
 
 def _as_prefix(path: str) -> str:
@@ -45,7 +46,7 @@ class ModelConfig(Section):
     aliases: tuple[str, ...] = ()
     """Further names, for example a `text-embedding-3-small` that is hard-coded in existing clients."""
     kind: Kind | None = None
-    """What the model is used for. By default decided from its files; the log says at start how."""
+    """What the model is used for. By default decided from its files; `log_level: debug` says how."""
     dtype: Dtype = "auto"
     """Data type to compute in. `auto` is bfloat16 where the hardware supports it natively, else float32."""
     device: str | Annotated[tuple[str, ...], Field(min_length=1)] = "auto"
@@ -178,3 +179,5 @@ class Config(Section):
     """HTTP processes that share the port. One serves thousands of short requests per second."""
     log_format: LogFormat = "text"
     """`text` for people, `json` for machines: one object per line."""
+    log_level: LogLevel = "info"
+    """`debug` also logs why a model is an embedder or a reranker, why it runs on its backend, and every probe."""

@@ -86,6 +86,7 @@ class TraceMiddleware:
             return CLIENT_CLOSED_REQUEST
         except ApiError as error:
             failure = error
+            trace.note_error(error.code or error.type, error.param)
             if isinstance(error, Retryable):
                 self._metrics.refused(error.code or "")
         except HTTPException as error:
@@ -104,13 +105,22 @@ class TraceMiddleware:
         # Probes come every few seconds, and their success is no news.
         level = logging.DEBUG if route in PROBES else logging.INFO
         method, path = scope[SCOPE_SENT]
-        log.log(level, "%s %s %d", method, quote(path[:128]), status, extra=trace.log_fields())
+        fields = {"method": method, "path": quote(path[:128]), "status": status}
+        extra = {**fields, **_client(scope), **trace.log_fields()}
+        log.log(level, "%s %s %d", *fields.values(), extra=extra)
 
     def _from_starlette(self, error: HTTPException, scope: Scope) -> ApiError:
         method, path = scope[SCOPE_SENT]
         if error.status_code == 405:
             return MethodNotAllowed(method, path, self._paths.allowed(path) or ["GET", "HEAD"])
         return UnknownUrl(method, path, self._paths.nearest(path))
+
+
+def _client(scope: Scope) -> dict[str, str]:
+    """The address of the connection, and the one that a proxy reports. Any client can send the latter."""
+    address = {"client": scope["client"][0]} if scope.get("client") else {}
+    reported = Headers(scope=scope).get("x-forwarded-for", "")
+    return address | ({"forwarded_for": quote(reported[:128], safe=",:.[]")} if reported else {})
 
 
 def _with_headers(send: Send, trace: Trace) -> Send:

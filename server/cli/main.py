@@ -120,6 +120,10 @@ def version() -> None:
 def main() -> None:
     # Without this, downloads tell the hub which packages are installed here.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    # Its warnings break the progress bars, and its errors reach us as exceptions.
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     app()
 
 
@@ -150,7 +154,7 @@ def _serve(settings: Config) -> None:
         from server.launch.serve import serve as run
         from server.observability.logs import set_up_logging
 
-        set_up_logging(settings.log_format)
+        set_up_logging(settings.log_format, settings.log_level)
         run(settings, Path(folder))
 
 

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models import Backend, DeviceLost, LoadOptions, ModelError, ModelInfo, device_name, load_backend
-from server.config import Batching, LogFormat
+from server.config import Batching, LogFormat, LogLevel
 from server.engine.batching import BatchLimits
 from server.engine.loop import EngineLoop
 from server.engine.scheduler import Scheduler
 from server.engine.zmq_transport import ZmqTransport
+from server.launch.loading_progress import loading_progress
 from server.launch.openmp import set_waiting
 from server.observability.logs import set_up_logging
 from server.observability.metrics import Metrics
@@ -44,6 +45,7 @@ class EngineSettings:
     sources: Mapping[str, tuple[ModelInfo, LoadOptions]]
     batching: Batching
     log_format: LogFormat
+    log_level: LogLevel
     batch_timeout_s: float
     number: int = 0
 
@@ -72,12 +74,11 @@ def run_engine(settings: EngineSettings, reason: "multiprocessing.connection.Con
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     set_waiting(Path(info.path) for info, _ in settings.sources.values())
-    set_up_logging(settings.log_format)
+    set_up_logging(settings.log_format, settings.log_level)
     exit_with_parent(settings.folder)
     transport = ZmqTransport(settings.address)
     try:
         backends = load_models(settings.sources)
-        log_backends(backends)
         metrics = Metrics()
         scheduler = Scheduler(backends, make_limits(settings.batching, backends), metrics.batch)
         # Objects from loading stay for good: the garbage collector need not visit them in every pause.
@@ -95,7 +96,7 @@ def load_models(sources: Mapping[str, tuple[ModelInfo, LoadOptions]]) -> dict[st
 
     Raises: ModelError.
     """
-    return {model: load_backend(Path(info.path), info, options) for model, (info, options) in sources.items()}
+    return {model: _load_model(model, info, options) for model, (info, options) in sources.items()}
 
 
 def make_limits(batching: Batching, backends: Mapping[str, Backend]) -> BatchLimits:
@@ -104,13 +105,20 @@ def make_limits(batching: Batching, backends: Mapping[str, Backend]) -> BatchLim
     return BatchLimits(batching.max_tokens or (CPU_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS), batching.max_items)
 
 
-def log_backends(backends: Mapping[str, Backend]) -> None:
-    """Log how each model runs."""
-    for model, backend in backends.items():
-        info = backend.info
-        log.info("%s: ready on %s in %s, backend %s (%s)", model, info.device, info.dtype, info.backend, info.reason)
-        if info.layout_reason:
-            log.info("%s: batch layout %s, because %s", model, info.layout, info.layout_reason)
+def _load_model(model: str, info: ModelInfo, options: LoadOptions) -> Backend:
+    started = time.perf_counter()
+    folder = Path(info.path)
+    with loading_progress(model, folder) as progress:
+        backend = load_backend(folder, info, options, progress)
+    how, seconds = backend.info, time.perf_counter() - started
+    log.info(
+        "%s: %s, ready on %s in %s, backend %s, after %.1f s",
+        *(model, info.kind, how.device, how.dtype, how.backend, seconds),
+    )
+    log.debug("%s: backend %s, because %s", model, how.backend, how.reason)
+    if how.layout_reason:
+        log.debug("%s: batch layout %s, because %s", model, how.layout, how.layout_reason)
+    return backend
 
 
 def _give_up(reason: "multiprocessing.connection.Connection[str, str]", sentence: str, status: int) -> None:

@@ -56,16 +56,31 @@ async def remote_engines(
 class DrainingServer(uvicorn.Server):
     """Finishes the running requests at the first signal, and refuses new ones; exits at the second signal."""
 
-    def __init__(self, config: uvicorn.Config, engine: Engine, metrics: Metrics, drain_timeout_s: float) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        engine: Engine,
+        metrics: Metrics,
+        drain_timeout_s: float,
+        announcement: str = "",
+    ) -> None:
+        """`announcement` is logged whenever the engine becomes ready."""
         super().__init__(config)
         self._engine = engine
         self._metrics = metrics
         self._drain_timeout_s = drain_timeout_s
+        self._announcement = announcement
+        self._was_ready = False
         self._draining: asyncio.Future[None] | None = None
 
     async def on_tick(self, counter: int) -> bool:
         """Called by uvicorn ten times a second: keeps this process's gauge current even if it never serves /metrics."""
-        self._metrics.ready(self._engine.state())
+        state = self._engine.state()
+        self._metrics.ready(state)
+        is_ready = state.phase == "ready"
+        if is_ready and not self._was_ready and self._announcement:
+            log.info("%s", self._announcement)
+        self._was_ready = is_ready
         return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -76,6 +91,9 @@ class DrainingServer(uvicorn.Server):
         if self._draining is not None:
             self.should_exit = self.force_exit = True
             return
+        if multiprocessing.parent_process() is None:
+            requests = len(self.server_state.tasks)
+            log.info("draining: %d requests are in progress and have %g s", requests, self._drain_timeout_s)
         self._engine.drain()
         self._draining = asyncio.ensure_future(self._drain())
 
@@ -95,7 +113,7 @@ class DrainingServer(uvicorn.Server):
         )
 
 
-def make_server(config: Config, registry: ModelRegistry, engine: Engine) -> DrainingServer:
+def make_server(config: Config, registry: ModelRegistry, engine: Engine, announcement: str) -> DrainingServer:
     """A server over the application; serve(sockets) starts it."""
     metrics = Metrics()
     app = create_app(config, registry, engine, metrics)
@@ -116,7 +134,7 @@ def make_server(config: Config, registry: ModelRegistry, engine: Engine) -> Drai
     # Each thread may hold a whole body as Python objects, and more threads of Python only wait for one another.
     to_thread.current_default_thread_limiter().total_tokens = THREADS
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload_keys, config.auth, app.state.keys)
-    return DrainingServer(settings, engine, metrics, config.drain_timeout_s)
+    return DrainingServer(settings, engine, metrics, config.drain_timeout_s, announcement)
 
 
 def _reload_keys(auth: Auth, keys: Keys) -> None:
@@ -129,13 +147,17 @@ def _reload_keys(auth: Auth, keys: Keys) -> None:
 
 
 def run_http(
-    config: Config, engines: Sequence[EngineSettings], listener: socket, reason: "Connection[str, str]"
+    config: Config,
+    engines: Sequence[EngineSettings],
+    listener: socket,
+    announcement: str,
+    reason: "Connection[str, str]",
 ) -> None:
     """The main function of one of several HTTP processes."""
-    set_up_logging(config.log_format)
+    set_up_logging(config.log_format, config.log_level)
     exit_with_parent(engines[0].folder)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    run_event_loop(_serve(config, engines, listener))
+    run_event_loop(_serve(config, engines, listener, announcement))
 
 
 def run_event_loop(main: Coroutine[None, None, None]) -> None:
@@ -145,8 +167,8 @@ def run_event_loop(main: Coroutine[None, None, None]) -> None:
         runner.run(main)
 
 
-async def _serve(config: Config, engines: Sequence[EngineSettings], listener: socket) -> None:
+async def _serve(config: Config, engines: Sequence[EngineSettings], listener: socket, announcement: str) -> None:
     registry = load_registry(config.models)
     async with remote_engines(engines, make_admission(config)) as engine:
-        server = make_server(config, registry, engine)
+        server = make_server(config, registry, engine, announcement)
         await server.serve([listener])

@@ -17,11 +17,11 @@ def set_waiting(folders: Iterable[Path]) -> None:
     """
     if "OMP_WAIT_POLICY" in os.environ or "GOMP_SPINCOUNT" in os.environ:
         return
-    if any(_weight_bytes(folder) >= LARGE_BYTES for folder in folders):
+    if any(weight_bytes(folder) >= LARGE_BYTES for folder in folders):
         os.environ["GOMP_SPINCOUNT"] = SPINS
     else:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
-def _weight_bytes(folder: Path) -> int:
+def weight_bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))

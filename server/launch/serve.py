@@ -10,10 +10,10 @@ from pathlib import Path
 from socket import AF_INET, AF_INET6, IPPROTO_TCP, create_server, socket
 
 from models import ModelError
-from server import VERSION
 from server.api.auth import read_keys
 from server.config import Config, ConfigError
 from server.engine.admission import make_admission
+from server.launch.announcements import log_start, ready_line
 from server.launch.engine_process import EngineSettings, by_device, run_engine
 from server.launch.http_worker import GRACEFUL_S, make_server, remote_engines, run_event_loop, run_http
 from server.launch.supervisor import GaveUp, Supervised
@@ -35,30 +35,20 @@ def serve(config: Config, folder: Path) -> None:
     has_keys = bool(read_keys(config.auth))
     with _listen(config) as listener:
         engines = _engine_settings(config, registry, folder)
-        _log_start(registry, listener, has_keys=has_keys)
+        log_start(registry, listener, has_keys=has_keys)
+        announcement = ready_line(registry, listener, has_keys=has_keys)
         if config.workers > 1:
-            run_event_loop(_serve_in_workers(config, engines, listener))
+            run_event_loop(_serve_in_workers(config, engines, listener, announcement))
         else:
-            run_event_loop(_serve_here(config, registry, engines, listener))
-
-
-def _log_start(registry: ModelRegistry, listener: socket, *, has_keys: bool) -> None:
-    for model in registry.models:
-        log.info("%s: %s, because %s", model.id, model.kind, model.preprocessor.info.kind_reason)
-        default = model.preprocessor.prompts.default_name
-        if default and model.kind != "reranker" and model.config.prompt_name is None:
-            log.warning("%s: its default prompt %r is only added if prompt_name asks for it", model.id, default)
-    if not has_keys:
-        log.warning("no API keys are configured: everyone who can reach this port can use the server")
-    host, port = listener.getsockname()[:2]
-    log.info("Hearth %s listens on http://%s:%d", VERSION, host, port)
+            run_event_loop(_serve_here(config, registry, engines, listener, announcement))
+    log.info("stopped")
 
 
 async def _serve_here(
-    config: Config, registry: ModelRegistry, engines: Sequence[EngineSettings], listener: socket
+    config: Config, registry: ModelRegistry, engines: Sequence[EngineSettings], listener: socket, announcement: str
 ) -> None:
     async with remote_engines(engines, make_admission(config)) as engine:
-        server = make_server(config, registry, engine)
+        server = make_server(config, registry, engine, announcement)
         keeping = _keep(engines)
         serving = asyncio.create_task(server.serve([listener]))
         await asyncio.wait({*keeping, serving}, return_when=asyncio.FIRST_COMPLETED)
@@ -70,10 +60,14 @@ async def _serve_here(
         await _end(keeping)
 
 
-async def _serve_in_workers(config: Config, engines: Sequence[EngineSettings], listener: socket) -> None:
+async def _serve_in_workers(
+    config: Config, engines: Sequence[EngineSettings], listener: socket, announcement: str
+) -> None:
     keeping = _keep(engines)
     grace_s = config.drain_timeout_s + 2 * GRACEFUL_S
-    workers = [Supervised("http", run_http, config, engines, listener, grace_s=grace_s) for _ in range(config.workers)]
+    # One worker speaks for all.
+    lines = [announcement, *[""] * (config.workers - 1)]
+    workers = [Supervised("http", run_http, config, engines, listener, line, grace_s=grace_s) for line in lines]
     serving = [asyncio.create_task(worker.keep()) for worker in workers]
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -82,6 +76,7 @@ async def _serve_in_workers(config: Config, engines: Sequence[EngineSettings], l
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: _send_all(workers, signal.SIGHUP))
     await asyncio.wait({*keeping, stopped, *serving}, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
+    log.info("draining: the requests in progress have %g s", config.drain_timeout_s)
     # HTTP first: the running requests need the engines.
     await _end(serving)
     await _end(keeping)
@@ -120,9 +115,11 @@ def _engine_settings(config: Config, registry: ModelRegistry, folder: Path) -> l
         {model.id: (model.preprocessor.info, model.config.load_options(device)) for model in models}
         for device, models in by_device(registry.models).items()
     ]
-    batching, log_format, timeout_s = config.batching, config.log_format, config.request_timeout_s
     return [
-        EngineSettings(folder, models, batching, log_format, timeout_s, number) for number, models in enumerate(sources)
+        EngineSettings(
+            folder, models, config.batching, config.log_format, config.log_level, config.request_timeout_s, number
+        )
+        for number, models in enumerate(sources)
     ]
 
 

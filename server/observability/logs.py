@@ -1,11 +1,14 @@
 """The format of log lines: text for people, JSON for machines, both with the extra fields such as the request id."""
 
 import logging
+from datetime import UTC, datetime
 
-from server.config import LogFormat
+from server.config import LogFormat, LogLevel
 from server.serialization import dump
 
 _STANDARD_FIELDS = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message", "taskName"}
+# Fields of the access log that are in its message.
+IN_THE_TEXT = {"method", "path", "status"}
 
 
 class JsonFormatter(logging.Formatter):
@@ -13,7 +16,8 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            # RFC 3339, section 5.6.
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -25,22 +29,22 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """A line of text, then the extra fields as name=value."""
+    """A line of text, then those extra fields as name=value that the text does not hold already."""
 
     def format(self, record: logging.LogRecord) -> str:
-        extras = " ".join(f"{name}={value}" for name, value in _extra(record).items() if value != "")
+        fields = {name: value for name, value in _extra(record).items() if name not in IN_THE_TEXT and value != ""}
+        fields = {name: value for name, value in _extra(record).items() if name not in IN_THE_TEXT and value != ""}
+        extras = " ".join(f"{name}={value}" for name, value in fields.items())
         return super().format(record) + (f"  {extras}" if extras else "")
 
 
-def set_up_logging(log_format: LogFormat) -> None:
-    """Send all log lines of this process to standard error in one format, uvicorn's included."""
+def set_up_logging(log_format: LogFormat, log_level: LogLevel) -> None:
+    """Send all log lines of this process to standard error in one format: ours, and the warnings of libraries."""
     handler = logging.StreamHandler()
     text = TextFormatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
     handler.setFormatter(JsonFormatter() if log_format == "json" else text)
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    # At INFO their lines repeat ours.
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("hearth").setLevel(log_level.upper())
 
 
 def _extra(record: logging.LogRecord) -> dict[str, object]:

@@ -24,6 +24,7 @@ class Trace:
     model: str = ""
     inputs: int = 0
     tokens: int = 0
+    error: dict[str, str] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -37,6 +38,10 @@ class Trace:
     def note_work(self, model: str, inputs: int, tokens: int) -> None:
         """Record what the request asks of the engine."""
         self.model, self.inputs, self.tokens = model, inputs, tokens
+
+    def note_error(self, code: str, param: str | None) -> None:
+        """Record why the request is refused."""
+        self.error = {"error_code": code} | ({"param": param} if param else {})
 
     def seconds(self) -> float:
         """Seconds since the request arrived."""
@@ -52,7 +57,14 @@ class Trace:
         trace = {"trace_id": self.trace_id} if self.trace_id else {}
         work = {"model": self.model, "inputs": self.inputs, "tokens": self.tokens} if self.model else {}
         stages = {f"{name}_ms": round(seconds * 1000, 1) for name, seconds in self.stages.items()}
-        return {"request_id": self.request_id, **trace, **work, "ms": round(self.seconds() * 1000, 1), **stages}
+        return {
+            "request_id": self.request_id,
+            **trace,
+            **work,
+            **self.error,
+            "ms": round(self.seconds() * 1000, 1),
+            **stages,
+        }
 
 
 def new_trace(client_id: str | None, traceparent: str | None = None) -> Trace:

@@ -36,9 +36,35 @@ def test_the_demo_pair_needs_neither_transformers_nor_sentence_transformers(newc
     assert watched == {"torch"}
 
 
-def test_the_log_says_which_kind_each_model_is_and_why(newcomer_server: ServerProcess) -> None:
-    assert "embedder, because modules.json has a Pooling module" in newcomer_server.wait_for("demo-embedding: embedder")
-    assert "because" in newcomer_server.wait_for("demo-reranker: reranker")
+def test_the_log_says_what_each_model_is_and_ends_with_what_to_try(newcomer_server: ServerProcess) -> None:
+    assert "embedder, ready on cpu in " in newcomer_server.wait_for("demo-embedding: embedder")
+    assert "reranker, ready on cpu in " in newcomer_server.wait_for("demo-reranker: reranker")
+    assert f"Ready: {newcomer_server.url} - open {newcomer_server.url}/docs" in newcomer_server.wait_for("Ready:")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_log_names_the_start_and_the_end_once(start: Callable[..., ServerProcess], workers: int) -> None:
+    hearth = start({"models": FAKE, "workers": workers})
+    hearth.wait_for("Ready: ")
+
+    hearth.stop()
+
+    words = re.findall("(?<=hearth: )(Ready|draining|stopped)", hearth.text())
+    assert words == ["Ready", "draining", "stopped"]
+
+
+def test_a_log_for_machines_says_who_asked_and_what_was_wrong(start: Callable[..., ServerProcess]) -> None:
+    hearth = start({"models": FAKE, "log_format": "json", "log_level": "debug"})
+    headers = {"x-request-id": "wrong", "x-forwarded-for": "203.0.113.7"}
+    hearth.client.post(V1, json={"input": "a", "dimensions": 0}, headers=headers)
+
+    line = json.loads(hearth.wait_for('"request_id":"wrong"'))
+
+    assert (line["method"], line["path"], line["status"]) == ("POST", "/v1/embeddings", 400)
+    assert (line["client"], line["forwarded_for"]) == ("127.0.0.1", "203.0.113.7")
+    assert (line["error_code"], line["param"]) == ("invalid_value", "dimensions")
+    assert line["ms"] > 0
+    assert "modules.json has a Pooling module" in hearth.wait_for("demo-embedding: embedder, because")
 
 
 def test_probes_say_that_it_is_ready(newcomer_server: ServerProcess) -> None:

@@ -31,7 +31,7 @@ class _Connection:
 async def server(embedder: ServedModel) -> AsyncIterator[DrainingServer]:
     """A server that was not asked anything yet."""
     async with in_process_server(embedder) as here:
-        yield make_server(Config(), ModelRegistry([embedder]), here.engine)
+        yield make_server(Config(), ModelRegistry([embedder]), here.engine, "")
 
 
 async def test_an_answer_that_is_still_being_read_keeps_the_process(server: DrainingServer) -> None:
