@@ -86,7 +86,6 @@ class TraceMiddleware:
             return CLIENT_CLOSED_REQUEST
         except ApiError as error:
             failure = error
-            trace.note_error(error.code or error.type, error.param)
             if isinstance(error, Retryable):
                 self._metrics.refused(error.code or "")
         except HTTPException as error:
@@ -94,6 +93,7 @@ class TraceMiddleware:
         except Exception:  # the outermost layer: logged under the id that the client receives
             log.exception("request %s failed", trace.request_id)
             failure = InternalError(f"Internal error. Request id {trace.request_id}.")
+        trace.note_error(failure.code or failure.type, failure.param)
         if not statuses:
             dialect = None if failure.status in BEFORE_THE_BODY else scope.get(SCOPE_DIALECT)
             await _send(failure, dialect or self._dialect_of(scope[SCOPE_SENT][1]), watch)
