@@ -1,6 +1,6 @@
-"""What applications send, and what they then read from the answer: the files in recorded/.
+"""What applications send, and what they then read in the response: the files in recorded/.
 
-`request` is sent as it stands there, headers included. `reads` maps JSON pointers of the answer to what stands there:
+`request` is sent as it is, headers included. `reads` maps JSON pointers of the response to the expectation there:
 
     {"type": "integer"}, {"value": 1}, {"holds": "part of a text"}, {"keys": ["embedding"]}
     {"vectors": "embedding", "as": "base64"}   a list with the vector of each input under that key; "" is the item
@@ -24,6 +24,8 @@ from tests.support.http.requests import Matrix, vector
 
 FOLDER = Path(__file__).parents[2] / "contract" / "applications" / "recorded"
 TYPES = {"integer": int, "string": str, "number": float, "array": list, "object": dict}
+# Cohere's `input_type` as the named prompt that it stands for.
+PROMPTS = {"search_document": "document", "search_query": "query"}
 
 
 @dataclass(frozen=True)
@@ -46,80 +48,82 @@ class Recording:
 
 
 def recordings(serves: str) -> list[Recording]:
-    """All that are meant for a server of those kinds of model."""
+    """Load the recordings that are meant for a server of those kinds of model."""
     files = sorted(FOLDER.glob("*/*.json"))
-    read = [(file, json.loads(file.read_text("utf-8"))) for file in files]
-    found = [Recording(f"{file.parent.name}/{file.stem}", **fields) for file, fields in read]
-    return [each for each in found if each.serves == serves]
+    contents = [(file, json.loads(file.read_text("utf-8"))) for file in files]
+    loaded = [Recording(f"{file.parent.name}/{file.stem}", **fields) for file, fields in contents]
+    return [recording for recording in loaded if recording.serves == serves]
 
 
 def replay(recording: Recording, client: httpx.Client) -> httpx.Response:
     """Send it with its own headers and no others than Host and the length."""
-    asked = recording.request
-    content = json.dumps(asked["body"]).encode() if "body" in asked else None
-    chunked = "chunked" in asked["headers"].values()
+    recorded = recording.request
+    content = json.dumps(recorded["body"]).encode() if "body" in recorded else None
+    chunked = "chunked" in recorded["headers"].values()
     request = httpx.Request(
-        asked["method"],
-        client.base_url.join(asked["path"]),
-        headers=asked["headers"],
+        recorded["method"],
+        client.base_url.join(recorded["path"]),
+        headers=recorded["headers"],
         content=_chunks(content) if chunked and content else content,
     )
     return client.send(request)
 
 
-def check(recording: Recording, answer: httpx.Response, client: httpx.Client) -> None:
-    """Whether the application finds what it reads."""
-    assert answer.status_code == recording.status, answer.text
-    assert answer.headers.get("x-hearth-ignored-fields") == recording.ignored
+def check(recording: Recording, response: httpx.Response, client: httpx.Client) -> None:
+    """Assert that the response has what the application reads."""
+    assert response.status_code == recording.status, response.text
+    assert response.headers.get("x-hearth-ignored-fields") == recording.ignored
     for pointer, expected in recording.reads.items():
-        _check_one(_find(answer.json(), pointer), expected, recording, client)
+        _check_value(_resolve(response.json(), pointer), expected, recording, client)
 
 
-def _check_one(found: Any, expected: dict[str, Any], recording: Recording, client: httpx.Client) -> None:
+def _check_value(value: Any, expected: dict[str, Any], recording: Recording, client: httpx.Client) -> None:
     if "type" in expected:
-        assert type(found) is TYPES[expected["type"]]
+        assert type(value) is TYPES[expected["type"]]
     if "value" in expected:
-        assert found == expected["value"]
+        assert value == expected["value"]
     if "holds" in expected:
-        assert expected["holds"] in found
+        assert expected["holds"] in value
     if "keys" in expected:
-        assert list(found) == expected["keys"]
+        assert list(value) == expected["keys"]
     if "vectors" in expected:
-        rows = [_row(_find(item, expected["vectors"]), expected.get("as", "float")) for item in found]
+        rows = [_row(_resolve(item, expected["vectors"]), expected.get("as", "float")) for item in value]
         assert np.array_equal(rows, _vectors(recording.body, client))
     if "scores" in expected:
-        rows = [tuple(item[key] for key in expected["scores"]) for item in found]
+        rows = [tuple(item[key] for key in expected["scores"]) for item in value]
         assert rows == _ranking(recording.body, client)
     if "documents" in expected:
         documents = recording.body.get("documents") or recording.body["texts"]
-        assert [_find(item, expected["documents"]) for item in found] == [documents[item["index"]] for item in found]
+        assert [_resolve(item, expected["documents"]) for item in value] == [documents[item["index"]] for item in value]
 
 
-def _find(body: Any, pointer: str) -> Any:
+def _resolve(body: Any, pointer: str) -> Any:
     for key in filter(None, pointer.split("/")):
         body = body[int(key) if isinstance(body, list) else key]
     return body
 
 
-def _row(found: Any, how: str) -> Matrix:
-    if how == "base64":
-        assert isinstance(found, str)
-        return np.frombuffer(base64.b64decode(found, validate=True), "<f4")
-    assert isinstance(found, list)
-    return np.array(found, np.float32)
+def _row(value: Any, encoding: str) -> Matrix:
+    if encoding == "base64":
+        assert isinstance(value, str)
+        return np.frombuffer(base64.b64decode(value, validate=True), "<f4")
+    assert isinstance(value, list)
+    return np.array(value, np.float32)
 
 
 def _vectors(body: dict[str, Any], client: httpx.Client) -> Matrix:
-    inputs = body.get("input", body.get("inputs"))
+    inputs = next(body[name] for name in ("input", "inputs", "texts") if name in body)
     fields = {name: body[name] for name in ("dimensions", "prompt_name") if name in body}
+    if "input_type" in body:
+        fields["prompt_name"] = PROMPTS[body["input_type"]]
     texts = [inputs] if isinstance(inputs, str) else inputs
     return np.array([vector(client, text, **fields) for text in texts])
 
 
 def _ranking(body: dict[str, Any], client: httpx.Client) -> list[tuple[int, float]]:
     documents = body.get("documents") or body["texts"]
-    asked = {"queries": body["query"], "documents": documents}
-    scores = [item["score"] for item in client.post("/score", json=asked).json()["data"]]
+    pairs = {"queries": body["query"], "documents": documents}
+    scores = [item["score"] for item in client.post("/score", json=pairs).json()["data"]]
     return sorted(enumerate(scores), key=lambda row: (-row[1], row[0]))[: body.get("top_n") or len(documents)]
 
 
