@@ -40,7 +40,7 @@ class Sources:
     def place(self, path: KeyPath) -> str:
         """The flag, the variable or the line that set the value at this path, then the rest of the path."""
         if path[:1] and path[0] in self.flags:
-            return _dotted(f"--{path[0]}".removesuffix("s"), path[1:])
+            return _dotted(f"--{path[0]}".removesuffix("s").replace("_", "-"), path[1:])
         for length in range(len(path), 0, -1):
             if variable := self.variables.get(tuple(map(str, path[:length]))):
                 return _dotted(variable, path[length:])

@@ -136,10 +136,16 @@ class ArrayTooLong(ApiError):
 
 
 class InputTooLong(ApiError):
-    """An input over the model's maximum. Clients parse the index out of the message, so the wording is fixed."""
+    """An input over the model's maximum. The first sentence is OpenAI's: clients parse the index and the limit."""
 
-    def __init__(self, where: str, limit: int) -> None:
-        super().__init__(f"Invalid '{where}': maximum input length is {limit} tokens.", param=where.split("[")[0])
+    def __init__(self, where: str, limit: int, tokens: int, *, may_be_cut: bool) -> None:
+        # Cohere's `truncate` is the end at which a text is cut.
+        cut = '"END"' if where.startswith("texts") else "true"
+        fix = f'send shorter text, or "truncate": {cut}' if may_be_cut else "send shorter text"
+        super().__init__(
+            f"Invalid '{where}': maximum input length is {limit} tokens. This input is {tokens} tokens: {fix}.",
+            param=where.split("[")[0],
+        )
 
 
 class NoRoom(ApiError):

@@ -81,7 +81,7 @@ def _names(key: str) -> Iterator[str]:
 
 def _serve_flags() -> dict[str, str]:
     command = get_command(app).commands["serve"]  # type: ignore[attr-defined]
-    return {option.name: option.opts[0] for option in command.params}
+    return {option.name: option.opts[0] for option in command.params if option.param_type_name == "option"}
 
 
 def _default(key: str, field: FieldInfo) -> str:

@@ -1,4 +1,4 @@
-"""The hearth command: serve, check, pull and version."""
+"""The hearth command: serve, check and pull."""
 
 import os
 import signal
@@ -22,33 +22,59 @@ DEFAULT_FILE = Path("config.yaml")
 
 app = typer.Typer(
     name="hearth",
-    help="Serve embeddings and rerank models.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
 
+def _version_option(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(VERSION)
+        raise typer.Exit
+
+
+@app.callback()
+def hearth(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version_option, is_eager=True)
+    ] = False,
+) -> None:
+    """Serve embeddings and rerank models."""
+
+
 @app.command()
 def serve(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Model folders or hub ids. They replace `models` of the configuration.",
+            metavar="MODEL...",
+            show_default="models of the configuration, else the built-in demo pair",
+        ),
+    ] = None,
+    *,
     config: Annotated[
-        Path | None, typer.Option(help="Configuration file. By default config.yaml, if there is one in this folder.")
+        Path | None,
+        typer.Option(help="Configuration file.", show_default="config.yaml in this folder, if there is one"),
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Model folder or hub id; repeat the option for several. Replaces `models` of the configuration file."
-        ),
+        typer.Option(help="The same as MODEL; repeat the option for several models.", show_default=False),
     ] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 chooses a free one.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on; 0 chooses a free one.", show_default="8000")
+    ] = None,
     root_path: Annotated[
         str | None, typer.Option(help="Prefix under which a proxy publishes this server, such as /search.")
     ] = None,
 ) -> None:
     """Serve embeddings and rerank models over HTTP; by default the built-in demo pair."""
     try:
-        settings = _settings(config, model, host=host, port=port, root_path=root_path)
+        settings = _settings(config, [*(models or ()), *(model or ())], host=host, port=port, root_path=root_path)
         _serve(settings)
     except (ConfigError, ModelError) as error:
         raise _stop(error) from None
@@ -163,9 +189,9 @@ def _exit_at_once(number: int, frame: FrameType | None) -> None:
     sys.exit(0)
 
 
-def _settings(config: Path | None, model: list[str] | None, **flags: str | int | None) -> Config:
+def _settings(config: Path | None, paths: list[str], **flags: str | int | None) -> Config:
     file = config or (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
-    models = tuple(ModelConfig(path=path) for path in model) if model else None
+    models = tuple(ModelConfig(path=path) for path in paths) or None
     return load_config(file, models=models, **flags)
 
 

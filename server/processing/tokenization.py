@@ -134,7 +134,8 @@ def _fit_input(part: PromptParts, limit: int, truncation: Truncation, label: Lab
     room = limit - len(part.before) - len(part.after)
     too_long = len(part.body) > room
     if too_long and (not truncation.allowed or not part.may_be_cut or room < 0):
-        raise InputTooLong(label(index), limit)
+        tokens = len(part.before) + len(part.body) + len(part.after)
+        raise InputTooLong(label(index), limit, tokens, may_be_cut=part.may_be_cut and room >= 0)
     ids = np.concatenate((part.before, cut(part.body, room, truncation.side), part.after))
     if not len(ids):
         raise InvalidValue(label(index), "this model adds no special tokens, so an input needs at least one token.")

@@ -328,7 +328,8 @@ def test_18_a_text_in_a_batch_is_the_text_alone(demo: httpx.Client, texts: list[
 def test_19_an_overlong_text_is_400_in_openais_words(plain: httpx.Client, given: object, where: str) -> None:
     error = openai_error(embed(plain, given), 400)
 
-    assert error["message"] == f"Invalid '{where}': maximum input length is 8192 tokens."
+    assert error["message"].startswith(f"Invalid '{where}': maximum input length is 8192 tokens. This input is ")
+    assert error["message"].endswith(' tokens: send shorter text, or "truncate": true.')
     assert (error["type"], error["code"], error["param"]) == ("invalid_request_error", None, "input")
 
 

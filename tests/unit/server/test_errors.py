@@ -14,7 +14,7 @@ TABLE = [
     (errors.MissingVariable("text", "input"), 400, "invalid_request_error", "invalid_value", None),
     (errors.EmptyArray("input"), 400, "invalid_request_error", "empty_array", None),
     (errors.ArrayTooLong("input", 1, 2), 400, "invalid_request_error", "array_above_max_length", None),
-    (errors.InputTooLong("input[8]", 5), 400, "invalid_request_error", None, None),
+    (errors.InputTooLong("input[8]", 5, 7, may_be_cut=True), 400, "invalid_request_error", None, None),
     (errors.NoRoom(41000, 40960), 400, "invalid_request_error", None, None),
     (errors.TooManyTokens(2, 1, "input"), 400, "max_tokens_per_request", "max_tokens_per_request", None),
     (errors.DimensionsUnsupported(), 400, "invalid_request_error", None, None),
@@ -50,7 +50,24 @@ TABLE = [
 MESSAGES = [
     (errors.MissingParameter("input"), "Missing required parameter: 'input'."),
     (errors.EmptyArray("input"), "Invalid 'input': empty array. Expected at least one item."),
-    (errors.InputTooLong("input[8]", 32768), "Invalid 'input[8]': maximum input length is 32768 tokens."),
+    (
+        errors.InputTooLong("input[8]", 256, 312, may_be_cut=True),
+        (
+            "Invalid 'input[8]': maximum input length is 256 tokens. "
+            'This input is 312 tokens: send shorter text, or "truncate": true.'
+        ),
+    ),
+    (
+        errors.InputTooLong("texts[0]", 256, 312, may_be_cut=True),
+        (
+            "Invalid 'texts[0]': maximum input length is 256 tokens. "
+            'This input is 312 tokens: send shorter text, or "truncate": "END".'
+        ),
+    ),
+    (
+        errors.InputTooLong("input", 256, 312, may_be_cut=False),
+        "Invalid 'input': maximum input length is 256 tokens. This input is 312 tokens: send shorter text.",
+    ),
     (errors.TooManyTokens(309209, 300000, "input"), "Requested 309209 tokens, max 300000 tokens per request"),
     (errors.DimensionsUnsupported(), "This model does not support specifying dimensions."),
     (errors.InvalidApiKey(sent=True), "Incorrect API key provided."),

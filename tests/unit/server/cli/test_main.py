@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from models import demo_models
 from server import VERSION
 from server.cli.main import app
+from server.config import Config
 
 
 @pytest.fixture(autouse=True)
@@ -16,8 +17,29 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.chdir(tmp_path)
 
 
-def test_version_is_printed() -> None:
-    assert CliRunner().invoke(app, ["version"]).output.strip() == VERSION
+@pytest.mark.parametrize("argument", ["version", "--version"])
+def test_version_is_printed(argument: str) -> None:
+    assert CliRunner().invoke(app, [argument]).output.strip() == VERSION
+
+
+@pytest.mark.parametrize("argument", ["-h", "--help"])
+def test_help_shows_what_can_be_set_and_its_defaults(argument: str) -> None:
+    text = " ".join(CliRunner().invoke(app, ["serve", argument], env={"COLUMNS": "200"}).output.split())
+
+    assert "MODEL..." in text
+    assert "[default: (models of the configuration, else the built-in demo pair)]" in text
+    assert "[default: (127.0.0.1)]" in text
+    assert "[default: (8000)]" in text
+
+
+def test_models_are_named_as_arguments_or_by_the_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[Config] = []
+    monkeypatch.setattr("server.cli.main._serve", served.append)
+
+    result = CliRunner().invoke(app, ["serve", "a/b", "./c", "--model", "d"])
+
+    assert result.exit_code == 0
+    assert [model.path for model in served[0].models] == ["a/b", "./c", "d"]
 
 
 def test_without_a_command_there_is_help() -> None:

@@ -73,7 +73,10 @@ def test_19_too_long_is_an_error_that_names_the_input(embedder_text: Preprocesso
     with pytest.raises(InputTooLong) as caught:
         prepare_texts(texts, Truncation(), _short(embedder_text, 4))
 
-    assert caught.value.message == f"Invalid '{where}': maximum input length is 4 tokens."
+    assert caught.value.message == (
+        f"Invalid '{where}': maximum input length is 4 tokens. "
+        'This input is 5 tokens: send shorter text, or "truncate": true.'
+    )
 
 
 def test_19_just_the_maximum_is_not_too_long(embedder_text: Preprocessor) -> None:
