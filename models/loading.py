@@ -13,6 +13,7 @@ from models.checkpoint.kind import EMBEDDER_MODULES, RERANKER_MODULES, check_ser
 from models.checkpoint.manifest import check_text_files, check_weight_files
 from models.checkpoint.sentence_transformers_files import asks_lower_case, check_modules
 from models.interface import Backend, DeviceLost, Kind, LoadOptions, ModelError, ModelInfo, OutOfMemory
+from models.networks.bert_config import is_known_bert
 from models.networks.registry import why_not_packed
 from models.text.named_prompts import NamedPrompts
 from models.text.qwen3_prompt import DEFAULT_INSTRUCTION
@@ -24,6 +25,7 @@ log = logging.getLogger("hearth.models")
 # Imported when chosen: torch costs 1.7 s to import, sentence_transformers 4.9 s.
 BACKENDS = {
     "packed": "models.backends.packed",
+    "encoder": "models.backends.encoder",
     "transformers": "models.backends.huggingface.transformers_backend",
     "transformers-padded": "models.backends.huggingface.transformers_backend",
     "sentence_transformers": "models.backends.huggingface.sentence_transformers_backend",
@@ -160,6 +162,8 @@ def choose_backend(checkpoint: Checkpoint, info: ModelInfo) -> str:
     """The backend for "auto": packed where that network knows every setting of config.json, else transformers."""
     if info.library_modules:
         return "sentence_transformers"
+    if info.kind == "embedder" and is_known_bert(checkpoint):
+        return "encoder"
     return "transformers" if why_not_packed(checkpoint) else "packed"
 
 

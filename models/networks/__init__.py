@@ -1,1 +1,1 @@
-"""Our own networks over packed batches, one per file; their registry, weights and prefix cache."""
+"""Our own networks, one per file; their registry, weights and prefix cache."""

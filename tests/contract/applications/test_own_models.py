@@ -85,7 +85,7 @@ def test_token_ids_give_the_vectors_of_their_text(own: httpx.Client, name: str) 
     assert cosine(vector(own, ids, model=name), vector(own, TEXTS[1], model=name)) >= COSINE
 
 
-@pytest.mark.parametrize(("name", "backend"), [("dense", "transformers"), ("weightedmean", "sentence_transformers")])
+@pytest.mark.parametrize(("name", "backend"), [("dense", "encoder"), ("weightedmean", "sentence_transformers")])
 def test_the_list_of_models_says_how_each_is_run(own: httpx.Client, name: str, backend: str) -> None:
     served = own.get(f"/v1/models/{name}").json()["hearth"]
 

@@ -81,8 +81,8 @@ def test_every_model_answers(day: Day) -> None:
     assert day.outcome["how"] == {
         "demo-embedding": "packed",
         "demo-reranker": "packed",
-        "bge-small-en-v1.5": "transformers",
-        "cached/bge-small-en-v1.5": "transformers",
+        "bge-small-en-v1.5": "encoder",
+        "cached/bge-small-en-v1.5": "encoder",
         "bge-small-en-v1.5-by-the-library": "sentence_transformers",
     }
 

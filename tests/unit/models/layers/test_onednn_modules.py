@@ -95,10 +95,10 @@ def test_networks_stay_as_they_are_where_it_does_not_work(monkeypatch: pytest.Mo
 
 def test_a_layer_that_multiplies_otherwise_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = save(tmp_path, CONFIGS["bert"]())
-    plain = load_backend(tmp_path, info, LoadOptions(dtype="float32"))
+    plain = load_backend(tmp_path, info, LoadOptions(dtype="float32", backend="transformers"))
     assert isinstance(plain, TransformersBackend)
     assert cosines(vectors(plain), alone(tmp_path)).min() >= 0.999999
     monkeypatch.setattr(PrepackedModule, "forward", lambda self, hidden: hidden @ self.weight.T)
 
     with pytest.raises(Exception, match="is not supported"):
-        load_backend(tmp_path, info, LoadOptions(dtype="float32"))
+        load_backend(tmp_path, info, LoadOptions(dtype="float32", backend="transformers"))

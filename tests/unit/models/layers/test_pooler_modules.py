@@ -43,7 +43,7 @@ def test_what_stands_behind_a_pooling_is_computed_as_the_library_does(
 
     text, loaded = run(folder, backend)
 
-    assert loaded.info.backend == ("transformers" if backend == "auto" else backend)
+    assert loaded.info.backend == ("encoder" if backend == "auto" else backend)
     assert worst_cosine(ours(text, loaded), theirs(folder)) >= 0.999999
     assert text.info.width == theirs(folder).shape[1]
 

@@ -17,7 +17,7 @@ from models.layers.sequence_attention import Rule, SequenceLayout
 from tests.support.networks.one_at_a_time import Matrix, cosines
 from tests.support.networks.tiny_networks import CONFIGS, alone, save, texts
 
-FLOAT32 = LoadOptions(dtype="float32")
+FLOAT32 = LoadOptions(dtype="float32", backend="transformers")
 UNPADDED = {
     *("bert", "nomic_bert", "roberta", "xlm-roberta", "distilbert", "modernbert", "embeddinggemma", "gemma3_text"),
     *("qwen2", "qwen3_moe", "mistral", "llama", "gemma", "phi3", "glm4_moe", "deepseek_v3", "gpt_oss", "gpt2"),

@@ -1,4 +1,4 @@
-"""How much memory loading a library network takes, in a process of its own: memory freed before would hide it."""
+"""How much memory loading a network takes, in a process of its own: memory freed before would hide it."""
 
 import subprocess
 import sys
@@ -34,7 +34,7 @@ def watch():
         time.sleep(0.002)
 thread = threading.Thread(target=watch)
 thread.start()
-backend = load_backend(folder, info, LoadOptions(dtype=sys.argv[2]))
+backend = load_backend(folder, info, LoadOptions(dtype=sys.argv[2], backend=sys.argv[4]))
 done.set()
 thread.join()
 width = 2 if sys.argv[2] == "bfloat16" else 4
@@ -65,16 +65,18 @@ EXPERTS: dict[str, Any] = {
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="RssAnon is told by Linux")
 @pytest.mark.parametrize(
-    ("name", "sizes", "stored", "dtype"),
+    ("backend", "name", "sizes", "stored", "dtype"),
     [
-        ("Bert", BERT, torch.float32, "float32"),
-        ("Bert", BERT, torch.float32, "bfloat16"),
-        ("Bert", BERT, torch.bfloat16, "float32"),
-        ("Qwen3Moe", EXPERTS, torch.bfloat16, "bfloat16"),
+        ("transformers", "Bert", BERT, torch.float32, "float32"),
+        ("transformers", "Bert", BERT, torch.float32, "bfloat16"),
+        ("transformers", "Bert", BERT, torch.bfloat16, "float32"),
+        ("transformers", "Qwen3Moe", EXPERTS, torch.bfloat16, "bfloat16"),
+        ("encoder", "Bert", BERT, torch.float32, "float32"),
+        ("encoder", "Bert", BERT, torch.float32, "bfloat16"),
     ],
 )
 def test_loading_takes_little_more_memory_than_the_weights(
-    tmp_path: Path, name: str, sizes: dict[str, Any], stored: torch.dtype, dtype: str
+    tmp_path: Path, backend: str, name: str, sizes: dict[str, Any], stored: torch.dtype, dtype: str
 ) -> None:
     config = getattr(transformers, f"{name}Config")(**sizes)
     network = getattr(transformers, f"{name}Model")(config).to(stored)
@@ -82,7 +84,7 @@ def test_loading_takes_little_more_memory_than_the_weights(
     del network
 
     told = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(tmp_path), dtype, f"{name}Model"],
+        [sys.executable, "-c", MEASURE, str(tmp_path), dtype, f"{name}Model", backend],
         capture_output=True,
         text=True,
         check=True,

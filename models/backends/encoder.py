@@ -1,0 +1,104 @@
+"""Backend encoder: our own BERT over texts one after another, for embedders. It needs no import of transformers."""
+
+from collections.abc import Sequence
+from contextlib import closing
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.backends.launched import FailedBatch, Launched
+from models.backends.selfcheck import check_backend
+from models.checkpoint.folder import Checkpoint
+from models.checkpoint.quantization import count_parameters
+from models.devices import choose_device, choose_dtype, device_faults, to_device
+from models.interface import (
+    BackendInfo,
+    DeviceLost,
+    Item,
+    LoadOptions,
+    ModelError,
+    ModelInfo,
+    OutOfMemory,
+    Pending,
+    Pooling,
+)
+from models.layers.pooler import Groups, PostPooling, by_readout, load_tail, pool_texts, read
+from models.layers.sequence_attention import SequenceLayout
+from models.memory import freeing_at_once
+from models.networks.bert import Bert
+from models.networks.bert_config import read_bert_config
+from models.networks.weights import Weights
+
+
+def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "EncoderBackend":
+    """Load a BERT embedder and check it; call it in the thread that will launch batches.
+
+    Raises: ModelError: not an embedder, a setting or tensor that our BERT lacks, or a failed check.
+    """
+    if info.kind != "embedder":
+        raise ModelError(f"the backend encoder runs embedders only; {checkpoint.path} is a {info.kind}")
+    config = read_bert_config(checkpoint)
+    device = choose_device(options.device)
+    dtype = choose_dtype(options.dtype, device)
+    with device_faults(), freeing_at_once(), closing(Weights(checkpoint, device=device, dtype=dtype)) as weights:
+        network = Bert(config, weights)
+    chosen = f"every setting of this {checkpoint.model_type} checkpoint is supported"
+    about = BackendInfo(
+        backend="encoder",
+        reason="asked for" if options.backend == "encoder" else chosen,
+        device=str(device),
+        dtype=str(dtype).removeprefix("torch."),
+        parameters=count_parameters(checkpoint),
+        layout="unpadded",
+    )
+    backend = EncoderBackend(network, load_tail(checkpoint, device), about, info.pooling, device, dtype)
+    check_backend(backend, info)
+    return backend
+
+
+class EncoderBackend:
+    """One BERT embedder; launch() and rows() belong to one thread."""
+
+    def __init__(
+        self,
+        network: Bert,
+        tail: PostPooling | None,
+        info: BackendInfo,
+        pooling: Pooling,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self._network, self._tail, self._info = network, tail, info
+        self._pooling, self._device, self._dtype = pooling, device, dtype
+
+    @property
+    def info(self) -> BackendInfo:
+        """How this checkpoint is run."""
+        return self._info
+
+    def launch(self, items: Sequence[Item], *, keep_prefix: bool = False) -> Pending:
+        """Start one batch: computed at once on the CPU, enqueued on CUDA."""
+        del keep_prefix  # every token sees those after it, so that no prefix has states of its own
+        groups = by_readout(items)
+        again = None if self._dtype == torch.float32 and len(items) == 1 else self._again
+        try:
+            with device_faults():
+                return Launched(items, list(groups.values()), self._read(items, groups, self._dtype), again=again)
+        except (OutOfMemory, DeviceLost) as error:
+            return FailedBatch(error)
+
+    def _again(self, item: Item) -> Tensor:
+        return self._read([item], {item.readout: [0]}, torch.float32)[0]
+
+    @torch.inference_mode()
+    def _read(self, items: Sequence[Item], groups: Groups, dtype: torch.dtype) -> list[Tensor]:
+        lengths = [len(item.ids) for item in items]
+        tokens = to_device(np.concatenate([item.ids for item in items]).astype(np.int64), self._device)
+        positions = to_device(np.concatenate([np.arange(length) for length in lengths]), self._device)
+        states = self._network(tokens, positions, SequenceLayout(lengths, self._device), dtype)
+        pooled = pool_texts(states, lengths, self._pooling)
+        return [
+            read(pooled[to_device(np.array(numbers), self._device)], readout, None, self._tail)
+            for readout, numbers in groups.items()
+        ]

@@ -1,0 +1,98 @@
+"""Which checkpoints our own BERT runs: a closed list of the entries of config.json and of the tensors. No torch."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from models.checkpoint.folder import Checkpoint
+from models.interface import ModelError
+
+# Entries that change no number of a forward pass.
+IGNORED_KEYS = (
+    *("_name_or_path", "architectures", "attention_probs_dropout_prob", "bos_token_id", "classifier_dropout", "dtype"),
+    *("eos_token_id", "gradient_checkpointing", "hidden_dropout_prob", "id2label", "initializer_range", "label2id"),
+    *("pad_token_id", "tie_word_embeddings", "torch_dtype", "transformers_version", "use_cache"),
+)
+SIZES = (
+    *("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "vocab_size"),
+    *("max_position_embeddings", "type_vocab_size"),
+)
+VALUES: Mapping[str, tuple[object, ...]] = {
+    "model_type": ("bert",),
+    "hidden_act": ("gelu",),
+    "position_embedding_type": ("absolute", None),
+    "is_decoder": (False,),
+    "add_cross_attention": (False,),
+    "chunk_size_feed_forward": (0,),
+}
+LAYER = tuple(
+    f"{part}.{kind}"
+    for part in (
+        *("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"),
+        *("attention.output.LayerNorm", "intermediate.dense", "output.dense", "output.LayerNorm"),
+    )
+    for kind in ("weight", "bias")
+)
+EMBEDDINGS = (
+    *("embeddings.word_embeddings.weight", "embeddings.position_embeddings.weight"),
+    *("embeddings.token_type_embeddings.weight", "embeddings.LayerNorm.weight", "embeddings.LayerNorm.bias"),
+)
+# An embedder reads neither of them; position_ids are 0, 1, 2, ...
+UNREAD = ("pooler.dense.weight", "pooler.dense.bias", "embeddings.position_ids")
+
+
+@dataclass(frozen=True, slots=True)
+class BertConfig:
+    """Sizes of a BERT network, under the names of config.json."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    vocab_size: int
+    max_position_embeddings: int
+    type_vocab_size: int
+    layer_norm_eps: float
+
+
+def read_bert_config(checkpoint: Checkpoint) -> BertConfig:
+    """Take a checkpoint that our BERT computes exactly.
+
+    Raises: ModelError: an entry of config.json or a tensor that is missing or unknown.
+    """
+    config = checkpoint.config
+    for key, value in config.items():
+        known = value in VALUES[key] if key in VALUES else key in (*IGNORED_KEYS, *SIZES, "layer_norm_eps")
+        if not known:
+            raise ModelError(f"Hearth's BERT does not support this entry of config.json: {key}: {value!r}")
+    sizes = {key: _size(config, key) for key in SIZES}
+    if sizes["hidden_size"] % sizes["num_attention_heads"]:
+        raise ModelError("hidden_size of config.json must be a multiple of num_attention_heads")
+    _check_tensors(checkpoint.tensors, sizes["num_hidden_layers"])
+    return BertConfig(**sizes, layer_norm_eps=float(config.get("layer_norm_eps", 1e-12)))
+
+
+def is_known_bert(checkpoint: Checkpoint) -> bool:
+    """Whether our BERT computes this checkpoint exactly."""
+    if checkpoint.model_type != "bert":
+        return False
+    try:
+        read_bert_config(checkpoint)
+    except ModelError:
+        return False
+    return True
+
+
+def _size(config: Mapping[str, Any], key: str) -> int:
+    value = config.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ModelError(f"{key} of config.json must be a positive whole number; got {value!r}")
+    return value
+
+
+def _check_tensors(stored: Collection[str], layers: int) -> None:
+    needed = {*EMBEDDINGS, *(f"encoder.layer.{number}.{name}" for number in range(layers) for name in LAYER)}
+    if missing := sorted(needed - set(stored)):
+        raise ModelError(f"Hearth's BERT needs a tensor that the weights lack: {missing[0]}")
+    if unknown := sorted(set(stored) - needed - set(UNREAD)):
+        raise ModelError(f"Hearth's BERT does not know this tensor: {unknown[0]}")
