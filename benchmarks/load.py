@@ -20,6 +20,7 @@ import numpy as np
 from benchmarks.support.client import Address, Answer, measured, milliseconds, post, send_for
 from benchmarks.support.report import RESULTS, Rows, machine, markdown, show, significant, write
 from benchmarks.support.server import serve
+from models import demo_models
 
 WORDS = ("the", "of", "search", "a", "model", "text", "query", "with", "what", "how", "river", "light", "stone", "red")
 # About twenty tokens, the length of a question.
@@ -97,7 +98,8 @@ def _ratio(value: float, base: float) -> float:
 @contextmanager
 def demo_server() -> Iterator[Address]:
     """A server with the demo pair and every default."""
-    with serve(OMP_NUM_THREADS=str(os.cpu_count())) as server:
+    models = [{"path": path} for path in demo_models()]
+    with serve({"models": models}, OMP_NUM_THREADS=str(os.cpu_count())) as server:
         yield server.address
 
 

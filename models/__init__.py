@@ -1,6 +1,6 @@
 """The public names of models: all that server/ may import. Torch comes in only with a model or a device."""
 
-from models.checkpoint.hub import demo_models, find_checkpoint, model_id
+from models.checkpoint.hub import default_models, demo_models, find_checkpoint, model_id
 from models.checkpoint.manifest import Manifest
 from models.checkpoint.pull import Pulled, pull
 from models.interface import (
@@ -71,6 +71,7 @@ __all__ = [
     "compare_scores",
     "compare_vectors",
     "cut",
+    "default_models",
     "demo_models",
     "device_name",
     "find_checkpoint",

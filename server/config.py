@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from models import Dtype, Kind, LoadOptions, demo_models
+from models import Dtype, Kind, LoadOptions, default_models
 
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -53,9 +53,9 @@ class ModelConfig(Section):
     """`auto`, `cpu`, `cuda` or `cuda:N`; `auto` is `cuda` if there is one, else `cpu`. With a list, every device loads
     the whole model, and requests are distributed over them."""
     backend: str = "auto"
-    """The code that runs the model: `packed` (Hearth's own networks), `transformers`, `sentence_transformers`, or
-    `transformers-padded` (transformers with padded batches). `auto` is the first of the first three that is known to
-    be correct for the model."""
+    """The code that runs the model: `packed` (Hearth's own networks of decoders), `encoder` (Hearth's own BERT),
+    `transformers`, `sentence_transformers`, or `transformers-padded` (transformers with padded batches). `auto` is the
+    first of the first four that is known to be correct for the model."""
     max_tokens: Positive | None = None
     """The longest input, in tokens. By default, and at most, the model's own maximum."""
     matryoshka: bool | tuple[Positive, ...] | None = None
@@ -158,11 +158,11 @@ class Config(Section):
     """Address to listen on; `0.0.0.0` is every IPv4 interface."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port to listen on; 0 chooses a free one, and the log says which."""
-    models: Annotated[tuple[ModelConfig, ...], Field(min_length=1), BeforeValidator(_listed)] = tuple(
-        ModelConfig(path=path) for path in demo_models()
+    models: Annotated[tuple[ModelConfig, ...], Field(min_length=1), BeforeValidator(_listed)] = Field(
+        default_factory=lambda: tuple(ModelConfig(path=path) for path in default_models())
     )
-    """The served models: hub ids or folders, or objects with the keys below. By default the built-in demo pair. The
-    first model of a kind serves requests without `model`."""
+    """The served models: hub ids or folders, or objects with the keys below. By default all-MiniLM-L6-v2, if the extra
+    `minilm` is installed, and the built-in demo pair. The first model of a kind serves requests without `model`."""
     limits: RequestLimits = RequestLimits()
     batching: Batching = Batching()
     auth: Auth = Auth()

@@ -57,7 +57,7 @@ class FakeModel:
 
 @contextmanager
 def serve(config: Mapping[str, Any] | None = None, **environment: str) -> Iterator[ServerProcess]:
-    """Run a server that is ready to answer; without `config` it serves the demo pair, as with no config.yaml."""
+    """Run a server that is ready to answer; without `config` it serves what is served with no config.yaml."""
     with tempfile.TemporaryDirectory() as folder:
         if config is not None:
             Path(folder, "config.yaml").write_text(json.dumps(config), "utf-8")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from models.checkpoint.files import ALLOWED, IGNORED, INDEX, WEIGHTS, is_outside, what_it_is
 from models.checkpoint.folder import Checkpoint
-from models.checkpoint.package import find_in_package, package_name
+from models.checkpoint.package import MINILM, SOURCE, find_in_package, is_installed, package_model_id, package_name
 from models.interface import ModelError
 
 
@@ -127,6 +127,12 @@ def demo_models() -> tuple[str, ...]:
     return tuple(str(DEMO / name) for name in DEMO_NAMES)
 
 
+def default_models() -> tuple[str, ...]:
+    """The sources that are served when nothing is configured: all-MiniLM-L6-v2 if installed, then the demo pair."""
+    minilm = (SOURCE + MINILM,) if is_installed(MINILM) else ()
+    return (*minilm, *demo_models())
+
+
 def find_checkpoint(source: str, revision: str | None = None) -> Path:
     """The folder that holds a model.
 
@@ -175,10 +181,11 @@ def revision_of(folder: Path) -> str | None:
 def model_id(source: str) -> str:
     """The id a model is served under when the configuration gives none.
 
-    The repository id of a hub id or of a hub-cache path; the name of a package; else the folder's name.
+    The repository id of a hub id, of a hub-cache path or of a known package; the name of another package; else the
+    folder's name.
     """
     if (package := package_name(source)) is not None:
-        return package
+        return package_model_id(package)
     if cached := _CACHE_FOLDER.search(source):
         return cached.group(1).replace("--", "/")
     return source if is_repository(source) else Path(source).expanduser().resolve().name

