@@ -51,7 +51,7 @@ def serve(
         list[str] | None,
         typer.Argument(
             help="Model folders or hub ids. They replace `models` of the configuration.",
-            metavar="MODEL...",
+            metavar="MODEL",
             show_default="models of the configuration, else the built-in demo pair",
         ),
     ] = None,

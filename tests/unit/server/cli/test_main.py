@@ -1,6 +1,7 @@
 """The hearth command, without starting a server."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def test_version_is_printed(argument: str) -> None:
 def test_help_shows_what_can_be_set_and_its_defaults(argument: str) -> None:
     text = " ".join(CliRunner().invoke(app, ["serve", argument], env={"COLUMNS": "200"}).output.split())
 
-    assert "MODEL..." in text
+    assert "[MODEL]..." in text
     assert "[default: (models of the configuration, else the built-in demo pair)]" in text
     assert "[default: (127.0.0.1)]" in text
     assert "[default: (8000)]" in text
@@ -34,7 +35,7 @@ def test_help_shows_what_can_be_set_and_its_defaults(argument: str) -> None:
 
 def test_models_are_named_as_arguments_or_by_the_option(monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[Config] = []
-    monkeypatch.setattr("server.cli.main._serve", served.append)
+    monkeypatch.setattr(sys.modules["server.cli.main"], "_serve", served.append)
 
     result = CliRunner().invoke(app, ["serve", "a/b", "./c", "--model", "d"])
 
