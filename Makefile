@@ -1,10 +1,14 @@
-# Hearth. `make help` lists what there is. Needs Python 3.11 or newer, make and a package index.
+# Hearth. `make help` lists what there is. Needs Python 3.11 or newer with venv, make and a package index.
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 PYTHON ?= python3
 VENV ?= .venv
 FUZZ ?= .venv-fuzz
 BIN := $(VENV)/bin
+# A copy of config.yaml that git ignores, for this machine's settings.
+CONFIG ?= $(firstword $(wildcard config.local.yaml) config.yaml)
+# Which build of torch: cpu or cuda. Empty: cuda where there is an NVIDIA driver.
+DEVICE ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: help serve test test-slow conformance model-table clients docs fuzz check fix bench gpu demo-models wheel wheel-smoke coverage clean
@@ -12,8 +16,8 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
-serve: $(VENV)/.runtime ## Serve what config.yaml says, by default all-MiniLM-L6-v2 and the demo pair, on http://127.0.0.1:8000
-	$(BIN)/hearth serve --config config.yaml
+serve: $(VENV)/.runtime ## Serve what config.local.yaml says, or else config.yaml; by default all-MiniLM-L6-v2 and the demo pair. DEVICE=cpu|cuda
+	@$(BIN)/hearth serve --config $(CONFIG)
 
 test: $(VENV)/.development ## The tests, in a few minutes
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
@@ -74,11 +78,10 @@ wheel-smoke: wheel ## Install the built wheel into a fresh environment, serve fr
 clean: ## Remove what was made, the virtual environment included
 	rm -rf $(VENV) $(FUZZ) .clients dist .mypy_cache .ruff_cache .pytest_cache
 
-# Torch is named, so that the pinned build is taken and no newer one with it.
+# deploy/install.py says what it downloads, and takes torch's CPU build where there is no NVIDIA driver.
 $(VENV)/.runtime: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"Hearth needs Python 3.11 or newer; $(PYTHON) is {v.major}.{v.minor}. Try: make serve PYTHON=python3.12")'
-	$(PYTHON) -m venv $(VENV)
-	$(PIP_INSTALL) torch -e '.[minilm]'
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing. On Debian and Ubuntu: sudo apt install python3 python3-venv"; exit 1; }
+	@DEVICE=$(DEVICE) $(PYTHON) deploy/install.py $(VENV)
 	@touch $@
 
 $(VENV)/.development: $(VENV)/.runtime
