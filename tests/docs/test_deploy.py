@@ -127,7 +127,7 @@ def test_the_sizes_are_said_before_anything_is_downloaded(
 ) -> None:
     install["announce"](Path(".venv"), "cuda", [])
 
-    assert "2.84 GB" in capsys.readouterr().out
+    assert "2.92 GB" in capsys.readouterr().out
 
 
 def test_a_disk_that_is_too_small_is_refused(install: dict[str, Any], tmp_path: Path) -> None:
