@@ -2,7 +2,7 @@
 
 from models.checkpoint.hub import default_models, demo_models, find_checkpoint, model_id
 from models.checkpoint.manifest import Manifest
-from models.checkpoint.pull import Pulled, pull
+from models.checkpoint.pull import Pulled, pull_model
 from models.interface import (
     Backend,
     BackendInfo,
@@ -84,6 +84,6 @@ __all__ = [
     "load_backend",
     "load_preprocessor",
     "model_id",
-    "pull",
+    "pull_model",
     "sort_by_prefix",
 ]

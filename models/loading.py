@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from models.checkpoint.folder import Checkpoint
-from models.checkpoint.info import Names, known_facts, read_info
-from models.checkpoint.kind import EMBEDDER_MODULES, RERANKER_MODULES, check_served, decide_kind
+from models.checkpoint.info import Names, published_model, read_info
+from models.checkpoint.kind import EMBEDDER_MODULES, RERANKER_MODULES, check_supported, decide_kind
 from models.checkpoint.manifest import check_text_files, check_weight_files
-from models.checkpoint.sentence_transformers_files import asks_lower_case, check_modules
+from models.checkpoint.sentence_transformers_files import check_modules, lowers_case
 from models.interface import Backend, DeviceLost, Kind, LoadOptions, ModelError, ModelInfo, OutOfMemory
 from models.networks.bert_config import is_known_bert
 from models.networks.registry import why_not_packed
@@ -92,9 +92,9 @@ def load_preprocessor(source: Path | Checkpoint, options: LoadOptions | None = N
     # First: static embeddings and the like have no config.json that could be missed.
     check_modules(checkpoint, (*EMBEDDER_MODULES, *RERANKER_MODULES))
     checkpoint.check()
-    tokenizer = Tokenizer(path / "tokenizer.json", lower_case=asks_lower_case(checkpoint))
+    tokenizer = Tokenizer(path / "tokenizer.json", lower_case=lowers_case(checkpoint))
     kind, reason = decide_kind(checkpoint, tokenizer.added, options.kind)
-    check_served(checkpoint, kind)
+    check_supported(checkpoint, kind)
     check_terminator(checkpoint, tokenizer, kind)
     names = tuple(filter(None, (manifest.source if manifest else None, options.id)))
     info = read_info(checkpoint, options, kind, reason, names)
@@ -174,7 +174,7 @@ def _checkpoint(source: Path | Checkpoint) -> Checkpoint:
 def _named_prompts(checkpoint: Checkpoint, names: Names) -> NamedPrompts:
     return NamedPrompts(
         # What the files say wins, an empty prompt included.
-        dict(known_facts(checkpoint, names).prompts) | checkpoint.prompts,
+        dict(published_model(checkpoint, names).prompts) | checkpoint.prompts,
         str(checkpoint.sentence_transformers.get("default_prompt_name") or ""),
         are_pooled=bool(checkpoint.pooling.get("include_prompt", True)),
     )

@@ -1,4 +1,4 @@
-"""The files of one checkpoint folder, read and checked. No torch: tensors are known by name and shape only."""
+"""Reads and checks the files of one checkpoint folder. No torch: of tensors, only names and shapes are read."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -13,58 +13,57 @@ from models.checkpoint.files import (
     WEIGHTS,
     JsonObject,
     check_weight_file,
+    explain_missing_weights,
     is_model_file,
     is_outside,
     names_in,
-    read_json,
-    read_text,
-    what_it_is,
-    where_it_may_be,
+    read_json_file,
+    read_text_file,
+    suggest_subfolders,
     whole_number,
 )
 from models.checkpoint.manifest import Manifest, read_manifest
 from models.interface import ModelError
 
-# How the token table is called across the architectures that Hearth serves.
+# Names of the token table in the supported architectures.
 TABLE_NAMES = (
     *("embed_tokens.weight", "word_embeddings.weight", "wte.weight", "tok_embeddings.weight"),
     "shared.weight",  # T5
 )
-# sentence-transformers, Transformer.load_config: the names of its file, in the order in which it looks.
+# sentence-transformers, Transformer.load_config: the names that its file may have, in the order of the search.
 TRANSFORMER_CONFIG_NAMES = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder in Hugging Face layout. Every configuration in it is parsed once and shared: do not change one.
+    """A folder in Hugging Face layout. Each file is read once and its content is shared: do not modify it.
 
-    It shows the folder as it was when each file was first read; make a new Checkpoint after files were added.
+    Later changes to a file are not seen; make a new Checkpoint after files were added.
     """
 
     path: Path
     _parsed: dict[str, object] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def check(self) -> None:
-        """Fail with one sentence on a folder that lacks what every model has.
+        """Refuse a folder that lacks what every model has.
 
-        Raises: ModelError: config.json or weights missing or damaged.
+        Raises: ModelError: config.json or the weights are missing or damaged.
         """
         if self._optional("config.json") is None:
             raise self._no_model(names_in(self.path), "missing: config.json")
         if not self.config or not self.tensors:
             raise self._no_model(names_in(self.path), "its config.json or weights are empty")
         if (layers := self.number("num_hidden_layers")) > len(self.tensors):
-            held = f"{len(self.tensors)} tensors"
-            raise ModelError(f"{self.path} holds {held}, too few for num_hidden_layers of config.json: {layers}")
+            count = len(self.tensors)
+            raise ModelError(f"{self.path} holds {count} tensors, too few for the {layers} layers of its config.json")
 
     @cached_property
     def manifest(self) -> Manifest | None:
-        """manifest.json of `hearth pull`; None when there is no such file."""
+        """The manifest that `hearth pull` wrote; None if there is none."""
         return read_manifest(self.path)
 
     @cached_property
     def config(self) -> JsonObject:
-        """config.json."""
         return self._object("config.json")
 
     @property
@@ -79,63 +78,63 @@ class Checkpoint:
         return str(names[0]) if isinstance(names, list) and names else "unknown"
 
     def number(self, key: str) -> int:
-        """A whole number of config.json; 0 when it has none."""
+        """A whole number from config.json; 0 if the key is missing."""
         return whole_number(self.config.get(key), key, self.path / "config.json")
 
     @property
     def module_types(self) -> list[str]:
-        """The classes of modules.json (sentence-transformers) in full, in order; empty when there is no such file."""
+        """Full class names in modules.json (sentence-transformers), in order; empty if there is no such file."""
         return [str(module["type"]) for module in self._modules]
 
     @property
     def module_paths(self) -> list[tuple[str, str]]:
-        """The same as short name and folder, relative to this one."""
+        """Short class names in modules.json, each with its folder relative to this one."""
         return [(str(module["type"]).rsplit(".", 1)[-1], str(module.get("path", ""))) for module in self._modules]
 
     @property
     def modules(self) -> list[str]:
-        """The short names alone."""
+        """Short class names in modules.json."""
         return [name for name, _ in self.module_paths]
 
     @cached_property
     def pooling(self) -> JsonObject:
-        """The Pooling module's own configuration; empty when there is none."""
+        """The configuration of the Pooling module; empty if there is none."""
         for name, path in self.module_paths:
             if name == "Pooling":
                 return self._object(f"{path}/config.json")
         return {}
 
     def config_of(self, path: str) -> JsonObject:
-        """The configuration of the module in a folder below this one; empty when it has none."""
+        """The config.json of a module's folder below this one; empty if there is none."""
         return self._object_or_none(f"{path}/config.json") if path else {}
 
     @cached_property
     def sentence_transformers(self) -> JsonObject:
-        """config_sentence_transformers.json; empty when there is no such file."""
+        """config_sentence_transformers.json; empty if there is no such file."""
         return self._object_or_none("config_sentence_transformers.json")
 
     @cached_property
     def prompts(self) -> dict[str, str]:
-        """Named prompts of config_sentence_transformers.json, an empty one for null."""
-        found = self.sentence_transformers.get("prompts") or {}
-        if not isinstance(found, dict) or not all(isinstance(text, str | None) for text in found.values()):
-            raise ModelError(f"{self.path}/config_sentence_transformers.json does not give texts by name: prompts")
-        return {name: text or "" for name, text in found.items()}
+        """Named prompts of config_sentence_transformers.json; null becomes ""."""
+        prompts = self.sentence_transformers.get("prompts") or {}
+        if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
+            raise ModelError(f"{self.path}/config_sentence_transformers.json must map each name in prompts to a text")
+        return {name: text or "" for name, text in prompts.items()}
 
     @cached_property
     def tokenizer_config(self) -> JsonObject:
-        """tokenizer_config.json; empty when there is no such file."""
+        """tokenizer_config.json; empty if there is no such file."""
         return self._object_or_none("tokenizer_config.json")
 
     @cached_property
     def chat_template(self) -> str:
-        """The chat template, in either of the places where transformers keeps one; "" when there is none."""
-        text = read_text(self.path / "chat_template.jinja")
+        """The chat template, from either place where transformers stores one; "" if there is none."""
+        text = read_text_file(self.path / "chat_template.jinja")
         return str(self.tokenizer_config.get("chat_template") or "") if text is None else text
 
     @cached_property
     def transformer_module_config(self) -> JsonObject:
-        """The configuration of the Transformer module, under any of its names; empty when there is none."""
+        """The configuration of the Transformer module, under any of its file names; empty if there is none."""
         return next(
             filter(None, (self._object_or_none(f"sentence_{name}_config.json") for name in TRANSFORMER_CONFIG_NAMES)),
             {},
@@ -143,7 +142,7 @@ class Checkpoint:
 
     @cached_property
     def tensors(self) -> dict[str, tuple[int, ...]]:
-        """Every tensor's name and shape, from the headers of the safetensors files."""
+        """Names and shapes of all tensors, from the headers of the safetensors files."""
         shapes: dict[str, tuple[int, ...]] = {}
         for file in self.weight_files:
             shapes.update(_shapes(file))
@@ -151,17 +150,20 @@ class Checkpoint:
 
     @cached_property
     def weight_files(self) -> list[Path]:
-        """The safetensors files, all of them present."""
+        """The safetensors files.
+
+        Raises: ModelError: some are missing, or the weights have another format.
+        """
         present = [name for name in names_in(self.path) if (self.path / name).is_file()]
         return [self.path / name for name in self.weight_names(present)]
 
     def weight_names(self, present: Collection[str]) -> list[str]:
-        """The safetensors files that the index asks for, all of them in `present`: what the folder or its source holds.
+        """The safetensors files that the index names; all must be in `present`, the files of the folder or its source.
 
-        Raises: ModelError: some are missing, or the weights are of another format.
+        Raises: ModelError: some are missing, or the weights have another format.
         """
-        # Not kept: the index of a large model names a hundred thousand tensors.
-        index = read_json(self.path / INDEX)
+        # Not cached: the index of a large model names a hundred thousand tensors.
+        index = read_json_file(self.path / INDEX)
         names = self._indexed(index) if index is not None else [WEIGHTS]
         missing = [name for name in names if name not in present]
         if missing and index is None:
@@ -172,41 +174,45 @@ class Checkpoint:
 
     @property
     def table(self) -> tuple[int, ...]:
-        """Shape of the token table, (rows, width)."""
+        """Shape of the token table, (rows, width).
+
+        Raises: ModelError: there is none.
+        """
         for name, shape in self.tensors.items():
             if name.endswith(TABLE_NAMES):
                 return shape
-        raise ModelError(f"{self.path} holds no token table; looked for: {', '.join(TABLE_NAMES)}")
+        raise ModelError(f"{self.path} has no token table; looked for: {', '.join(TABLE_NAMES)}")
 
     @property
     def tied(self) -> bool:
-        """Whether the head is the token table."""
+        """Whether the head and the token table are the same tensor."""
         return bool(self.config.get("tie_word_embeddings", "lm_head.weight" not in self.tensors))
 
     @cached_property
     def _modules(self) -> list[JsonObject]:
-        found = self._optional("modules.json")
-        modules = [] if found is None else found
+        modules = self._optional("modules.json")
+        if modules is None:
+            return []
         if not isinstance(modules, list) or not all(
-            isinstance(one, dict) and {"type", "path"} <= set(one) for one in modules
+            isinstance(module, dict) and {"type", "path"} <= set(module) for module in modules
         ):
-            raise ModelError(f"{self.path / 'modules.json'} is not a list of modules, each with: type, path")
-        # What lies elsewhere is in no manifest.
-        if outside := [one["path"] for one in modules if is_outside(str(one["path"]))]:
-            raise ModelError(f"{self.path / 'modules.json'} has a part outside of its folder: {outside[0]}")
+            raise ModelError(f"{self.path / 'modules.json'} must be a list of modules, each with type and path")
+        # The manifest does not cover files outside the folder.
+        if outside := [module["path"] for module in modules if is_outside(str(module["path"]))]:
+            raise ModelError(f"{self.path / 'modules.json'} lists a module outside the folder: {outside[0]}")
         return modules
 
     def _indexed(self, index: object) -> list[str]:
         names = index.get("weight_map") if isinstance(index, dict) else None
         if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
-            raise ModelError(f"{self.path / INDEX} does not say which file holds which tensor: weight_map")
+            raise ModelError(f"{self.path / INDEX} must map each tensor to a file in weight_map")
         return sorted(set(names.values()))
 
     def _no_model(self, names: Collection[str], otherwise: str) -> ModelError:
         adapter = self._optional(ADAPTER)
-        clause = what_it_is(names, adapter if isinstance(adapter, dict) else None)
+        clause = explain_missing_weights(names, adapter if isinstance(adapter, dict) else None)
         if not clause and not any(map(is_model_file, names)):
-            clause = where_it_may_be(self.path) or (None if names else "it is empty")
+            clause = suggest_subfolders(self.path) or (None if names else "it is empty")
         return ModelError(f"{self.path} holds no model that can be served; {clause or otherwise}")
 
     def _object(self, name: str) -> JsonObject:
@@ -215,14 +221,14 @@ class Checkpoint:
         return self._object_or_none(name)
 
     def _object_or_none(self, name: str) -> JsonObject:
-        found = self._optional(name)
-        if found is not None and not isinstance(found, dict):
-            raise ModelError(f"{self.path / name} holds no JSON object")
-        return found or {}
+        content = self._optional(name)
+        if content is not None and not isinstance(content, dict):
+            raise ModelError(f"{self.path / name} must hold a JSON object")
+        return content or {}
 
     def _optional(self, name: str) -> object:
         if name not in self._parsed:
-            self._parsed[name] = read_json(self.path / name)
+            self._parsed[name] = read_json_file(self.path / name)
         return self._parsed[name]
 
 

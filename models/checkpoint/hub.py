@@ -1,4 +1,4 @@
-"""The hub, as `hearth pull` needs it: what a repository holds, and its files into a folder. Errors are sentences."""
+"""Finds the folder of a model, and downloads models from the Hugging Face hub."""
 
 import glob
 import os
@@ -8,10 +8,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.checkpoint.files import ALLOWED, IGNORED, INDEX, WEIGHTS, is_outside, what_it_is
+from models.checkpoint.files import ALLOWED, IGNORED, INDEX, WEIGHTS, explain_missing_weights, is_outside
 from models.checkpoint.folder import Checkpoint
 from models.checkpoint.package import MINILM, SOURCE, find_in_package, is_installed, package_model_id, package_name
 from models.interface import ModelError
+
+DEMO = Path(__file__).parents[1] / "demo"
+DEMO_NAMES = ("demo-embedding", "demo-reranker")
+TOKENIZERS = ("tokenizer.json", "tiktoken.model")
+
+_CACHE_FOLDER = re.compile(r"models--([^/]+)/snapshots/([^/]+)/?$")
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,48 +28,48 @@ class Repository:
     id: str
     revision: str
     checksums: Mapping[str, str | None]
-    """Every file's name, with its SHA-256 where the hub knows it: of large files."""
+    """SHA-256 by file name; None for small files, whose checksum the hub does not know."""
 
     def check(self) -> None:
-        """Fail before anything is downloaded that could not be served.
+        """Refuse a repository without safetensors weights, before anything is downloaded.
 
-        Raises: ModelError: no weights in safetensors.
+        Raises: ModelError.
         """
         if not {INDEX, WEIGHTS} & self.checksums.keys():
-            clause = what_it_is(self.checksums.keys()) or f"missing: {WEIGHTS}"
+            clause = explain_missing_weights(self.checksums.keys()) or f"missing: {WEIGHTS}"
             raise ModelError(f"{self.id} holds no model that can be served; {clause}")
 
 
 def look_up(source: str, revision: str | None) -> Repository:
-    """What a repository holds at a revision; by default its newest.
+    """List the files of a repository at a revision, by default the newest.
 
     Raises: ModelError.
     """
     from huggingface_hub import HfApi  # 0.4 s to import
 
-    with _sentences(source):
-        found = HfApi().model_info(source, revision=revision, files_metadata=True)
-    files = {file.rfilename: file.lfs.sha256 if file.lfs else None for file in found.siblings or ()}
-    # A mirror may list anything, and weights are fetched by the names that an index gives.
+    with _readable_errors(source):
+        info = HfApi().model_info(source, revision=revision, files_metadata=True)
+    files = {file.rfilename: file.lfs.sha256 if file.lfs else None for file in info.siblings or ()}
+    # A mirror may list any name, and files are written under these names.
     if outside := [name for name in files if is_outside(name)]:
-        raise ModelError(f"{source} lists a file outside of its folder: {outside[0]!r}")
-    return Repository(source, str(found.sha), files)
+        raise ModelError(f"{source} lists a file outside the folder: {outside[0]!r}")
+    return Repository(source, str(info.sha), files)
 
 
 def fetch(repository: Repository, names: Sequence[str], folder: Path) -> None:
-    """Download files into a folder; what a broken-off attempt left is used.
+    """Download files into a folder, resuming an interrupted attempt.
 
     Raises: ModelError.
     """
     from huggingface_hub import snapshot_download
 
-    wanted = [glob.escape(name) for name in names]
-    with _sentences(repository.id):
-        snapshot_download(repository.id, revision=repository.revision, local_dir=folder, allow_patterns=wanted)
+    patterns = [glob.escape(name) for name in names]
+    with _readable_errors(repository.id):
+        snapshot_download(repository.id, revision=repository.revision, local_dir=folder, allow_patterns=patterns)
 
 
 def cached(source: str, revision: str | None = None) -> Path | None:
-    """The folder of the hub's local cache that holds a model, all or a part of it. Asks nobody."""
+    """The folder of a model in the hub's local cache, complete or not; None if there is none. No network."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -84,12 +91,12 @@ def fetch_into_cache(source: str, revision: str | None = None) -> Path:
     from huggingface_hub import snapshot_download
 
     look_up(source, revision).check()
-    with _sentences(source):
+    with _readable_errors(source):
         return Path(snapshot_download(source, revision=revision, allow_patterns=ALLOWED, ignore_patterns=IGNORED))
 
 
 @contextmanager
-def _sentences(source: str) -> Iterator[None]:
+def _readable_errors(source: str) -> Iterator[None]:
     from huggingface_hub.errors import (
         GatedRepoError,
         HTTPError,  # of the HTTP library that this version of huggingface_hub uses
@@ -101,29 +108,21 @@ def _sentences(source: str) -> Iterator[None]:
     try:
         yield
     except GatedRepoError as error:
-        raise ModelError(f"accept this model's terms on its page, then set HF_TOKEN to your token: {source}") from error
+        raise ModelError(f"{source} is gated; accept its terms on its page, then set HF_TOKEN to your token") from error
     except RepositoryNotFoundError as error:
-        raise ModelError(f"the hub has no such model, or shows it only with a token in HF_TOKEN: {source}") from error
+        raise ModelError(f"{source} was not found on the hub; if it is private, set HF_TOKEN to your token") from error
     except RevisionNotFoundError as error:
-        raise ModelError(f"the hub has no such revision of this model: {source}") from error
+        raise ModelError(f"{source} has no such revision on the hub") from error
     except (HTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ModelError(f"{source} could not be downloaded, run the command again to go on: {_line(error)}") from error
+        raise ModelError(f"{source} could not be downloaded; run the command again: {_line(error)}") from error
 
 
 def _line(error: Exception) -> str:
     return str(error).strip().split("\n", 1)[0] or type(error).__name__
 
 
-DEMO = Path(__file__).parents[1] / "demo"
-DEMO_NAMES = ("demo-embedding", "demo-reranker")
-TOKENIZERS = ("tokenizer.json", "tiktoken.model")
-
-_CACHE_FOLDER = re.compile(r"models--([^/]+)/snapshots/([^/]+)/?$")
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
-
-
 def demo_models() -> tuple[str, ...]:
-    """The folders of the built-in pair, which needs no download: an embedder and a reranker."""
+    """The folders of the built-in embedder and reranker, which need no download."""
     return tuple(str(DEMO / name) for name in DEMO_NAMES)
 
 
@@ -138,18 +137,18 @@ def find_checkpoint(source: str, revision: str | None = None) -> Path:
 
     Args:
         source: a path, a hub id such as Qwen/Qwen3-Embedding-0.6B, or `package:NAME` for an installed Python package.
-        revision: a commit, tag or branch of a hub id; None takes what the cache has, else the newest.
+        revision: a commit, tag or branch of a hub id; None: what the cache has, else the newest.
 
-    Raises: ModelError: no such folder or package, not in the cache and not to be downloaded, a revision of a folder.
+    Raises: ModelError: the model does not exist or cannot be downloaded, or a revision was given for a folder.
     """
     if (package := package_name(source)) is not None:
         if revision is not None:
-            raise ModelError(f"{source} is a package, and only a hub id has a revision: {revision}")
+            raise ModelError(f"{source} is a package; a revision can be given only for a hub id; got {revision}")
         return find_in_package(package)
     folder = Path(source).expanduser()
     if folder.is_dir():
         if revision is not None:
-            raise ModelError(f"{source} is a folder, and only a hub id has a revision: {revision}")
+            raise ModelError(f"{source} is a folder; a revision can be given only for a hub id; got {revision}")
         return folder
     if folder.is_symlink():
         raise ModelError(f"{source} is a link to a folder that is not there: {folder.readlink()}")
@@ -161,48 +160,48 @@ def find_checkpoint(source: str, revision: str | None = None) -> Path:
 
 
 def is_repository(source: str) -> bool:
-    """Whether it is no folder here, and can be a hub id."""
+    """Whether a source is a hub id: not a local path, and of the form owner/name."""
     folder = Path(source).expanduser()
     is_path = folder.exists() or folder.is_absolute() or source.startswith((".", "~"))
     return not is_path and bool(_REPOSITORY.fullmatch(source))
 
 
 def is_offline() -> bool:
-    """Whether the operator forbids any look-up (HF_HUB_OFFLINE)."""
+    """Whether HF_HUB_OFFLINE forbids access to the hub."""
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
 
 
 def revision_of(folder: Path) -> str | None:
-    """The commit of a hub-cache folder; None of any other."""
-    cached = _CACHE_FOLDER.search(str(folder))
-    return cached.group(2) if cached else None
+    """The commit of a folder in the hub's cache; None for any other folder."""
+    match = _CACHE_FOLDER.search(str(folder))
+    return match.group(2) if match else None
 
 
 def model_id(source: str) -> str:
-    """The id a model is served under when the configuration gives none.
+    """The id that a model is served under if the configuration gives none.
 
-    The repository id of a hub id, of a hub-cache path or of a known package; the name of another package; else the
-    folder's name.
+    The hub id, also for a folder in the hub's cache or a known package; the name of any other package; else the name of
+    the folder.
     """
     if (package := package_name(source)) is not None:
         return package_model_id(package)
-    if cached := _CACHE_FOLDER.search(source):
-        return cached.group(1).replace("--", "/")
+    if match := _CACHE_FOLDER.search(source):
+        return match.group(1).replace("--", "/")
     return source if is_repository(source) else Path(source).expanduser().resolve().name
 
 
 def _from_hub(repository: str, revision: str | None) -> Path:
     folder = cached(repository, revision)
-    if folder is not None and _is_whole(folder):
+    if folder is not None and _is_complete(folder):
         return folder
     if is_offline():
-        named = repository if revision is None else f"{repository} at {revision}"
-        raise ModelError(f"HF_HUB_OFFLINE is set, and the local cache has no such model: {named}")
+        name = repository if revision is None else f"{repository} at {revision}"
+        raise ModelError(f"HF_HUB_OFFLINE is set, and the local cache has no such model: {name}")
     return fetch_into_cache(repository, revision)
 
 
-def _is_whole(folder: Path) -> bool:
-    # A download that was interrupted leaves a snapshot that lacks files: it must go on, not fail for ever.
+def _is_complete(folder: Path) -> bool:
+    # An interrupted download leaves a snapshot that lacks files: it must be resumed, not refused on every start.
     try:
         return bool(Checkpoint(folder).weight_files) and any((folder / name).is_file() for name in TOKENIZERS)
     except ModelError:

@@ -1,57 +1,55 @@
-"""What the files of a checkpoint say of widths, limits, pooling and head. No torch, no tokenizer."""
+"""Reads a model's widths, limits, pooling and head from the files of its checkpoint. No torch, no tokenizer."""
 
 from models.checkpoint.files import whole_number
 from models.checkpoint.folder import Checkpoint
 from models.checkpoint.hub import model_id
 from models.checkpoint.kind import ENCODERS, is_classifier
-from models.checkpoint.published_models import PublishedModel, known_of
+from models.checkpoint.published_models import PublishedModel, find_published
 from models.checkpoint.sentence_transformers_files import POOLINGS, pooling_names, why_library_modules, width_of
 from models.interface import Kind, LoadOptions, ModelError, ModelInfo, Pooling
 
-# Their positions begin behind the padding token's id (transformers: create_position_ids_from_input_ids).
+# Their position ids start after the id of the padding token (transformers: create_position_ids_from_input_ids).
 OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert", "mpnet"}
 LENGTH_ENTRIES = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
-
-
-def max_tokens(checkpoint: Checkpoint, kind: Kind, asked: int | None) -> int:
-    """The limit that was asked for, or the lowest of those in the files.
-
-    Raises: ModelError: there is none, or more was asked for than the network has.
-    """
-    network = next((checkpoint.number(name) for name in LENGTH_ENTRIES if checkpoint.number(name)), 0)
-    if checkpoint.model_type in OFFSET_POSITIONS:
-        network -= checkpoint.number("pad_token_id") + 1
-    # nomic-embed-text has positions for more tokens than it was trained on: more must be asked for.
-    trained = checkpoint.number("max_trained_positions")
-    # A language model's tokenizer says how long a chat may be, not what its network takes.
-    files = None if kind == "llm" else _of_texts(checkpoint)
-    limits = [limit for limit in (files, network) if limit]
-    if not limits:
-        raise ModelError(f"{checkpoint.path}/config.json does not say how long a text may be: max_position_embeddings")
-    if asked is not None and asked > min(limits):
-        raise ModelError(f"max_tokens of {checkpoint.path} must be at most {min(limits)}; got {asked}")
-    return asked or min([*limits, trained] if trained else limits)
-
-
-def _of_texts(checkpoint: Checkpoint) -> int:
-    """The limit of an embedder's or cross-encoder's files, often below the network's own; 0 when they say none."""
-    # Published folders have the first, sentence-transformers 6.2 writes the second.
-    asked, tokenizer = (
-        checkpoint.transformer_module_config.get("max_seq_length"),
-        checkpoint.tokenizer_config.get("model_max_length"),
-    )
-    return whole_number(asked or tokenizer, "max_seq_length", checkpoint.path / "sentence_bert_config.json")
-
 
 Names = tuple[str, ...]
 
 
+def max_tokens(checkpoint: Checkpoint, kind: Kind, configured: int | None) -> int:
+    """The configured limit, or the lowest limit in the files.
+
+    Raises: ModelError: the files give no limit, or the configured one is above it.
+    """
+    network = next((checkpoint.number(name) for name in LENGTH_ENTRIES if checkpoint.number(name)), 0)
+    if checkpoint.model_type in OFFSET_POSITIONS:
+        network -= checkpoint.number("pad_token_id") + 1
+    # nomic-embed-text has more positions than it was trained on: they are used only if configured.
+    trained = checkpoint.number("max_trained_positions")
+    # The tokenizer of a language model limits the length of a chat, not the network's input.
+    files = None if kind == "llm" else _text_limit(checkpoint)
+    limits = [limit for limit in (files, network) if limit]
+    if not limits:
+        raise ModelError(f"{checkpoint.path}/config.json must give the longest input; missing: max_position_embeddings")
+    if configured is not None and configured > min(limits):
+        raise ModelError(f"max_tokens of {checkpoint.path} must be at most {min(limits)}; got {configured}")
+    return configured or min([*limits, trained] if trained else limits)
+
+
+def _text_limit(checkpoint: Checkpoint) -> int:
+    """The limit in the files of an embedder or cross-encoder, often below the network's own; 0 if they give none."""
+    # Older folders have the first; sentence-transformers 6.2 writes the second.
+    module_limit = checkpoint.transformer_module_config.get("max_seq_length")
+    tokenizer_limit = checkpoint.tokenizer_config.get("model_max_length")
+    file = checkpoint.path / "sentence_bert_config.json"
+    return whole_number(module_limit or tokenizer_limit, "max_seq_length", file)
+
+
 def read_info(checkpoint: Checkpoint, options: LoadOptions, kind: Kind, reason: str, names: Names = ()) -> ModelInfo:
-    """What the files say of widths, limits, pooling and head; `names` is what others call the model."""
+    """Read what the files say about the model. Facts about published models are looked up by `names` too."""
     rows, table_width = checkpoint.table
-    # ALBERT and small ELECTRA look up rows that are narrower than their states.
+    # The token tables of ALBERT and small ELECTRA are narrower than their hidden states.
     hidden = checkpoint.number("hidden_size") or table_width
-    known = known_facts(checkpoint, names)
+    published = published_model(checkpoint, names)
     return ModelInfo(
         path=str(checkpoint.path),
         kind=kind,
@@ -64,15 +62,15 @@ def read_info(checkpoint: Checkpoint, options: LoadOptions, kind: Kind, reason: 
         head_rows=_head_rows(checkpoint, kind),
         pooling=_pooling(checkpoint),
         library_modules=why_library_modules(checkpoint) if kind == "embedder" else None,
-        matryoshka=known.matryoshka if options.matryoshka is None else options.matryoshka,
-        layer_norm_before_dimensions=known.layer_norm_before_dimensions,
+        matryoshka=published.matryoshka if options.matryoshka is None else options.matryoshka,
+        layer_norm_before_dimensions=published.layer_norm_before_dimensions,
         classifier=is_classifier(checkpoint, kind),
     )
 
 
-def known_facts(checkpoint: Checkpoint, names: Names) -> PublishedModel:
-    """What is known of a model under any of its names, those that its files give it included."""
-    return known_of((*names, model_id(str(checkpoint.path)), str(checkpoint.config.get("_name_or_path", ""))))
+def published_model(checkpoint: Checkpoint, names: Names) -> PublishedModel:
+    """What is known about the model under any of `names` or of the names that its files give."""
+    return find_published((*names, model_id(str(checkpoint.path)), str(checkpoint.config.get("_name_or_path", ""))))
 
 
 def _head_rows(checkpoint: Checkpoint, kind: Kind) -> int:
@@ -85,7 +83,7 @@ def _head_rows(checkpoint: Checkpoint, kind: Kind) -> int:
         return checkpoint.table[0]
     if kind == "llm":
         return 0
-    # An untied head that was not loaded gave 0.5 for every pair (vllm#27857).
+    # Without this check, a missing head would score every pair 0.5 (vllm#27857).
     raise ModelError(f"{checkpoint.path} says tie_word_embeddings: false, but its weights have no lm_head.weight")
 
 

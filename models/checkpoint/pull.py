@@ -1,6 +1,6 @@
-"""`hearth pull`: the files of a model into one folder, with a manifest that says what they must be.
+"""`hearth pull`: puts the files of a model into one folder, with a manifest to check them by.
 
-The folder is whole when it has its manifest: what was broken off has none, and the next call goes on.
+The manifest is written last. A folder without one was interrupted, and the next call resumes it.
 """
 
 import filecmp
@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.checkpoint.files import MANIFEST, describing_files, is_model_file, names_in
+from models.checkpoint.files import MANIFEST, descriptive_files, is_model_file, names_in
 from models.checkpoint.folder import Checkpoint
 from models.checkpoint.hub import (
     Repository,
@@ -34,24 +34,24 @@ from models.checkpoint.manifest import (
 )
 from models.interface import ModelError
 
-# Told what begins and how many bytes it will take; what it returns is told of the bytes as they pass.
+# Called with the name of a step and its total bytes; returns a callback that gets the bytes of each block.
 Watch = Callable[[str, int], Progress]
 
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """A whole folder."""
+    """A complete folder, and whether it was complete before."""
 
     manifest: Manifest
     was_whole: bool
 
 
-def pull(source: str, folder: Path, *, revision: str | None, watch: Watch) -> Pulled:
-    """Bring a hub model, or a copy of a local folder, into `folder`, and check every byte of it.
+def pull_model(source: str, folder: Path, *, revision: str | None, watch: Watch) -> Pulled:
+    """Download a hub model or copy a local folder into `folder`, and check every byte.
 
-    A folder that is whole already is only checked; what is damaged in it is brought again, of the same revision.
+    A folder that is already complete is only checked; damaged files are replaced from the same revision.
 
-    Raises: ModelError: no such model, another model's folder, a format that is not served, no network, no space.
+    Raises: ModelError: no such model, another model's folder, a format that is not supported, no network, no space.
     """
     before = read_manifest(folder) if folder.is_dir() else None
     if before is not None:
@@ -65,7 +65,7 @@ def pull(source: str, folder: Path, *, revision: str | None, watch: Watch) -> Pu
     replaced = before.files if before else {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        manifest = _bring(source, folder, revision, replaced, watch)
+        manifest = _transfer(source, folder, revision, replaced, watch)
         for name in replaced.keys() - manifest.files.keys():
             (folder / name).unlink(missing_ok=True)
         write_manifest(folder, manifest)
@@ -76,14 +76,14 @@ def pull(source: str, folder: Path, *, revision: str | None, watch: Watch) -> Pu
 
 def _refuse_another(before: Manifest, source: str, folder: Path) -> None:
     if before.source not in (source, origin := _origin(source)):
-        raise ModelError(f"{folder} holds {before.source} already; take an empty folder for: {origin}")
+        raise ModelError(f"{folder} already holds {before.source}; choose an empty folder for {origin}")
 
 
 def _refuse_itself(source: str, folder: Path, damaged: Sequence[str]) -> None:
-    # What differs there may be the operator's own work.
+    # The differences may be the operator's own changes.
     if not is_repository(source) and find_checkpoint(source).resolve() == folder.resolve():
-        advice = f"remove {MANIFEST} and pull it into itself again, to take it as it is"
-        raise ModelError(f"{folder} is not as {MANIFEST} says; {advice}; changed: {', '.join(damaged)}")
+        advice = f"to accept the changes, remove {MANIFEST} and pull the folder into itself again"
+        raise ModelError(f"{folder} does not match {MANIFEST}; {advice}; changed: {', '.join(damaged)}")
 
 
 def _origin(source: str) -> str:
@@ -94,36 +94,37 @@ def _origin(source: str) -> str:
     return manifest.source if manifest else model_id(source)
 
 
-def _bring(source: str, folder: Path, revision: str | None, replaced: Iterable[str], watch: Watch) -> Manifest:
+def _transfer(source: str, folder: Path, revision: str | None, replaced: Iterable[str], watch: Watch) -> Manifest:
     if is_repository(source) and not is_offline():
         repository = look_up(source, revision)
         names = _download(repository, folder, replaced)
         return _checked(Manifest(source, repository.revision, {}), folder, names, repository.checksums, watch)
-    found = find_checkpoint(source)
-    manifest = read_manifest(found) or Manifest(model_id(source), revision_of(found), {})
+    local = find_checkpoint(source)
+    manifest = read_manifest(local) or Manifest(model_id(source), revision_of(local), {})
     if revision not in (None, manifest.revision):
-        raise ModelError(f"{source} is here as revision {manifest.revision}, and not as: {revision}")
-    names = _copy(found, folder, replaced, watch)
-    return _checked(manifest, folder, names, {name: one.sha256 for name, one in manifest.files.items()}, watch)
+        raise ModelError(f"{source} is available only as revision {manifest.revision}; got {revision}")
+    names = _copy(local, folder, replaced, watch)
+    checksums = {name: record.sha256 for name, record in manifest.files.items()}
+    return _checked(manifest, folder, names, checksums, watch)
 
 
 def _download(repository: Repository, folder: Path, replaced: Iterable[str]) -> list[str]:
     repository.check()
-    _refuse_strangers(folder, {*repository.checksums, *replaced})
-    names = describing_files(repository.checksums)
+    _refuse_other_files(folder, {*repository.checksums, *replaced})
+    names = descriptive_files(repository.checksums)
     fetch(repository, names, folder)
     weights = Checkpoint(folder).weight_names(repository.checksums)
     fetch(repository, weights, folder)
-    # What the library notes for its own next attempt; the manifest takes its place.
+    # The library's notes for its next attempt; the manifest replaces them.
     shutil.rmtree(folder / ".cache", ignore_errors=True)
     return [*names, *weights]
 
 
 def _copy(source: Path, folder: Path, replaced: Iterable[str], watch: Watch) -> list[str]:
     present = names_in(source)
-    names = [*describing_files(present), *Checkpoint(source).weight_names(present)]
+    names = [*descriptive_files(present), *Checkpoint(source).weight_names(present)]
     if source.resolve() != folder.resolve():
-        _refuse_strangers(folder, {*names, *replaced})
+        _refuse_other_files(folder, {*names, *replaced})
         progress = watch("copying", sum((source / name).stat().st_size for name in names))
         for name in names:
             _copy_file(source / name, folder / name, progress)
@@ -131,7 +132,7 @@ def _copy(source: Path, folder: Path, replaced: Iterable[str], watch: Watch) -> 
 
 
 def _copy_file(source: Path, target: Path, progress: Progress) -> None:
-    if target.is_file() and filecmp.cmp(source, target, shallow=False):  # copied by an earlier attempt
+    if target.is_file() and filecmp.cmp(source, target, shallow=False):  # an earlier attempt copied it
         progress(source.stat().st_size)
         return
     target.parent.mkdir(exist_ok=True)
@@ -145,20 +146,22 @@ def _copy_file(source: Path, target: Path, progress: Progress) -> None:
     part.replace(target)
 
 
-def _refuse_strangers(folder: Path, names: Container[str]) -> None:
-    strangers = [name for name in names_in(folder) if is_model_file(name) and name not in names]
-    if strangers:
-        raise ModelError(f"{folder} holds files of another model; take an empty folder, or remove: {strangers[0]}")
+def _refuse_other_files(folder: Path, names: Container[str]) -> None:
+    other_files = [name for name in names_in(folder) if is_model_file(name) and name not in names]
+    if other_files:
+        raise ModelError(f"{folder} holds files of another model; choose an empty folder, or remove: {other_files[0]}")
 
 
 def _checked(
-    manifest: Manifest, folder: Path, names: Sequence[str], wanted: Mapping[str, str | None], watch: Watch
+    manifest: Manifest, folder: Path, names: Sequence[str], checksums: Mapping[str, str | None], watch: Watch
 ) -> Manifest:
     total = sum((folder / name).stat().st_size for name in names)
     records: dict[str, FileRecord] = record_files(folder, names, watch("checking", total))
-    damaged = [name for name, record in records.items() if wanted.get(name) not in (None, record.sha256)]
+    damaged = [name for name, record in records.items() if checksums.get(name) not in (None, record.sha256)]
     for name in damaged:
         (folder / name).unlink()
     if damaged:
-        raise ModelError(f"{folder} got damaged files, which were removed; run the command again: {', '.join(damaged)}")
+        raise ModelError(
+            f"{folder} received damaged files, which were removed; run the command again: {', '.join(damaged)}"
+        )
     return Manifest(manifest.source, manifest.revision, records)

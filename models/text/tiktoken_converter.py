@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from models.checkpoint.files import JsonObject, read_json, read_text
+from models.checkpoint.files import JsonObject, read_json_file, read_text_file
 from models.interface import ModelError
 
 TIKTOKEN_FILE = "tiktoken.model"
@@ -65,7 +65,7 @@ def read_tiktoken(folder: Path) -> str:
 
 
 def _config(folder: Path) -> JsonObject:
-    config = read_json(folder / "tokenizer_config.json")
+    config = read_json_file(folder / "tokenizer_config.json")
     if not isinstance(config, dict):
         raise ModelError(f"{folder} has a {TIKTOKEN_FILE}, which needs beside it: tokenizer_config.json")
     return config
@@ -74,7 +74,7 @@ def _config(folder: Path) -> JsonObject:
 def _ranks(file: Path) -> dict[bytes, int]:
     """Every token's bytes and its rank, which is its id; each line of the file holds one, the bytes in base64."""
     try:
-        pairs = (line.split() for line in (read_text(file) or "").splitlines() if line)
+        pairs = (line.split() for line in (read_text_file(file) or "").splitlines() if line)
         ranks = {base64.b64decode(token, validate=True): int(rank) for token, rank in pairs}
     except ValueError as error:
         raise ModelError(f"{file} is damaged: {error}") from error

@@ -10,7 +10,7 @@ import numpy as np
 import tokenizers
 from tokenizers import normalizers
 
-from models.checkpoint.files import JsonObject, read_text
+from models.checkpoint.files import JsonObject, read_text_file
 from models.interface import Ids, ModelError
 from models.text.tiktoken_converter import TIKTOKEN_FILE as TIKTOKEN
 from models.text.tiktoken_converter import read_tiktoken
@@ -178,7 +178,7 @@ def cut(ids: Ids, max_tokens: int, side: Side = "right") -> Ids:
 
 
 def _read(file: Path) -> str:
-    text = read_text(file)
+    text = read_text_file(file)
     if text is not None:
         return text
     if (file.parent / TIKTOKEN).is_file():

@@ -9,8 +9,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
-from models import Pulled
-from models import pull as pull_model
+from models import Pulled, pull_model
 
 
 def pull(source: str, folder: Path, revision: str | None, console: Console) -> None:

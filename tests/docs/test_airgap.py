@@ -73,7 +73,7 @@ def test_behind_the_gap_it_serves_and_answers(gap: Gap) -> None:
 
     assert listed == ["Qwen3-Embedding-0.6B", "Qwen3-Reranker-0.6B"]
     assert '"relevance_score"' in answer
-    assert len([line for line in hearth.log if "weights are as manifest.json says" in line]) == 2
+    assert len([line for line in hearth.log if "the weights match manifest.json" in line]) == 2
 
 
 def test_weights_can_be_copied_on_and_are_checked(gap: Gap) -> None:

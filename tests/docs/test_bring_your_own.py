@@ -18,7 +18,7 @@ DAMAGE_OF = {
     "a PEFT adapter without the model that it adapts": "adapter",
     "its weights are pickles, which can run code": "pickles",
     "its weights are GGUF": "gguf",
-    "a pointer of git-lfs, not the file itself": "pointer",
+    "a Git LFS pointer, not the file itself": "pointer",
     "is damaged or not a safetensors file": "truncated",
     "lacks weight files: ...": "shard",
     "a link to a file that is not there": "link",

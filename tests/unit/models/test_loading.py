@@ -128,7 +128,7 @@ def test_a_reranker_whose_untied_head_is_missing_is_refused(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("LSTM", "has a part that is not supported: LSTM"),
+        ("LSTM", "lists a module that is not supported: LSTM"),
         ("Dense", r"3_Part/config\.json must give a positive whole number for out_features; got None"),
     ],
 )
@@ -187,7 +187,7 @@ def test_quantised_weights_are_refused_by_name(tmp_path: Path) -> None:
         ("tokenizer.json", None, r"missing: tokenizer\.json"),
         ("tokenizer.json", "[", "not a tokenizer that can be read"),
         ("1_Pooling/config.json", None, r"missing: 1_Pooling/config\.json"),
-        ("1_Pooling/config.json", '{"pooling_mode": "odd"}', "pools in a way that is not supported: odd"),
+        ("1_Pooling/config.json", '{"pooling_mode": "odd"}', "uses a pooling that is not supported: odd"),
     ],
 )
 def test_a_damaged_folder_is_one_sentence(tmp_path: Path, name: str, content: str | None, message: str) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from models.checkpoint.files import describing_files, is_model_file, names_in
+from models.checkpoint.files import descriptive_files, is_model_file, names_in
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_what_lies_beside_is_not(name: str) -> None:
 def test_what_describes_a_model_comes_before_its_weights() -> None:
     names = ["config.json", "model.safetensors", "2_Dense/model.safetensors", "LICENSE.md", "README.md", "run.py"]
 
-    assert describing_files(names) == ["2_Dense/model.safetensors", "LICENSE.md", "README.md", "config.json"]
+    assert descriptive_files(names) == ["2_Dense/model.safetensors", "LICENSE.md", "README.md", "config.json"]
 
 
 def test_only_numbered_folders_are_looked_into(tmp_path: Path) -> None:

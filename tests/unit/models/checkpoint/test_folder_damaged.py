@@ -104,7 +104,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "gguf": (
         instead("m-Q8_0.gguf", "README.md"),
-        r"its weights are GGUF, .* \(m-Q8_0\.gguf\); take the model's safetens",
+        r"its weights are GGUF, .* \(m-Q8_0\.gguf\); use the model's safetens",
     ),
     "pickles": (
         all_of(without("model.safetensors"), holding("pytorch_model.bin", "x"), holding("optimizer.pt", "x")),
@@ -119,8 +119,8 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         holding(INDEX, '{"weight_map": {"a": "../m/model.safetensors"}}'),
         r"lacks weight files: \.\./m/model",
     ),
-    "index of nothing": (holding(INDEX, "{}"), "does not say which file holds which tensor: weight_map"),
-    "index of numbers": (holding(INDEX, '{"weight_map": {"a": 1}}'), "does not say which file holds which tensor"),
+    "index of nothing": (holding(INDEX, "{}"), "must map each tensor to a file in weight_map"),
+    "index of numbers": (holding(INDEX, '{"weight_map": {"a": 1}}'), "must map each tensor to a file"),
     "no tensors": (holding(INDEX, '{"weight_map": {}}'), "its config.json or weights are empty"),
     "truncated": (truncated, "is damaged or not a safetensors file"),
     "weights of nothing": (holding("model.safetensors", ""), "is damaged or not a safetensors file"),
@@ -129,8 +129,8 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         holding("model.safetensors", struct.pack("<Q", 2**60)),
         "is damaged or not a safetensors",
     ),
-    "pointer": (holding("model.safetensors", POINTER), r"model\.safetensors is a pointer of git-lfs, .*`git lfs pull`"),
-    "pointer tokenizer": (holding("tokenizer.json", POINTER), r"tokenizer\.json is a pointer of git-lfs"),
+    "pointer": (holding("model.safetensors", POINTER), r"model\.safetensors is a Git LFS pointer, .*`git lfs pull`"),
+    "pointer tokenizer": (holding("tokenizer.json", POINTER), r"tokenizer\.json is a Git LFS pointer"),
     "shape": (tensors(lambda held: held.update({NORM: torch.ones(5)})), rf"config\.json wants \(96,\) for {NORM}"),
     "tensor": (tensors(lambda held: held.pop(NORM)), f"lacks this tensor: {NORM}"),
     "tensor more": (
@@ -138,7 +138,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         "holds tensors that its network has not: odd",
     ),
     "nan": (tensors(lambda held: held["norm.weight"].fill_(torch.nan)), "gives NaN or Inf for a short text"),
-    "table": (tensors(lambda held: held.pop("embed_tokens.weight")), "holds no token table"),
+    "table": (tensors(lambda held: held.pop("embed_tokens.weight")), "has no token table"),
     "unknown network": (entry(model_type="mystery", architectures=["MysteryModel"]), "knows no such network: mystery"),
     "remote code": (entry(model_type="mystery", auto_map={"AutoModel": "m.M"}), "needs code of its own"),
     "remote code, no type": (entry(model_type=None, auto_map={"AutoModel": "m.M"}), "needs code of its own"),
@@ -149,19 +149,19 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "garbage": (holding("config.json", b"\x80\x02}q\x00."), r"config\.json is not UTF-8 text: .* at byte 0"),
     "half of a config": (holding("config.json", '{"a": 1,'), r"config\.json is not valid JSON"),
-    "list": (holding("config.json", "[]"), r"config\.json holds no JSON object"),
+    "list": (holding("config.json", "[]"), r"config\.json must hold a JSON object"),
     "depth": (holding("config.json", "[" * 100_000), r"config\.json is not valid JSON"),
     "empty config": (holding("config.json", "{}"), "its config.json or weights are empty"),
     "tokenizer of nothing": (holding("tokenizer.json", ""), "not a tokenizer that can be read"),
     "tokenizer of another form": (holding("tokenizer.json", "{}"), "not a tokenizer that can be read"),
     "modules of another form": (
         holding("modules.json", '{"0": {}}'),
-        "is not a list of modules, each with: type, path",
+        "must be a list of modules, each with type and path",
     ),
-    "modules without path": (holding("modules.json", '[{"type": "a.Pooling"}]'), "is not a list of modules"),
+    "modules without path": (holding("modules.json", '[{"type": "a.Pooling"}]'), "must be a list of modules"),
     "modules elsewhere": (
         holding("modules.json", '[{"type": "sentence_transformers.models.Pooling", "path": "../1_Pooling"}]'),
-        r"modules\.json has a part outside of its folder: \.\./1_Pooling",
+        r"modules\.json lists a module outside the folder: \.\./1_Pooling",
     ),
     "length": (
         entry(max_position_embeddings="long"),
@@ -171,28 +171,28 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         holding("sentence_bert_config.json", '{"max_seq_length": [1]}'),
         "a whole number for max_seq_len",
     ),
-    "part of another form": (holding("sentence_bert_config.json", "[1]"), "holds no JSON object"),
+    "part of another form": (holding("sentence_bert_config.json", "[1]"), "must hold a JSON object"),
     "part's modalities": (
         holding("sentence_bert_config.json", '{"modality_config": [1]}'),
-        "reads its network in a way that is not supported",
+        "uses a task or an output that is not supported",
     ),
     "part's settings": (
         holding("sentence_bert_config.json", '{"processing_kwargs": {"chat_template": 3}}'),
-        "entries not supported: processing_kwargs",
+        "entries that are not supported: processing_kwargs",
     ),
     "prompts": (
         holding("config_sentence_transformers.json", '{"prompts": ["a"]}'),
-        "does not give texts by name: prompts",
+        "must map each name in prompts to a text",
     ),
     "prompt": (
         holding("config_sentence_transformers.json", '{"prompts": {"query": 3}}'),
-        "does not give texts by name",
+        "must map each name in prompts",
     ),
     "pooling": (
         holding("1_Pooling/config.json", '{"pooling_mode": [[1]]}'),
-        r"pools in a way that is not supported: \[1\]",
+        r"uses a pooling that is not supported: \[1\]",
     ),
-    "pooling of numbers": (holding("1_Pooling/config.json", '{"pooling_mode": 5}'), "pools in a way .*: 5"),
+    "pooling of numbers": (holding("1_Pooling/config.json", '{"pooling_mode": 5}'), "uses a pooling .*: 5"),
     "labels": (
         all_of(entry(architectures=["Qwen3ForSequenceClassification"], id2label=5), without("modules.json")),
         "a reranker must have 1 label; it has 2",
@@ -223,7 +223,7 @@ def test_a_text_file_of_any_size_is_not_read(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(reading, "MAX_JSON_BYTES", 40_000)
     os.truncate(folder / "config.json", 50_000)
 
-    with pytest.raises(ModelError, match=r"config\.json is no text file of a model; such a file has at most"):
+    with pytest.raises(ModelError, match=r"config\.json is too large; a text file of a model may have at most"):
         load(folder)
 
 
@@ -331,7 +331,7 @@ def test_prompts_are_texts(tmp_path: Path, prompts: object) -> None:
     file = build(tmp_path / "m") / "config_sentence_transformers.json"
     file.write_text(json.dumps({"prompts": prompts}), "utf-8")
 
-    with pytest.raises(ModelError, match=r"config_sentence_transformers\.json does not give texts by name: prompts"):
+    with pytest.raises(ModelError, match=r"config_sentence_transformers\.json must map each name in prompts"):
         load_preprocessor(tmp_path / "m")
 
 
@@ -349,8 +349,8 @@ def test_a_merged_adapter_is_a_model_like_any_other(tmp_path: Path) -> None:
     assert cosine(vector, base) < 0.99
 
 
-def cosine(one: Row, other: Row) -> float:
-    return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+def cosine(a: Row, b: Row) -> float:
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
 
 def merge(held: dict[str, torch.Tensor]) -> None:
@@ -358,5 +358,5 @@ def merge(held: dict[str, torch.Tensor]) -> None:
     generator = torch.Generator().manual_seed(7)
     for name in [name for name in held if name.endswith(("q_proj.weight", "v_proj.weight"))]:
         rows, columns = held[name].shape
-        one, two = torch.randn(rows, 4, generator=generator), torch.randn(4, columns, generator=generator)
-        held[name] += 0.1 * one @ two
+        left, right = torch.randn(rows, 4, generator=generator), torch.randn(4, columns, generator=generator)
+        held[name] += 0.1 * left @ right

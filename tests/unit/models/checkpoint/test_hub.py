@@ -61,13 +61,13 @@ def test_the_demo_pair_has_an_embedder_and_a_reranker() -> None:
 
 def test_a_revision_is_found_in_the_cache_by_its_commit_and_by_its_branch(cache: Path) -> None:
     assert find_checkpoint("Qwen/Qwen3-Embedding-0.6B", "main") == cache
-    other = shutil.copytree(cache, cache.parent / ("c" * 40))
-    assert find_checkpoint("Qwen/Qwen3-Embedding-0.6B", other.name) == other
+    newer = shutil.copytree(cache, cache.parent / ("c" * 40))
+    assert find_checkpoint("Qwen/Qwen3-Embedding-0.6B", newer.name) == newer
 
     with pytest.raises(ModelError, match=r"no such model: Qwen/Qwen3-Embedding-0\.6B at v2"):
         find_checkpoint("Qwen/Qwen3-Embedding-0.6B", "v2")
 
 
 def test_a_folder_has_no_revision(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="only a hub id has a revision: main"):
+    with pytest.raises(ModelError, match="can be given only for a hub id; got main"):
         find_checkpoint(str(tmp_path), "main")

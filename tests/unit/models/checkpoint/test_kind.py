@@ -1,4 +1,4 @@
-"""Classification rerankers: which are served, and that a folded Qwen3 reranker scores as it did before."""
+"""Classification rerankers: which are supported, and that a folded Qwen3 reranker scores as it did before."""
 
 import json
 from pathlib import Path
@@ -51,9 +51,9 @@ def test_a_folded_head_scores_as_sentence_transformers_cross_encoder(tmp_path: P
         for query, document in PAIRS
     ]
 
-    theirs = CrossEncoder(str(folded), device="cpu", model_kwargs={"dtype": torch.float32}).predict(framed)
+    expected = CrossEncoder(str(folded), device="cpu", model_kwargs={"dtype": torch.float32}).predict(framed)
 
-    assert np.abs(scores(folded, backend="packed") - theirs).max() <= 1e-5
+    assert np.abs(scores(folded, backend="packed") - expected).max() <= 1e-5
 
 
 def test_a_folded_head_runs_on_our_own_network_and_has_no_token_logits(tmp_path: Path) -> None:

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from models import ModelError, load_backend, load_preprocessor
-from models import pull as bring
+from models import ModelError, load_backend, load_preprocessor, pull_model
 from models.checkpoint.manifest import read_manifest
 from tests.support.checkpoints.qwen3 import build
 
@@ -14,7 +13,7 @@ from tests.support.checkpoints.qwen3 import build
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A pulled model."""
-    bring(str(build(tmp_path / "m", shards=2)), tmp_path / "m", revision=None, watch=lambda *_: lambda _: None)
+    pull_model(str(build(tmp_path / "m", shards=2)), tmp_path / "m", revision=None, watch=lambda *_: lambda _: None)
     return tmp_path / "m"
 
 
@@ -33,14 +32,14 @@ def test_a_sound_folder_loads_and_the_log_says_what_it_cost(folder: Path, caplog
 
     load(folder)
 
-    assert "weights are as manifest.json says, 0.00 GB read in" in caplog.text
+    assert "the weights match manifest.json; read 0.00 GB in" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "1_Pooling/config.json", "modules.json"])
 def test_a_changed_text_file_is_found_before_anything_is_read(folder: Path, name: str) -> None:
     change_byte(folder / name)
 
-    with pytest.raises(ModelError, match=rf"{name} has changed, says manifest\.json; copy the folder again, or remove"):
+    with pytest.raises(ModelError, match=rf"{name} has changed, according to manifest\.json; copy the folder again"):
         load_preprocessor(folder)
 
 
@@ -63,7 +62,7 @@ def test_a_truncated_weight_file_is_found_by_its_length(folder: Path) -> None:
 def test_a_missing_file_is_found(folder: Path) -> None:
     (folder / "1_Pooling" / "config.json").unlink()
 
-    with pytest.raises(ModelError, match=r"1_Pooling/config\.json is missing, says manifest\.json"):
+    with pytest.raises(ModelError, match=r"1_Pooling/config\.json is missing, according to manifest\.json"):
         load_preprocessor(folder)
 
 
@@ -72,7 +71,7 @@ def test_a_file_that_is_not_listed_is_found(folder: Path, name: str) -> None:
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_text("{}", "utf-8")
 
-    with pytest.raises(ModelError, match=f"{name} is not listed, says manifest"):
+    with pytest.raises(ModelError, match=f"{name} is not listed, according to manifest"):
         load_preprocessor(folder)
 
 
@@ -122,5 +121,5 @@ def test_a_manifest_does_not_lead_out_of_its_folder(folder: Path, name: str) -> 
     document["files"][name] = {"bytes": 1, "sha256": "0"}
     file.write_text(json.dumps(document), "utf-8")
 
-    with pytest.raises(ModelError, match=f"lists a file outside of its folder: {name}"):
+    with pytest.raises(ModelError, match=f"lists a file outside the folder: {name}"):
         load_preprocessor(folder)

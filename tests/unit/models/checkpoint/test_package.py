@@ -95,5 +95,5 @@ def test_other_weights_than_the_published_ones_are_refused_in_a_known_package(
 def test_a_package_has_no_revision(install: Install) -> None:
     install(*(f"model/{file}" for file in MODEL))
 
-    with pytest.raises(ModelError, match="only a hub id has a revision: main"):
+    with pytest.raises(ModelError, match="can be given only for a hub id; got main"):
         find_checkpoint("package:small-models", "main")

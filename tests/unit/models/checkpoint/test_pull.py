@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models import ModelError, Pulled, find_checkpoint, load_backend, load_preprocessor
-from models import pull as bring
+from models import ModelError, Pulled, find_checkpoint, load_backend, load_preprocessor, pull_model
 from models.checkpoint.manifest import read_manifest
 from tests.support.checkpoints.qwen3 import build
 from tests.support.server.hub import REVISION, Hub, serve_hub
@@ -37,7 +36,7 @@ MODEL = {
 
 
 def pull(source: str | Path, folder: Path, revision: str | None = None) -> Pulled:
-    return bring(str(source), folder, revision=revision, watch=lambda what, total: lambda passed: None)
+    return pull_model(str(source), folder, revision=revision, watch=lambda what, total: lambda passed: None)
 
 
 def files_in(folder: Path) -> set[str]:
@@ -90,7 +89,7 @@ def test_a_second_pull_checks_the_folder_and_asks_nobody(hub: Hub, tmp_path: Pat
 
 def test_files_that_had_arrived_whole_are_kept(hub: Hub, tmp_path: Path) -> None:
     hub.failing.add("model-00002-of-00002.safetensors")
-    with pytest.raises(ModelError, match="could not be downloaded, run the command again to go on"):
+    with pytest.raises(ModelError, match="could not be downloaded; run the command again"):
         pull(NAME, tmp_path / "m")
     assert read_manifest(tmp_path / "m") is None
     hub.failing.clear()
@@ -144,7 +143,7 @@ def test_a_hub_that_lists_a_file_elsewhere_is_refused(
     files = hub.files(NAME)
     monkeypatch.setattr(hub, "files", lambda _: files | {name: b"x"})
 
-    with pytest.raises(ModelError, match=f"lists a file outside of its folder: '{name}'"):
+    with pytest.raises(ModelError, match=f"lists a file outside the folder: '{name}'"):
         pull(NAME, tmp_path / "m")
     assert files_in(tmp_path / "m") == set()
 
@@ -189,8 +188,8 @@ def test_offline_the_local_cache_is_what_is_copied(hub: Hub, tmp_path: Path, mon
 @pytest.mark.parametrize(
     ("source", "revision", "message"),
     [
-        ("Qwen/Unknown", None, "the hub has no such model, or shows it only with a token in HF_TOKEN: Qwen/Unknown"),
-        (NAME, "v2", f"the hub has no such revision of this model: {NAME}"),
+        ("Qwen/Unknown", None, "Qwen/Unknown was not found on the hub; if it is private, set HF_TOKEN"),
+        (NAME, "v2", f"{NAME} has no such revision on the hub"),
         ("nowhere", None, "no such model folder: nowhere"),
         ("/nowhere/at-all", None, "no such model folder: /nowhere/at-all"),
     ],
@@ -246,7 +245,7 @@ def test_an_id_of_pickles_is_refused_before_anything_is_brought(hub: Hub, tmp_pa
 def test_a_gated_model_says_what_to_do(hub: Hub, tmp_path: Path) -> None:
     hub.gated.add(NAME)
 
-    with pytest.raises(ModelError, match="accept this model's terms on its page, then set HF_TOKEN"):
+    with pytest.raises(ModelError, match="is gated; accept its terms on its page, then set HF_TOKEN"):
         pull(NAME, tmp_path / "m")
 
 
@@ -255,7 +254,7 @@ def test_no_network_is_one_sentence(hub: Hub, tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
 
-    with pytest.raises(ModelError, match="could not be downloaded, run the command again to go on"):
+    with pytest.raises(ModelError, match="could not be downloaded; run the command again"):
         pull(NAME, tmp_path / "m")
 
 
@@ -312,7 +311,7 @@ def test_a_folder_in_place_that_was_changed_is_left_as_it_is(tmp_path: Path) -> 
     pull(folder, folder)
     (folder / "config.json").write_text("{}", "utf-8")
 
-    with pytest.raises(ModelError, match=r"is not as manifest\.json says; .* changed: config\.json"):
+    with pytest.raises(ModelError, match=r"does not match manifest\.json; .* changed: config\.json"):
         pull(folder, folder)
     assert (folder / "config.json").read_text("utf-8") == "{}"
 
@@ -332,7 +331,7 @@ def test_without_a_network_what_is_damaged_is_not_removed(hub: Hub, tmp_path: Pa
     (tmp_path / "m" / "config.json").write_text("{}", "utf-8")
     hub.repositories.clear()
 
-    with pytest.raises(ModelError, match="the hub has no such model"):
+    with pytest.raises(ModelError, match="was not found on the hub"):
         pull(NAME, tmp_path / "m")
     assert (tmp_path / "m" / "config.json").exists()
 
@@ -341,9 +340,9 @@ def test_another_models_folder_is_not_touched(published: Path, tmp_path: Path) -
     other = build(tmp_path / "other", seed=1)
     pull(published, tmp_path / "m")
 
-    with pytest.raises(ModelError, match="holds published already; take an empty folder for: other"):
+    with pytest.raises(ModelError, match="already holds published; choose an empty folder for other"):
         pull(other, tmp_path / "m")
-    with pytest.raises(ModelError, match=r"holds files of another model; take an empty folder, or remove: .*\.json"):
+    with pytest.raises(ModelError, match=r"holds files of another model; choose an empty folder, or remove: .*\.json"):
         pull(build(tmp_path / "llm", "llm"), other)
 
 

@@ -25,7 +25,7 @@ def test_plain_and_mxfp4_weights_are_read(tmp_path: Path, method: str | None) ->
 
 
 @pytest.mark.parametrize(
-    ("method", "advice"), [("fp8", r"fp8_cast_bf16\.py"), ("gptq", "take the checkpoint that it was made from")]
+    ("method", "advice"), [("fp8", r"fp8_cast_bf16\.py"), ("gptq", "use the checkpoint that it was made from")]
 )
 def test_others_are_refused_with_what_to_do(tmp_path: Path, method: str, advice: str) -> None:
     with pytest.raises(ModelError, match=rf"quantised as {method}, which is not supported.*{advice}"):

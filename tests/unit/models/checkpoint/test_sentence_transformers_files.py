@@ -27,7 +27,7 @@ def test_a_part_that_is_not_served_is_named_before_a_file_that_it_has_not(tmp_pa
     static = library.StaticEmbedding(tokenizer, embedding_dim=8)
     SentenceTransformer(modules=[static], device="cpu").save(str(tmp_path / "static"))
 
-    with pytest.raises(ModelError, match="has a part that is not supported: StaticEmbedding"):
+    with pytest.raises(ModelError, match="lists a module that is not supported: StaticEmbedding"):
         load_preprocessor(tmp_path / "static")
 
 

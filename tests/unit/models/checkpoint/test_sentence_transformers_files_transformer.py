@@ -26,14 +26,14 @@ def asking(folder: Path, name: str = "sentence_bert_config.json", **entries: Any
 def test_texts_in_lower_case_have_the_librarys_vectors(tmp_path: Path) -> None:
     folder = asking(build(tmp_path / "m"), do_lower_case=True, max_seq_length=64)
     library = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
-    theirs = library.encode("The Red PLANET")
+    expected = library.encode("The Red PLANET")
     text = load_preprocessor(folder)
 
     ids = text.tokenizer.with_special_tokens(text.tokenizer.encode(["The Red PLANET"])[0])
 
     backend = load_backend(folder, text.info, LoadOptions(dtype="float32"))
     ours = finish_vectors(backend.launch([Item(ids, Readout("vector"))]).rows(), normalize=True)[0]
-    assert ours @ theirs >= 0.999999
+    assert ours @ expected >= 0.999999
     assert np.array_equal(text.tokenizer.encode(["RED"])[0], text.tokenizer.encode(["red"])[0])
     assert not np.array_equal(*load_preprocessor(build(tmp_path / "cased")).tokenizer.encode(["RED", "red"]))
 
@@ -56,9 +56,9 @@ def test_entries_that_change_nothing_are_taken(tmp_path: Path, entries: dict[str
     [
         (
             {"processing_kwargs": {"text": {"add_special_tokens": False}}},
-            "has entries not supported: processing_kwargs",
+            "has entries that are not supported: processing_kwargs",
         ),
-        ({"query_expansion": {"strategy": "fixed"}}, "has entries not supported: query_expansion"),
+        ({"query_expansion": {"strategy": "fixed"}}, "has entries that are not supported: query_expansion"),
         ({"modality_config": {"text": TEXT | {"method": "get_text_features"}}}, "not supported: feature-extraction"),
         ({"modality_config": {"image": TEXT}}, "not supported: feature-extraction, None"),
         ({"transformer_task": "fill-mask", "modality_config": {"text": TEXT}}, "not supported: fill-mask"),

@@ -132,4 +132,4 @@ def test_check_takes_the_revision_that_is_asked_for(against: list[str]) -> None:
     result = CliRunner().invoke(app, ["check", demo_models()[0], "--revision", "v2", *against])
 
     assert result.exit_code == 2
-    assert "only a hub id has a revision: v2" in result.stderr
+    assert "can be given only for a hub id; got v2" in result.stderr
