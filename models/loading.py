@@ -32,8 +32,8 @@ BACKENDS = {
     "fake": "models.backends.fake",
 }
 
-# They run every module of sentence-transformers, or none.
-OF_MODULES = ("sentence_transformers", "fake")
+# Backends that need no support of our own for the modules of sentence-transformers.
+MODULE_BACKENDS = ("sentence_transformers", "fake")
 TERMINATOR = "<|endoftext|>"
 
 
@@ -132,7 +132,7 @@ def load_backend(
     name = options.backend if options.backend != "auto" else choose_backend(checkpoint, info)
     if name not in BACKENDS:
         raise ModelError(f"unknown backend {name!r}; choose one of: {', '.join(BACKENDS)}")
-    if info.library_modules and name not in OF_MODULES:
+    if info.library_modules and name not in MODULE_BACKENDS:
         raise ModelError(f"{path} cannot be run by {name}: {info.library_modules}")
     progress("comparing the weights with their checksums")
     check_weight_files(path, checkpoint.manifest)
@@ -149,13 +149,13 @@ def load_backend(
         raise ModelError(f"{path} cannot be loaded by {name}: {type(error).__name__}: {_first_line(error)}") from error
 
 
-def device_name(asked: str) -> str:
-    """Which device of this machine a configured name means; only "auto" asks torch, which is imported for it."""
-    if asked == "auto":
+def device_name(configured: str) -> str:
+    """The device that a configured name means. Only "auto" imports torch, to see which devices there are."""
+    if configured == "auto":
         from models.devices import choose_device
 
-        asked = choose_device(asked).type
-    return "cuda:0" if asked == "cuda" else asked
+        configured = choose_device(configured).type
+    return "cuda:0" if configured == "cuda" else configured
 
 
 def choose_backend(checkpoint: Checkpoint, info: ModelInfo) -> str:

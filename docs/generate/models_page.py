@@ -74,7 +74,7 @@ def _run_row(line: Line) -> tuple[str, ...]:
     found = line.found
     name = (line.name, str(line.recipe.config["architectures"][0]), _count(line.parameters))
     if found is None:
-        return (*name, f"**not served**: {'; '.join(line.wrong)}", "", "", "")
+        return (*name, f"**not supported**: {'; '.join(line.wrong)}", "", "", "")
     if line.wrong:
         return (*name, f"**wrong**: {'; '.join(line.wrong)}", _parity(found), _alone(found), "")
     return (*name, _way(found), _parity(found), _alone(found), f"{found.load_seconds:.2f} s")

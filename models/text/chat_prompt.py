@@ -32,17 +32,17 @@ def render(checkpoint: Checkpoint, instruction: str | None, query: str, document
     pair = [{"role": "query", "content": query}, {"role": "document", "content": document}]
     try:
         template = environment.from_string(checkpoint.chat_template)
-        return template.render(messages=[*system, *pair], **_given(checkpoint))
+        return template.render(messages=[*system, *pair], **_template_variables(checkpoint))
     except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
         line = str(error).split("\n", 1)[0]
-        raise ModelError(f"{checkpoint.path} has a chat template that makes no prompt of a pair: {line}") from error
+        raise ModelError(f"{checkpoint.path} has a chat template that fails on a query and document: {line}") from error
 
 
-def _given(checkpoint: Checkpoint) -> dict[str, Any]:
+def _template_variables(checkpoint: Checkpoint) -> dict[str, Any]:
     tokens = {name: checkpoint.tokenizer_config.get(name) for name in NAMED_SPECIAL_TOKENS}
-    spelt = {name: token["content"] if isinstance(token, dict) else token for name, token in tokens.items() if token}
-    asked = (checkpoint.transformer_module_config.get("processing_kwargs") or {}).get("chat_template") or {}
-    return {"add_generation_prompt": False, "tools": None, "documents": None} | spelt | asked
+    contents = {name: token["content"] if isinstance(token, dict) else token for name, token in tokens.items() if token}
+    settings = (checkpoint.transformer_module_config.get("processing_kwargs") or {}).get("chat_template") or {}
+    return {"add_generation_prompt": False, "tools": None, "documents": None} | contents | settings
 
 
 def _refuse(message: str) -> NoReturn:
@@ -122,10 +122,10 @@ def chat_prompt(checkpoint: Checkpoint, tokenizer: Tokenizer) -> ChatPrompt:
             raise ModelError(f"{checkpoint.path} has a chat template whose end depends on the instruction")
     prompt = ChatPrompt(tokenizer, bare, instructed, tokenizer.encode_control(tail))
     for instruction, query, document in CHAT_SAMPLES:
-        for asked in (instruction, "") if instructed else ("",):
-            joined = prompt.join(prompt.head(asked, query), prompt.documents([document])[0])
-            if not np.array_equal(joined, tokenizer.encode_control(rendered(asked or None, query, document))):
-                raise ModelError(f"{checkpoint.path} has a chat template that cannot be taken apart")
+        for system in (instruction, "") if instructed else ("",):
+            joined = prompt.join(prompt.head(system, query), prompt.documents([document])[0])
+            if not np.array_equal(joined, tokenizer.encode_control(rendered(system or None, query, document))):
+                raise ModelError(f"{checkpoint.path} has a chat template that cannot be split at its texts")
     return prompt
 
 
@@ -141,7 +141,7 @@ def _cut(checkpoint: Checkpoint, text: str) -> tuple[PromptHead, str]:
     if (text.count(QUERY_MARK), text.count(DOCUMENT_MARK)) != (1, 1) or text.index(QUERY_MARK) > text.index(
         DOCUMENT_MARK
     ):
-        raise ModelError(f"{checkpoint.path} has a chat template that does not hold a query and then a document, once")
+        raise ModelError(f"{checkpoint.path} must have a chat template with one query and then one document")
     before, after = text.split(DOCUMENT_MARK)
     # A space before a word belongs to its first token.
     lead = " " if before.endswith(" ") else ""

@@ -31,8 +31,8 @@ class NamedPrompts:
     def instructed(self, instruction: str) -> "NamedPrompts | None":
         """The same with another instruction in the prompt `query`; None where no prompt has a place for one."""
         prompts = (self.by_name.get("query", ""), *self.by_name.values())
-        found = next(filter(None, map(_INSTRUCT.match, prompts)), None)
-        if found is None:
+        match = next(filter(None, map(_INSTRUCT.match, prompts)), None)
+        if match is None:
             return None
-        query = f"Instruct: {instruction}{found['end']}"
+        query = f"Instruct: {instruction}{match['end']}"
         return NamedPrompts(dict(self.by_name) | {"query": query}, self.default_name, self.are_pooled)

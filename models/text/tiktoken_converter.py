@@ -36,7 +36,7 @@ def read_tiktoken(folder: Path) -> str:
     config = _config(folder)
     if config.get("tokenizer_class") != KIMI:
         raise ModelError(
-            f"{folder} has a {TIKTOKEN_FILE} in place of tokenizer.json, and how its model splits text is not known: "
+            f"{folder} has a {TIKTOKEN_FILE} in place of tokenizer.json, and its tokenizer class is not supported: "
             f"{config.get('tokenizer_class')}"
         )
     ranks = _ranks(folder / TIKTOKEN_FILE)
@@ -67,7 +67,7 @@ def read_tiktoken(folder: Path) -> str:
 def _config(folder: Path) -> JsonObject:
     config = read_json_file(folder / "tokenizer_config.json")
     if not isinstance(config, dict):
-        raise ModelError(f"{folder} has a {TIKTOKEN_FILE}, which needs beside it: tokenizer_config.json")
+        raise ModelError(f"{folder} has a {TIKTOKEN_FILE}, which needs tokenizer_config.json beside it")
     return config
 
 

@@ -1,4 +1,4 @@
-"""Whether a checkpoint is run right on this machine, how fast, and in how much memory."""
+"""Checks that a checkpoint is computed correctly on this machine, and measures its speed and memory use."""
 
 import time
 from collections.abc import Callable
@@ -28,7 +28,7 @@ LOGITS = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was measured: its value, how people read it, and what it must be, if it must be anything."""
+    """One measurement: its value, the value as text, and the required value as text ("" if there is no requirement)."""
 
     name: str
     what: str
@@ -40,7 +40,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What was found of one model."""
+    """All measurements of one model."""
 
     info: ModelInfo
     backend: BackendInfo
@@ -48,12 +48,12 @@ class CheckReport:
 
     @property
     def passed(self) -> bool:
-        """Whether every comparison held."""
+        """Whether every measurement meets its requirement."""
         return all(finding.passed for finding in self.findings)
 
 
 def check_model(path: Path, options: LoadOptions, say: Callable[[str], None]) -> CheckReport:
-    """Load, self-check, measure, compare with the reference. `say` is told what is being done.
+    """Load a model, measure it, and compare it with the reference. `say` gets the name of each step.
 
     Raises: ModelError: the model does not load, or a self-check at load failed.
     """
@@ -78,7 +78,12 @@ def _vectors(model: OfflineModel) -> list[Finding]:
     texts = fitting(model.preprocessor, SAMPLE_TEXTS)
     ours = model.vectors(texts)
     to_itself = cosines(ours, model.vectors(texts, batch=1))
-    alone = _least("worst_cosine_alone", "worst cosine, alone", to_itself, COSINE_BATCH_HALF if half else COSINE_BATCH)
+    alone = _least(
+        "worst_cosine_alone",
+        "worst cosine, batched against alone",
+        to_itself,
+        COSINE_BATCH_HALF if half else COSINE_BATCH,
+    )
     try:
         reference = vector_reference(model.preprocessor.info)
     except NoReference as error:
@@ -99,7 +104,12 @@ def _scores(model: OfflineModel) -> list[Finding]:
     ours = np.concatenate([model.scores(query, documents) for query in SAMPLE_QUERIES])
     alone = np.concatenate([model.scores(query, documents, batch=1) for query in SAMPLE_QUERIES])
     findings = [
-        _most("worst_score_alone", "worst score, alone", ours - alone, SCORE_BATCH_HALF if half else SCORE_BATCH)
+        _most(
+            "worst_score_alone",
+            "worst score difference, batched against alone",
+            ours - alone,
+            SCORE_BATCH_HALF if half else SCORE_BATCH,
+        )
     ]
     if model.preprocessor.info.no_yes is not None:
         findings.append(_logits(model, documents))
@@ -107,25 +117,30 @@ def _scores(model: OfflineModel) -> list[Finding]:
         reference = score_reference(model.preprocessor.info)
     except NoReference as error:
         return [_missing("worst_score", error), *findings]
-    theirs = np.array(
+    expected = np.array(
         [reference.score(DEFAULT_INSTRUCTION, query, text) for query in SAMPLE_QUERIES for text in documents]
     )
-    found = f"{theirs.min():.4f} to {theirs.max():.4f}"
+    spread = f"{expected.min():.4f} to {expected.max():.4f}"
     return [
-        _most("worst_score", "worst score, to the reference's", ours - theirs, SCORE_HALF if half else SCORE),
-        Finding("score_spread", "the reference's scores", float(np.std(theirs)), found),
+        _most(
+            "worst_score", "worst score difference from the reference", ours - expected, SCORE_HALF if half else SCORE
+        ),
+        Finding("score_spread", "the reference's scores", float(np.std(expected)), spread),
         *findings,
     ]
 
 
 def _logits(model: OfflineModel, documents: list[str]) -> Finding:
-    """What return_logits with `normalize` gives for yes, against the score of the very same batch of prompts."""
+    """Compare the probability of "yes" from return_logits with the score of the same batch of prompts."""
     ids, no_yes = model.pairs(SAMPLE_QUERIES[0], documents), model.preprocessor.info.no_yes
-    assert no_yes is not None, "asked only of a reranker that reads them"
+    assert no_yes is not None, "only a reranker with token logits has this check"
     logits = model.rows([Item(row, Readout("logits", no_yes)) for row in ids], len(ids))
     scores = finish_scores(model.rows([Item(row, Readout("score")) for row in ids], len(ids)))
     return _most(
-        "logits", "return_logits against the score", finish_logits(logits, normalize=True)[:, 1] - scores, LOGITS
+        "logits",
+        "return_logits against score",
+        finish_logits(logits, normalize=True)[:, 1] - scores,
+        LOGITS,
     )
 
 
@@ -133,15 +148,15 @@ def _missing(name: str, error: Exception) -> Finding:
     return Finding(name, "comparison with the reference", float("nan"), str(error), "a reference", passed=False)
 
 
-def _least(name: str, what: str, values: list[float], wanted: float) -> Finding:
+def _least(name: str, what: str, values: list[float], limit: float) -> Finding:
     worst = float(np.min(values))
-    return Finding(name, f"{what}, {len(values)} texts", worst, f"{worst:.7f}", f"≥ {wanted}", worst >= wanted)
+    return Finding(name, f"{what}, {len(values)} texts", worst, f"{worst:.7f}", f"≥ {limit}", worst >= limit)
 
 
-def _most(name: str, what: str, differences: NDArray[np.floating], wanted: float) -> Finding:
+def _most(name: str, what: str, differences: NDArray[np.floating], limit: float) -> Finding:
     worst = float(np.abs(differences).max())
     what = f"{what}, {len(differences)} pairs"
-    return Finding(name, what, worst, f"{worst:.1e} apart", f"≤ {wanted:g}", worst <= wanted)
+    return Finding(name, what, worst, f"{worst:.1e}", f"≤ {limit:g}", worst <= limit)
 
 
 def _speed(model: OfflineModel) -> Finding:
@@ -153,7 +168,7 @@ def _speed(model: OfflineModel) -> Finding:
         model.rows(items, SPEED_TEXTS)
         tokens += sum(len(item.ids) for item in items)
     speed = tokens / seconds
-    return Finding("tokens_per_second", f"speed, {SPEED_TEXTS} mixed texts a batch", speed, f"{speed:,.0f} tokens/s")
+    return Finding("tokens_per_second", f"speed, batches of {SPEED_TEXTS} mixed texts", speed, f"{speed:,.0f} tokens/s")
 
 
 def _load_memory(footprint: Footprint, model: OfflineModel) -> list[Finding]:
@@ -162,10 +177,10 @@ def _load_memory(footprint: Footprint, model: OfflineModel) -> list[Finding]:
     sizes = Finding("weights_bytes", f"weights in {info.dtype}", weights, gibibytes(weights))
     if footprint.peak_bytes is None:
         return [sizes]
-    what = "most memory of its own while it loaded, libraries included"
+    what = "peak memory while loading, libraries included"
     return [sizes, Finding("load_peak_bytes", what, footprint.peak_bytes, gibibytes(footprint.peak_bytes))]
 
 
 def _memory() -> Finding:
     resident = rss_bytes()
-    return Finding("resident_bytes", "memory of this process, files in memory included", resident, gibibytes(resident))
+    return Finding("resident_bytes", "memory of this process, mapped files included", resident, gibibytes(resident))

@@ -1,4 +1,4 @@
-"""Whether another server's vectors and scores are those of a model here, and what follows. Pure numpy."""
+"""Compares another server's vectors and scores with those of a model here, and says what follows. Pure numpy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from models.verify.offline import cosines
 
 # bfloat16 against float32 is 0.9995 and more, int8 about 0.99, another model or prompt far below.
 SAME = 0.999
-UNIT = 1e-3
-# A tie or two that fall the other way are no other order.
+UNIT_TOLERANCE = 1e-3
+# A few ties may fall the other way in the same order.
 SAME_ORDER = 0.99
 SAME_SCORE = 2e-2
 
@@ -23,7 +23,7 @@ Order = Literal["same", "order", "other"]
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
-    """One server's vectors held against ours."""
+    """How the other server's vectors compare with ours."""
 
     texts: int
     dimensions: int
@@ -33,31 +33,30 @@ class Vectors:
     worst_text: str
     are_unit: bool
     norm_ratio: float
-    """Their length over ours before normalising, the median."""
+    """Median ratio of their lengths to ours before normalising."""
     space: Space
 
     @property
     def must_reindex(self) -> bool:
-        """Whether vectors that they made cannot be searched with ours."""
+        """Whether an index of their vectors cannot be searched with ours."""
         return self.space in ("partly", "other")
 
     @property
     def verdict(self) -> str:
-        """One sentence."""
-        kept = f"the same space: no need to index again (worst cosine {self.worst_cosine:.5f})"
+        same = f"the same space: no need to index again (worst cosine {self.worst_cosine:.5f})"
         match self.space:
             case "same" if self.are_unit:
-                return f"{kept}; their vectors have length 1, as ours have on /v1"
+                return f"{same}; their vectors have length 1, like ours on /v1"
             case "same":
-                return f"{kept}; their vectors are raw, as ours are on /inference/v1 or with normalize: false"
+                return f"{same}; their vectors are raw, like ours on /inference/v1 or with normalize: false"
             case "scaled":
-                times = f"{self.norm_ratio:.4g} times as long as ours"
-                return f"{kept} up to scale: theirs are {times}, which matters to indexes that take dot products alone"
+                scale = f"their vectors are {self.norm_ratio:.4g} times as long as ours"
+                return f"{same} except for scale: {scale}, which matters only to indexes that use dot products"
             case "partly":
                 text = repr(self.worst_text[:40])
-                return f"the same model, but not for every text, so index again or find out why: {text} differs most"
+                return f"the same model, but not for every text: find out why, or index again; {text} differs most"
             case "other":
-                return f"another model, or prompts, pooling or weights that differ: index again ({self._why})"
+                return f"another model, or different prompts, pooling or weights: index again ({self._why})"
 
     @property
     def _why(self) -> str:
@@ -68,33 +67,32 @@ class Vectors:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """One server's rerank scores held against ours."""
+    """How the other server's rerank scores compare with ours."""
 
     pairs: int
     worst_difference: float
     order_agreement: float
-    """Share of the pairs of documents that both put in the same order."""
+    """Share of document pairs that both servers put in the same order."""
     are_raw: bool
     order: Order
 
     @property
     def verdict(self) -> str:
-        """One sentence."""
         difference = f"worst difference {self.worst_difference:.4f}"
         match self.order:
             case "same" if self.are_raw:
-                return f"the same scores ({difference}) once the sigmoid is taken of theirs, which are log-odds"
+                return f"the same scores after applying the sigmoid to theirs, which are log-odds ({difference})"
             case "same":
-                return f"the same scores: thresholds stay as they are ({difference})"
+                return f"the same scores: keep your thresholds ({difference})"
             case "order":
-                return f"the same order on another scale: thresholds must be chosen anew ({difference})"
+                return f"the same order on another scale: choose new thresholds ({difference})"
             case "other":
                 share = f"{self.order_agreement:.0%} of the pairs in the same order"
                 return f"another model or another prompt: {share}, {difference}"
 
 
 def compare_vectors(ours: Sequence[Row], theirs: Sequence[Row], texts: Sequence[str]) -> Vectors:
-    """Hold their vectors, as they came, against our raw ones of the same texts; of another length they are others."""
+    """Compare their vectors, as received, with our raw vectors of the same texts; another length is another model."""
     width, dimensions = len(ours[0]), len(theirs[0])
     if dimensions != width:
         return Vectors(len(texts), dimensions, width, 0.0, 0.0, texts[0], _are_unit(theirs), float("nan"), "other")
@@ -109,11 +107,11 @@ def compare_vectors(ours: Sequence[Row], theirs: Sequence[Row], texts: Sequence[
 
 
 def compare_scores(ours: Sequence[Row], theirs: Sequence[Row]) -> Scores:
-    """Hold their scores against our probabilities, query by query, documents in the order they were sent."""
+    """Compare their scores with our probabilities, one row per query, documents in the order they were sent."""
     are_raw = any(float(np.min(row)) < 0 or float(np.max(row)) > 1 for row in theirs)
-    read = [_sigmoid(row) if are_raw else row for row in theirs]
-    worst = max(float(np.abs(one - other).max()) for one, other in zip(ours, read, strict=True))
-    agreements = [_agreement(one, other) for one, other in zip(ours, read, strict=True)]
+    probabilities = [_sigmoid(row) if are_raw else row for row in theirs]
+    worst = max(float(np.abs(a - b).max()) for a, b in zip(ours, probabilities, strict=True))
+    agreements = [_agreement(a, b) for a, b in zip(ours, probabilities, strict=True)]
     agreement = float(np.mean(np.concatenate(agreements)))
     order: Order = "same" if worst <= SAME_SCORE else "order" if agreement >= SAME_ORDER else "other"
     return Scores(sum(map(len, ours)), worst, agreement, are_raw, order)
@@ -130,7 +128,7 @@ def _norms(rows: Sequence[Row]) -> NDArray[np.float64]:
 
 
 def _are_unit(rows: Sequence[Row]) -> bool:
-    return bool(np.all(np.abs(_norms(rows) - 1) < UNIT))
+    return bool(np.all(np.abs(_norms(rows) - 1) < UNIT_TOLERANCE))
 
 
 def _sigmoid(row: Row) -> Row:
@@ -138,8 +136,8 @@ def _sigmoid(row: Row) -> Row:
 
 
 def _agreement(ours: Row, theirs: Row) -> NDArray[np.bool_]:
-    """Of each two documents that we tell apart, whether they come in the same order."""
-    one, other = np.triu_indices(len(ours), 1)
-    difference = ours[one] - ours[other]
-    told = np.abs(difference) > 1e-4
-    return np.asarray(np.sign(difference[told]) == np.sign((theirs[one] - theirs[other])[told]))
+    """Whether each pair of documents with different scores here comes in the same order there."""
+    first, second = np.triu_indices(len(ours), 1)
+    difference = ours[first] - ours[second]
+    distinct = np.abs(difference) > 1e-4
+    return np.asarray(np.sign(difference[distinct]) == np.sign((theirs[first] - theirs[second])[distinct]))

@@ -1,4 +1,4 @@
-"""One loaded model asked directly, without a server: texts to vectors, a query and documents to scores."""
+"""Runs one loaded model without a server: texts to vectors, a query and documents to scores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class OfflineModel:
 
     @classmethod
     def load(cls, path: Path, options: LoadOptions) -> "OfflineModel":
-        """Load both sides, with every check that loading makes.
+        """Load the preprocessor and the backend, with all checks.
 
         Raises: ModelError.
         """
@@ -34,7 +34,7 @@ class OfflineModel:
         return cls(preprocessor, load_backend(checkpoint, preprocessor.info, options))
 
     def vectors(self, texts: Sequence[str], batch: int = BATCH_TEXTS) -> list[Row]:
-        """Pooled vectors as the network gives them, so many texts in a batch; each text must fit."""
+        """Pooled vectors before any normalising, `batch` texts at a time; each text must fit."""
         tokenizer = self.preprocessor.tokenizer
         ids = [tokenizer.with_special_tokens(row) for row in tokenizer.encode(texts)]
         return self.rows([Item(row, Readout("vector")) for row in ids], batch)
@@ -52,13 +52,13 @@ class OfflineModel:
         return finish_scores(self.rows(items, batch))
 
     def rows(self, items: Sequence[Item], batch: int = BATCH_TEXTS) -> list[Row]:
-        """Rows of items, so many at a time."""
+        """Rows of items, `batch` items at a time."""
         parts = [items[start : start + batch] for start in range(0, len(items), batch)]
         return [row for part in parts for row in self.backend.launch(part).rows()]
 
 
 def fitting(model: Preprocessor, texts: Sequence[str]) -> list[str]:
-    """The texts, each cut to what the model takes."""
+    """The texts, each cut to the model's limit."""
     limit = model.info.max_tokens - model.tokenizer.special_count
     return [_cut(model.tokenizer, text, limit) for text in texts]
 
@@ -73,15 +73,15 @@ def fitting_documents(model: Preprocessor, queries: Sequence[str], documents: Se
 
 
 def _cut(tokenizer: Tokenizer, text: str, max_tokens: int) -> str:
-    # Between characters: a character that is cut in two is no text, and libraries read it in other ways.
+    # Cut between characters: libraries treat half a character in different ways.
     while len(spans := tokenizer.offsets(text)) > max_tokens:
         text = text[: min(spans[max_tokens][1], len(text) - 1)]
     return text
 
 
 def cosines(ours: Sequence[Row], theirs: Sequence[Row]) -> list[float]:
-    """Cosine of each vector with its partner; of a zero vector NaN."""
-    one, other = (np.asarray(rows, dtype=np.float64) for rows in (ours, theirs))
+    """Cosine of each pair of vectors; NaN if one is zero."""
+    a, b = (np.asarray(rows, dtype=np.float64) for rows in (ours, theirs))
     with np.errstate(invalid="ignore"):
-        lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-        return [float(cosine) for cosine in (one * other).sum(axis=1) / lengths]
+        lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+        return [float(cosine) for cosine in (a * b).sum(axis=1) / lengths]

@@ -1,7 +1,7 @@
-"""The reference: the model cards' own procedures with the libraries that they name, float32, one text at a time.
+"""The reference: the procedures of the model cards, with the libraries that they name, float32, one text at a time.
 
-Slow and plain on purpose; it shares no code with the backends or with our tokenizer. `hearth check` and the parity
-tests compare with it. Texts must not spell control tokens: the libraries would parse them.
+It is slow and simple on purpose, and shares no code with the backends or the tokenizer. `hearth check` and the parity
+tests compare with it. Texts must not contain control tokens: the libraries would parse them.
 """
 
 from collections.abc import Iterator
@@ -18,25 +18,25 @@ from models.checkpoint.folder import Checkpoint
 from models.interface import ModelInfo, Pooling, Row
 from models.text.qwen3_prompt import FRAME_PREFIX, FRAME_SUFFIX
 
-# transformers 5 would otherwise take the checkpoint's own dtype.
+# transformers 5 would otherwise use the checkpoint's dtype.
 FLOAT32 = {"dtype": torch.float32}
 LOCAL = {"trust_remote_code": False, "local_files_only": True}
 
 
 class NoReference(Exception):
-    """The library that would be the reference cannot load this checkpoint; the message is its reason."""
+    """The reference library cannot load this checkpoint; the message gives the reason."""
 
 
 class VectorReference(Protocol):
-    """A checkpoint as its authors embed with it."""
+    """Embeds as the authors of the checkpoint do."""
 
     def vector(self, text: str) -> Row:
-        """The text's vector, of any length, [H]."""
+        """The text's vector, [H], not normalised."""
         ...
 
 
 class ScoreReference(Protocol):
-    """A checkpoint as its authors rerank with it."""
+    """Reranks as the authors of the checkpoint do."""
 
     def score(self, instruction: str, query: str, document: str) -> float:
         """How relevant the document is, a probability."""
@@ -44,7 +44,7 @@ class ScoreReference(Protocol):
 
 
 def vector_reference(info: ModelInfo) -> VectorReference:
-    """sentence-transformers where the checkpoint is of its form, else transformers and the model's pooling.
+    """sentence-transformers if the checkpoint has modules.json, else transformers and the model's pooling.
 
     Raises: NoReference.
     """
@@ -55,16 +55,16 @@ def vector_reference(info: ModelInfo) -> VectorReference:
 
 
 def score_reference(info: ModelInfo) -> ScoreReference:
-    """Qwen3's procedure for Qwen3, folded head or not; sentence-transformers' for pairs and for prompts of its own.
+    """Qwen3's procedure for Qwen3, folded head or not; sentence-transformers for other classifiers and chat templates.
 
     Raises: NoReference.
     """
     with _loading():
         if info.classifier and info.model_type != "qwen3":
-            return _CrossEncoder(info.path, asks=False)
+            return _CrossEncoder(info.path, takes_instruction=False)
         checkpoint = Checkpoint(Path(info.path))
         if "LogitScore" in checkpoint.modules and "document" in checkpoint.chat_template:
-            return _CrossEncoder(info.path, asks=True)
+            return _CrossEncoder(info.path, takes_instruction=True)
         return _Framed(info.path, classifier=info.classifier)
 
 
@@ -73,7 +73,7 @@ def _loading() -> Iterator[None]:
     logging.disable_progress_bar()
     try:
         yield
-    except Exception as error:  # the libraries raise what they like for what they cannot load
+    except Exception as error:  # the libraries raise exceptions of any class
         line = next(iter(str(error).strip().splitlines()), "no reason given")
         raise NoReference(f"it cannot load this checkpoint: {type(error).__name__}: {line[:200]}") from error
 
@@ -85,7 +85,7 @@ class _SentenceTransformer:
         self._model: Any = SentenceTransformer(path, device="cpu", model_kwargs=FLOAT32, **LOCAL)
 
     def vector(self, text: str) -> Row:
-        # An empty prompt: none is added unasked, and the library has a default for some checkpoints.
+        # An empty prompt, because the library adds a default prompt for some checkpoints.
         rows = self._model.encode([text], prompt="", show_progress_bar=False)
         return np.asarray(rows[0], dtype=np.float32)
 
@@ -135,15 +135,15 @@ class _Framed:
 
 
 class _CrossEncoder:
-    def __init__(self, path: str, *, asks: bool) -> None:
-        """`asks`: whether its chat template may have a place for an instruction; a pair has none."""
+    def __init__(self, path: str, *, takes_instruction: bool) -> None:
+        """`takes_instruction`: whether its chat template may have a place for an instruction; a pair has none."""
         from sentence_transformers import CrossEncoder
 
-        self._asks = asks
+        self._takes_instruction = takes_instruction
         self._model: Any = CrossEncoder(path, device="cpu", model_kwargs=FLOAT32, **LOCAL)
 
     def score(self, instruction: str, query: str, document: str) -> float:
-        how = {"activation_fn": torch.nn.Sigmoid(), "prompt": instruction if self._asks else None}
+        how = {"activation_fn": torch.nn.Sigmoid(), "prompt": instruction if self._takes_instruction else None}
         scores = self._model.predict([(query, document)], show_progress_bar=False, **how)
         return float(scores[0])
 

@@ -1,4 +1,4 @@
-"""What models are compared on: texts of many lengths, scripts and sorts. None spells a control token."""
+"""Sample texts for comparing models: many lengths, scripts and kinds. None contains a control token."""
 
 _BOILING = "Water boils at 100 degrees Celsius at sea level, and at a lower temperature on a mountain. "
 _LEASE = (

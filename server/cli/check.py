@@ -63,7 +63,7 @@ def as_json(source: str, report: CheckReport) -> str:
 
 
 def _table(source: str, report: CheckReport) -> Table:
-    table = Table("what", "found", "wanted", title=escape(source), title_justify="left")
+    table = Table("what", "measured", "required", title=escape(source), title_justify="left")
     info, backend = report.info, report.backend
     table.add_row("kind", escape(f"{info.kind}: {info.kind_reason}"))
     table.add_row("architecture", escape(f"{info.architecture}, {info.width} wide, {backend.parameters:,} parameters"))
@@ -107,7 +107,7 @@ class Comparison:
 
     def show(self, console: Console) -> None:
         """Print the comparison as a table with a verdict below."""
-        table = Table("what", "found", title=escape(f"{self.source} against {self.url}"), title_justify="left")
+        table = Table("what", "measured", title=escape(f"{self.source} against {self.url}"), title_justify="left")
         table.add_row("API and model", escape(f"{self.dialect}, model {self.model}"))
         rows = _vector_rows(self.result) if isinstance(self.result, Vectors) else _score_rows(self.result)
         for what, value in rows:

@@ -24,7 +24,7 @@ def _as_it_was() -> Iterator[None]:
 
 
 async def _breaks(recipe: Recipe, folder: Path) -> Measured:
-    raise ModelError(f"{folder.name} has a part that is not served yet: Thing")
+    raise ModelError(f"{folder.name} lists a module that is not supported: Thing")
 
 
 def test_the_committed_page_has_a_row_for_every_model_of_the_seed_documents() -> None:
@@ -53,4 +53,4 @@ def test_a_model_that_does_not_load_has_a_row_and_gives_status_1(
 
     assert models_page.main(["--only", "Qwen3-Embedding-0.6B"]) == 1
 
-    assert "not served" in capsys.readouterr().out
+    assert "not supported" in capsys.readouterr().out

@@ -49,7 +49,7 @@ class Classifier:
             if (found - wanted).abs().max() <= SCORE_TOLERANCE * wanted.abs().max():
                 return pooling
         name = type(self._whole).__name__
-        raise ModelError(f"the head of {name} reads neither one token nor the mean of all, and is not served")
+        raise ModelError(f"the head of {name} reads neither one token nor the mean of all, which is not supported")
 
     def _read(self, states: Tensor) -> Tensor:
         """Logits [B, labels] of texts of one length, states [B, L, H]."""

@@ -186,7 +186,7 @@ def _nomic(checkpoint: Checkpoint) -> dict[str, Any]:
     wrong = [key for key, value in entries.items() if key not in known and value not in NOMIC_VALUES.get(key, ())]
     if wrong := wrong + [key for key in NOMIC_REQUIRED if key not in entries]:
         raise ModelError(
-            f"{checkpoint.path}/config.json is of a NomicBERT that is not served; it differs in: {', '.join(wrong)}"
+            f"{checkpoint.path}/config.json is of a NomicBERT that is not supported; it differs in: {', '.join(wrong)}"
         )
     words = {NOMIC_WORDS[key]: value for key, value in entries.items() if key in NOMIC_WORDS and value is not None}
     rope = {"rope_type": "default", "rope_theta": float(entries["rotary_emb_base"])}

@@ -38,9 +38,9 @@ def test_logits_are_raw_unless_probabilities_are_asked_for() -> None:
 
 
 def test_probabilities_of_huge_logits_are_finite_and_sum_to_one() -> None:
-    found = finish_logits([row(-1e38, 1e38), row(1e4, 1e4)], normalize=True)
+    probabilities = finish_logits([row(-1e38, 1e38), row(1e4, 1e4)], normalize=True)
 
-    assert found.tolist() == [[0, 1], [0.5, 0.5]]
+    assert probabilities.tolist() == [[0, 1], [0.5, 0.5]]
 
 
 def test_a_score_is_the_sigmoid_of_the_log_odds() -> None:

@@ -65,13 +65,13 @@ def test_users_cannot_reach_into_a_prompt_of_its_own(saved: Path) -> None:
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        (f"document {DOCUMENT} query {QUERY}", "does not hold a query and then a document"),
-        (f"{QUERY} {QUERY} document {DOCUMENT}", "does not hold a query and then a document"),
-        (f"{QUERY} document {{{{ {ROLE.format('document')} | upper }}}}", "cannot be taken apart"),
-        ("document {{ messages[7].content }}", "makes no prompt of a pair"),
-        ("document {% for %}", "makes no prompt of a pair"),
-        ("document {{ raise_exception('no') }}", "makes no prompt of a pair: no"),
-        ("document {{ ''.__class__.__mro__ }}", "makes no prompt of a pair"),
+        (f"document {DOCUMENT} query {QUERY}", "must have a chat template with one query and then one document"),
+        (f"{QUERY} {QUERY} document {DOCUMENT}", "must have a chat template with one query and then one document"),
+        (f"{QUERY} document {{{{ {ROLE.format('document')} | upper }}}}", "cannot be split at its texts"),
+        ("document {{ messages[7].content }}", "fails on a query and document"),
+        ("document {% for %}", "fails on a query and document"),
+        ("document {{ raise_exception('no') }}", "fails on a query and document: no"),
+        ("document {{ ''.__class__.__mro__ }}", "fails on a query and document"),
     ],
 )
 def test_a_template_that_makes_no_prompt_is_refused(saved: Path, template: str, message: str) -> None:

@@ -85,7 +85,7 @@ def test_control_tokens_have_their_ids_and_no_text_makes_one(ours: Tokenizer) ->
 
 
 def test_another_models_vocabulary_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="how its model splits text is not known: QWenTokenizer"):
+    with pytest.raises(ModelError, match="its tokenizer class is not supported: QWenTokenizer"):
         Tokenizer(write(tmp_path, tokenizer_class="QWenTokenizer"))
 
 
@@ -110,5 +110,5 @@ def test_the_file_needs_its_configuration_beside_it(tmp_path: Path) -> None:
     file = write(tmp_path)
     (tmp_path / "tokenizer_config.json").unlink()
 
-    with pytest.raises(ModelError, match=r"needs beside it: tokenizer_config\.json"):
+    with pytest.raises(ModelError, match=r"needs tokenizer_config\.json beside it"):
         Tokenizer(file)

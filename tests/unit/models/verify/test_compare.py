@@ -26,21 +26,21 @@ def noisy(rows: list[Row], share: float) -> list[Row]:
     ("theirs", "space", "must_reindex", "said"),
     [
         (OURS, "same", False, "the same space: no need to index again .* their vectors are raw"),
-        (unit(OURS), "same", False, "their vectors have length 1, as ours have on /v1"),
+        (unit(OURS), "same", False, "their vectors have length 1, like ours on /v1"),
         (noisy(OURS, 0.02), "same", False, "the same space"),
-        ([row * 3 for row in OURS], "scaled", False, "up to scale: theirs are 3 times as long as ours"),
-        (noisy(OURS, 0.2), "other", True, "another model, or prompts, .* index again .median cosine 0.9"),
+        ([row * 3 for row in OURS], "scaled", False, "except for scale: their vectors are 3 times as long as ours"),
+        (noisy(OURS, 0.2), "other", True, "another model, or different prompts, .* index again .median cosine 0.9"),
         ([row[::-1] for row in OURS], "other", True, "another model"),
-        ([*OURS[:8], OURS[0]], "partly", True, "not for every text, .* 'text 8' differs most"),
+        ([*OURS[:8], OURS[0]], "partly", True, "not for every text: .* 'text 8' differs most"),
         ([np.zeros(16, dtype=np.float32)] * 9, "other", True, "another model"),
         ([np.tile(row, 2) for row in OURS], "other", True, "their vectors have 32 dimensions, ours 16"),
     ],
 )
 def test_the_space_is_told_and_what_to_do(theirs: list[Row], space: str, must_reindex: bool, said: str) -> None:
-    found = compare_vectors(OURS, theirs, NAMES)
+    comparison = compare_vectors(OURS, theirs, NAMES)
 
-    assert (found.space, found.must_reindex) == (space, must_reindex)
-    assert re.search(said, found.verdict)
+    assert (comparison.space, comparison.must_reindex) == (space, must_reindex)
+    assert re.search(said, comparison.verdict)
 
 
 SCORES: list[Row] = [np.array([0.9, 0.5, 0.1, 0.3], dtype=np.float32), np.array([0.2, 0.8, 0.6, 0.4], dtype=np.float32)]
@@ -49,18 +49,18 @@ SCORES: list[Row] = [np.array([0.9, 0.5, 0.1, 0.3], dtype=np.float32), np.array(
 @pytest.mark.parametrize(
     ("theirs", "order", "said"),
     [
-        (SCORES, "same", "thresholds stay as they are (worst difference 0.0000)"),
-        ([row + 0.01 for row in SCORES], "same", "thresholds stay as they are"),
-        ([np.log(row / (1 - row)) for row in SCORES], "same", "once the sigmoid is taken of theirs"),
-        ([row / 2 for row in SCORES], "order", "the same order on another scale: thresholds must be chosen anew"),
+        (SCORES, "same", "keep your thresholds (worst difference 0.0000)"),
+        ([row + 0.01 for row in SCORES], "same", "keep your thresholds"),
+        ([np.log(row / (1 - row)) for row in SCORES], "same", "after applying the sigmoid to theirs"),
+        ([row / 2 for row in SCORES], "order", "the same order on another scale: choose new thresholds"),
         ([1 - row for row in SCORES], "other", "another model or another prompt: 0% of the pairs in the same order"),
     ],
 )
 def test_the_order_is_told_and_what_to_do(theirs: list[Row], order: str, said: str) -> None:
-    found = compare_scores(SCORES, theirs)
+    comparison = compare_scores(SCORES, theirs)
 
-    assert found.order == order
-    assert said in found.verdict
+    assert comparison.order == order
+    assert said in comparison.verdict
 
 
 def test_documents_that_we_do_not_tell_apart_may_come_in_any_order() -> None:
