@@ -82,14 +82,14 @@ def load_preprocessor(source: Path | Checkpoint, options: LoadOptions | None = N
         source: the model's folder; or a Checkpoint, to parse its files once for this and for load_backend().
         options: how to load it; `backend`, `device` and `dtype` change nothing here.
 
-    Raises: ModelError: a file is missing or damaged, or asks for something that would be computed wrongly.
+    Raises: ModelError: a file is missing or damaged, or needs something that is not supported.
     """
     options = options or LoadOptions()
     checkpoint = _checkpoint(source)
     path = checkpoint.path
     manifest = checkpoint.manifest
     check_text_files(path, manifest)
-    # First: static embeddings and the like have no config.json that could be missed.
+    # First, because models of static embeddings have no config.json.
     check_modules(checkpoint, (*EMBEDDER_MODULES, *RERANKER_MODULES))
     checkpoint.check()
     tokenizer = Tokenizer(path / "tokenizer.json", lower_case=lowers_case(checkpoint))
@@ -123,7 +123,7 @@ def load_backend(
         progress: called with the name of each step when it begins.
 
     Raises:
-        ModelError: weights are missing, damaged, too large for the device, or not computed right by the backend.
+        ModelError: weights are missing, damaged, too large for the device, or not computed correctly by the backend.
         DeviceLost: the device failed.
     """
     options = options or LoadOptions()
@@ -144,7 +144,7 @@ def load_backend(
         raise ModelError(f"{path} does not fit into the device's memory: {error}") from error
     except (ModelError, DeviceLost):
         raise
-    except Exception as error:  # libraries raise their own, of any class, for files that they do not understand
+    except Exception as error:  # libraries raise exceptions of any class for unsupported files
         log.debug("the load failed", exc_info=True)
         raise ModelError(f"{path} cannot be loaded by {name}: {type(error).__name__}: {_first_line(error)}") from error
 
@@ -173,7 +173,7 @@ def _checkpoint(source: Path | Checkpoint) -> Checkpoint:
 
 def _named_prompts(checkpoint: Checkpoint, names: Names) -> NamedPrompts:
     return NamedPrompts(
-        # What the files say wins, an empty prompt included.
+        # The model's files win, even with an empty prompt.
         dict(published_model(checkpoint, names).prompts) | checkpoint.prompts,
         str(checkpoint.sentence_transformers.get("default_prompt_name") or ""),
         are_pooled=bool(checkpoint.pooling.get("include_prompt", True)),
@@ -181,7 +181,7 @@ def _named_prompts(checkpoint: Checkpoint, names: Names) -> NamedPrompts:
 
 
 def check_terminator(checkpoint: Checkpoint, tokenizer: Tokenizer, kind: Kind) -> None:
-    """A Qwen3 embedder is read at its terminator and a reranker's prompt holds none: refuse a tokenizer without."""
+    """Refuse a Qwen3 embedder's tokenizer that adds no terminator, or a Qwen3 reranker's tokenizer that adds tokens."""
     if checkpoint.model_type != "qwen3":
         return
     terminator = tokenizer.added.get(TERMINATOR)

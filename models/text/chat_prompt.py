@@ -1,4 +1,4 @@
-"""A reranker's prompt out of its own chat template, taken apart at load, so that no text can reach into it."""
+"""Builds a reranker's prompt from its chat template, split once at load, so that no text can add control tokens."""
 
 import re
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ NAMED_SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 
 def render(checkpoint: Checkpoint, instruction: str | None, query: str, document: str) -> str:
-    """The prompt of one pair, as sentence-transformers' CrossEncoder has it made: roles system, query and document.
+    """The prompt of one pair, as sentence-transformers' CrossEncoder renders it: roles system, query and document.
 
-    Raises: ModelError: the template does not hold.
+    Raises: ModelError: the template fails.
     """
     from jinja2 import TemplateError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -49,9 +49,9 @@ def _refuse(message: str) -> NoReturn:
     raise ValueError(message)
 
 
-# Where the texts stand in a rendered prompt: characters for private use, which no template spells.
+# Placeholders for the texts in a rendered prompt: private-use characters, which no template contains.
 INSTRUCTION_MARK, QUERY_MARK, DOCUMENT_MARK = "\ue000", "\ue001", "\ue002"
-# On these a prompt out of pieces must be the template's own.
+# For these samples, a prompt built from pieces must equal the rendered template.
 CHAT_SAMPLES = (
     ("Find it", "What is the capital of France?", "Paris is the capital of France."),
     ("Judge (twice).", "a", "naïve café 🙂"),
@@ -61,7 +61,7 @@ CHAT_SAMPLES = (
 
 @dataclass(frozen=True, slots=True)
 class PromptHead:
-    """Everything before the document: text with marks in it, and how the document's own text begins."""
+    """Everything before the document: text with placeholders, and the space, if any, that joins the document's text."""
 
     text: str
     lead: str
@@ -69,19 +69,18 @@ class PromptHead:
 
 @dataclass(frozen=True, slots=True)
 class ChatPrompt:
-    """A RerankPrompt out of a checkpoint's chat template; `instructed` is None where it has no system message."""
+    """A RerankPrompt from a chat template; `instructed` is None if the template shows no instruction."""
 
     tokenizer: Tokenizer
     bare: PromptHead
     instructed: PromptHead | None
     suffix: Ids
-    # A template has an instruction of its own for when none is given.
+    # Empty, because a template has its own default.
     default_instruction: str = ""
     separator: int | None = None
 
     @property
     def takes_instruction(self) -> bool:
-        """Whether the template has a place for an instruction."""
         return self.instructed is not None
 
     def head(self, instruction: str, query: str) -> Ids:
@@ -102,15 +101,15 @@ class ChatPrompt:
     def _ids(self, piece: str, texts: dict[str, str]) -> Ids:
         if piece in self.tokenizer.added:
             return np.array([self.tokenizer.added[piece]], dtype=np.int32)
-        # In one pass: a query that holds a mark stays as it is.
+        # In one pass, so that a placeholder inside a query stays as it is.
         filled = re.sub(f"[{INSTRUCTION_MARK}{QUERY_MARK}]", lambda mark: texts[mark[0]], piece)
         return self.tokenizer.encode([filled])[0]
 
 
 def chat_prompt(checkpoint: Checkpoint, tokenizer: Tokenizer) -> ChatPrompt:
-    """Take the template apart, and show on samples that the pieces give its own ids.
+    """Split the template, and check on samples that the pieces give the ids of the rendered template.
 
-    Raises: ModelError: they do not, or a query or document does not come up once, in this order.
+    Raises: ModelError: they do not, or the template does not show one query and then one document.
     """
     rendered = partial(render, checkpoint)
     bare, tail = _cut(checkpoint, rendered(None, QUERY_MARK, DOCUMENT_MARK))
@@ -130,7 +129,7 @@ def chat_prompt(checkpoint: Checkpoint, tokenizer: Tokenizer) -> ChatPrompt:
 
 
 def split_control(tokenizer: Tokenizer, text: str) -> list[str]:
-    """A prompt's text in pieces: control tokens, and what stands between them."""
+    """Split a prompt's text into control tokens and the texts between them."""
     if not tokenizer.added:
         return [text]
     longest_first = sorted(tokenizer.added, key=len, reverse=True)

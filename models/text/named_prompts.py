@@ -1,10 +1,10 @@
-"""What a model's authors put before each text, by name. Strings alone; nothing is added that nobody asked for."""
+"""The prompts that a model's authors put before texts, by name. Strings only; none is added unless requested."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-# Where sentence-transformers 6.2 documents that encode_document() looks, in order.
+# The names that encode_document() of sentence-transformers 6.2 tries, in order.
 DOCUMENT_PROMPT_NAMES = ("document", "passage", "corpus")
 # The form of Qwen3-Embedding, E5-instruct and GTE-Qwen2, some of which have a space at the end.
 _INSTRUCT = re.compile(r"\AInstruct: .*?(?P<end>\nQuery: ?)\Z", re.DOTALL)
@@ -15,7 +15,7 @@ class NamedPrompts:
     """The named prompts of one model. Any thread."""
 
     by_name: Mapping[str, str] = field(default_factory=dict)
-    default_name: str = ""  # what sentence-transformers adds unasked; we do not
+    default_name: str = ""  # sentence-transformers adds it to every text; Hearth does not
     are_pooled: bool = True  # whether the prompt's tokens count in the vector
 
     @property
@@ -29,7 +29,7 @@ class NamedPrompts:
         return next((self.by_name[prompt] for prompt in names if prompt in self.by_name), None)
 
     def instructed(self, instruction: str) -> "NamedPrompts | None":
-        """The same with another instruction in the prompt `query`; None where no prompt has a place for one."""
+        """The same prompts with another instruction in `query`; None if no prompt has a place for one."""
         prompts = (self.by_name.get("query", ""), *self.by_name.values())
         match = next(filter(None, map(_INSTRUCT.match, prompts)), None)
         if match is None:

@@ -1,4 +1,4 @@
-"""The pair of a cross-encoder: query and document as its tokenizer joins them, built from ids of user text."""
+"""The input of a cross-encoder: query and document as its tokenizer joins them, built from ids of user text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ import numpy as np
 from models.interface import Ids, ModelError
 from models.text.tokenizer import Tokenizer
 
-# What the pieces are compared with the library's own pairs on, when a model loads.
+# Pairs for which the pieces must give the tokenizer's own ids, checked when a model loads.
 PAIR_SAMPLES = (
     ("What is the capital of France?", "Paris is the capital of France."),
     ("a", ""),
@@ -31,7 +31,7 @@ class PairPrompt:
     default_instruction: str = ""
 
     def head(self, instruction: str, query: str) -> Ids:
-        """Everything before the document; the instruction is ignored, for such a network was trained without one."""
+        """Everything before the document; the instruction is ignored, because such networks are trained without one."""
         return np.concatenate((self.before, self.tokenizer.encode([query])[0], self.between))
 
     def documents(self, texts: Sequence[str]) -> list[Ids]:
@@ -44,13 +44,13 @@ class PairPrompt:
 
 
 def pair_prompt(tokenizer: Tokenizer, *, has_types: bool) -> PairPrompt:
-    """Take the post-processor's pair apart, and show on samples that the pieces give the same ids.
+    """Split the post-processor's pair, and check on samples that the pieces give the same ids.
 
     Args:
         tokenizer: of the checkpoint.
         has_types: whether the network knows more than one token type.
 
-    Raises: ModelError: they do not, or token types change elsewhere than behind the first text.
+    Raises: ModelError: they do not, or token types do not change right after the first text.
     """
     pair = tokenizer.encode_pair("a", "b")
     ids, places = np.array(pair.ids, dtype=np.int32), pair.sequence_ids
@@ -61,7 +61,9 @@ def pair_prompt(tokenizer: Tokenizer, *, has_types: bool) -> PairPrompt:
     for query, document in PAIR_SAMPLES:
         joined = prompt.join(prompt.head("", query), prompt.documents([document])[0])
         if joined.tolist() != tokenizer.encode_pair(query, document).ids:
-            raise ModelError(f"the tokenizer joins a pair in a way that is not supported; seen with: {query!r}")
+            raise ModelError(
+                f"the tokenizer joins a pair in a way that is not supported, for example with the query {query!r}"
+            )
     separator = _separator(pair.type_ids, between, ids) if has_types else None
     return replace(prompt, separator=separator)
 

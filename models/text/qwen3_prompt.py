@@ -1,4 +1,4 @@
-"""The Qwen3 reranker's prompt, built from ids so that no user text can end it early or add control tokens."""
+"""The Qwen3 reranker's prompt, built from ids, so that no user text can end it early or add control tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ FRAME_SUFFIX = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
 DEFAULT_INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
 FRAME_START = "<|im_start|>"
 
-# FRAME_SUFFIX in Qwen3's own vocabulary. One newline short it ends in 198, and scores are wrong but plausible.
+# FRAME_SUFFIX in Qwen3's vocabulary. With one newline less it ends in 198, and scores are wrong but plausible.
 QWEN3_VOCABULARY = 151643
 QWEN3_SUFFIX = [151645, 198, 151644, 77091, 198, 151667, 271, 151668, 271]
 QWEN3_NO_YES = (2152, 9693)
@@ -59,7 +59,7 @@ class Qwen3RerankPrompt:
     def split_bodies(self, texts: Sequence[str]) -> list[tuple[Ids, Ids]]:
         """Bare bodies as (head with prefix, document), so that a cut takes from the document alone.
 
-        The document begins after the first `<Document>:` behind the query line; the ids are those of the whole body.
+        The document begins after the first `<Document>:` after the query line; the ids are those of the whole body.
         """
         heads = self.tokenizer.encode([_head_of(text) for text in texts])
         bodies = self.tokenizer.encode(texts)
@@ -70,7 +70,7 @@ class Qwen3RerankPrompt:
 
 
 def is_complete_prompt(text: str) -> bool:
-    """Whether a text sent to return_logits is a whole prompt, whose control tokens the client answers for."""
+    """Whether a text sent to return_logits is a whole prompt, whose control tokens are parsed."""
     return text.startswith(FRAME_START)
 
 
@@ -87,7 +87,7 @@ def qwen3_rerank_prompt(tokenizer: Tokenizer) -> Qwen3RerankPrompt:
         if tokenizer.decode(ids) != text:
             raise ModelError(f"the tokenizer changes the rerank prompt's {name}: {tokenizer.decode(ids)!r}")
     if suffix[-1] != tokenizer.single("\n\n"):
-        raise ModelError(f"the rerank prompt does not end in one token of two newlines: {suffix.tolist()}")
+        raise ModelError(f"the rerank prompt must end in a single token for two newlines; got {suffix.tolist()}")
     if tokenizer.added[FRAME_START] > QWEN3_VOCABULARY:
         _check_qwen3_ids(suffix, (no, yes))
     return Qwen3RerankPrompt(tokenizer, prefix, suffix, no, yes)
@@ -100,7 +100,7 @@ def _head_of(text: str) -> str:
 
 
 def _head_end(text: str) -> int | None:
-    """Where the first `<Document>:` behind the first query ends; None in a text of another form."""
+    """Where the first `<Document>:` after the first query ends; None in a text of another form."""
     # By find(), not by a pattern: two lazy quantifiers take time that is quadratic in a text without the last marker.
     query = text.find(_QUERY, len(_INSTRUCT)) if text.startswith(_INSTRUCT) else -1
     document = text.find(_DOCUMENT, query + len(_QUERY)) if query >= 0 else -1
@@ -111,5 +111,5 @@ def _check_qwen3_ids(suffix: Ids, no_yes: tuple[int, int]) -> None:
     if suffix.tolist() != QWEN3_SUFFIX or no_yes != QWEN3_NO_YES:
         raise ModelError(
             f"the tokenizer is not Qwen3's; expected suffix {QWEN3_SUFFIX} and no, yes {QWEN3_NO_YES}, "
-            f"got: {suffix.tolist()}, {no_yes}"
+            f"got {suffix.tolist()} and {no_yes}"
         )

@@ -1,4 +1,4 @@
-"""A tiktoken.model in the form of a tokenizer.json: Kimi K2's repository has nothing else but code of its own."""
+"""Converts a tiktoken.model to a tokenizer.json: besides it, Kimi K2's repository has only remote code."""
 
 import base64
 import json
@@ -9,9 +9,9 @@ from models.checkpoint.files import JsonObject, read_json_file, read_text_file
 from models.interface import ModelError
 
 TIKTOKEN_FILE = "tiktoken.model"
-# The class of the repository's own code, which decides how text is split: no other is known here.
+# The tokenizer class in the repository's code, which decides how text is split. No other is supported.
 KIMI = "TikTokenTokenizer"
-# moonshotai/Kimi-K2-Instruct-0905, tokenization_kimi.py: pat_str, and how many ids behind the vocabulary are reserved.
+# moonshotai/Kimi-K2-Instruct-0905, tokenization_kimi.py: pat_str, and how many ids after the vocabulary are reserved.
 UPPER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]"
 LOWER = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]"
 SHORT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
@@ -24,14 +24,14 @@ SPLIT = "|".join(
     )
 )
 RESERVED = 256
-# Every way to halve a token is tried. Kimi's longest has 128 bytes.
+# Every split of a token into two parts is tried. Kimi's longest token has 128 bytes.
 MAX_TOKEN_BYTES = 1024
 
 
 def read_tiktoken(folder: Path) -> str:
     """The text of a tokenizer.json that gives the same ids.
 
-    Raises: ModelError: the file is damaged, or of another model than is known here.
+    Raises: ModelError: the file is damaged, or its tokenizer class is not supported.
     """
     config = _config(folder)
     if config.get("tokenizer_class") != KIMI:

@@ -19,21 +19,21 @@ SPACES = " \t\r\n\u2581"
 
 
 def is_text(token: str) -> bool:
-    """Whether an added token is ordinary text: GPT-NeoX's and Gemma's vocabularies hold runs of spaces in this way."""
+    """Whether an added token is ordinary text: GPT-NeoX's and Gemma's vocabularies hold runs of spaces this way."""
     return not token.strip(SPACES)
 
 
 def without_control_tokens(document: JsonObject) -> JsonObject:
-    """The tokenizer.json with its control tokens out of reach of any text."""
+    """A copy of the tokenizer.json in which no text can become a control token."""
     added = document.get("added_tokens") or []
     control = {token["content"] for token in added if not is_text(token["content"])}
     # The switch encode_special_tokens leaves <think> and its like as control tokens (tokenizers 0.23.3).
-    kept = [token for token in added if token["content"] not in control]
-    return document | {"added_tokens": kept, "model": _unreachable(document["model"], control)}
+    texts = [token for token in added if token["content"] not in control]
+    return document | {"added_tokens": texts, "model": _unreachable(document["model"], control)}
 
 
 def unknown_token(model: JsonObject) -> str | None:
-    """The token that stands for whatever a vocabulary lacks."""
+    """The token for text that the vocabulary lacks; None if there is none."""
     if model.get("unk_id") is not None:
         return str(model["vocab"][model["unk_id"]][0])
     return model.get("unk_token")
@@ -42,13 +42,13 @@ def unknown_token(model: JsonObject) -> str | None:
 def _unreachable(model: JsonObject, control: set[str]) -> JsonObject:
     if "unk_id" not in model:
         return model
-    # A Unigram vocabulary lists </s> as a piece like any other. Behind Metaspace no text holds a space.
+    # A Unigram vocabulary lists </s> as a piece like any other. After Metaspace no text contains a space.
     return model | {"vocab": [[f"{piece} " if piece in control else piece, score] for piece, score in model["vocab"]]}
 
 
 Side = Literal["left", "right"]
 
-# A chunk of a longer id list may start inside a character: so many ids at either edge need not come back.
+# A chunk of a longer id list may start inside a character: this many ids at either edge need not come back.
 EDGE_IDS = 4
 # Each of them may stand for a part of a character, which decodes to up to three marks of a token or more.
 EDGE_IDS_AGAIN = 12
@@ -56,13 +56,13 @@ EDGE_FROM_IDS = 64
 
 
 class Tokenizer:
-    """One tokenizer.json, twice: as it is, and with no added tokens for text that users sent. Any thread.
+    """One tokenizer.json, loaded twice: unchanged, and without control tokens for user text. Any thread.
 
-    A folder without one may have a tiktoken.model in its place.
+    A folder may have a tiktoken.model in its place.
     """
 
     def __init__(self, file: Path, *, lower_case: bool = False) -> None:
-        """`lower_case`: whether texts are put into lower case first, though the file does not say so."""
+        """`lower_case`: whether to convert texts to lower case first, although the file does not say so."""
         text = _read(file)
         self._control = _from_json(text, file)
         document = json.loads(text)
@@ -73,7 +73,7 @@ class Tokenizer:
         tokens = self._control.get_added_tokens_decoder().items()
         self.added = {token.content: index for index, token in tokens if not is_text(token.content)}
         self._added_ids = np.array(sorted(self.added.values()), dtype=np.int32)
-        self._check_spelt_out(file, unknown_token(document["model"]))
+        self._check_plain_text(file, unknown_token(document["model"]))
         self.before, self.after = self._special_tokens(file)
 
     @property
@@ -86,15 +86,15 @@ class Tokenizer:
         return [_ids(encoding.ids) for encoding in self._plain.encode_batch_fast(texts, add_special_tokens=False)]
 
     def encode_control(self, text: str) -> Ids:
-        """A prompt of our own, or a complete prompt that a client answers for: control tokens are parsed."""
+        """Ids of Hearth's own prompt, or of a complete prompt from a client: control tokens are parsed."""
         return _ids(self._control.encode(text, add_special_tokens=False).ids)
 
     def encode_pair(self, first: str, second: str) -> tokenizers.Encoding:
-        """Two texts as the post-processor joins them; control tokens are parsed, so never for what users sent."""
+        """Two texts as the post-processor joins them; control tokens are parsed, so never use it for user text."""
         return self._control.encode(first, second)
 
     def decode(self, ids: Ids, *, skip_special_tokens: bool = False) -> str:
-        """Ids as text, control tokens spelt out or left out."""
+        """Ids as text, with control tokens as text or left out."""
         return str(self._control.decode(ids.tolist(), skip_special_tokens=skip_special_tokens))
 
     def offsets(self, text: str) -> list[tuple[int, int, int]]:
@@ -143,7 +143,7 @@ class Tokenizer:
     def _comes_back_inside(self, piece: Ids) -> bool:
         return agree_inside(piece, self.encode([self.decode(piece)])[0])
 
-    def _check_spelt_out(self, file: Path, unknown: str | None) -> None:
+    def _check_plain_text(self, file: Path, unknown: str | None) -> None:
         for text, ids in zip(self.added, self.encode([f"a{text} {text}" for text in self.added]), strict=True):
             if self.added[text] in ids and text != unknown:
                 raise ModelError(
