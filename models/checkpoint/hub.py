@@ -1,17 +1,21 @@
 """Finds the folder of a model, and downloads models from the Hugging Face hub."""
 
 import glob
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 
 from models.checkpoint.files import ALLOWED, IGNORED, INDEX, WEIGHTS, explain_missing_weights, is_outside
 from models.checkpoint.folder import Checkpoint
 from models.checkpoint.package import MINILM, SOURCE, find_in_package, is_installed, package_model_id, package_name
 from models.interface import ModelError
+
+log = logging.getLogger("hearth.models")
 
 DEMO = Path(__file__).parents[1] / "demo"
 DEMO_NAMES = ("demo-embedding", "demo-reranker")
@@ -91,8 +95,12 @@ def fetch_into_cache(source: str, revision: str | None = None) -> Path:
     from huggingface_hub import snapshot_download
 
     look_up(source, revision).check()
+    log.info("%s: downloading from the hub into the local cache", source)
+    started = perf_counter()
     with _readable_errors(source):
-        return Path(snapshot_download(source, revision=revision, allow_patterns=ALLOWED, ignore_patterns=IGNORED))
+        folder = snapshot_download(source, revision=revision, allow_patterns=ALLOWED, ignore_patterns=IGNORED)
+    log.info("%s: downloaded in %.0f s", source, perf_counter() - started)
+    return Path(folder)
 
 
 @contextmanager

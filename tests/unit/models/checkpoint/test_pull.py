@@ -223,12 +223,16 @@ def test_a_repository_that_holds_no_model_is_refused_before_anything_is_brought(
     assert files_in(tmp_path / "m") == set()
 
 
-def test_a_model_that_is_named_by_its_id_is_brought_into_the_cache_once(hub: Hub, tmp_path: Path) -> None:
+def test_a_model_that_is_named_by_its_id_is_brought_into_the_cache_once(
+    hub: Hub, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "hearth")
     first = find_checkpoint(NAME)
     hub.asked.clear()
 
     assert find_checkpoint(NAME) == first
     assert hub.asked == []
+    assert [line.split(" ")[1] for line in caplog.messages if line.startswith(NAME)] == ["downloading", "downloaded"]
     assert files_in(first) == MODEL - {"README.md", "LICENSE"} | {"manifest.json"}
     assert load_preprocessor(first).info.kind == "embedder"
 
