@@ -27,7 +27,8 @@ ApiError                            400     invalid_request_error   none
 ├── HeadTooLarge                    431     invalid_request_error   headers_too_large
 ├── InternalError                   500     server_error            internal_error
 │   ├── NonFiniteOutput             500     server_error            non_finite_output
-│   └── TooLargeForDevice           500     server_error            out_of_memory
+│   ├── TooLargeForDevice           500     server_error            out_of_memory
+│   └── EngineDied                  500     server_error            engine_died
 ├── DeadlineExceeded                504     timeout_error           deadline_exceeded
 └── Retryable                       with Retry-After
     ├── QueueFull                   429     tokens                  rate_limit_exceeded
@@ -329,6 +330,16 @@ class TooLargeForDevice(InternalError):
 
     def __init__(self, where: str, tokens: int) -> None:
         message = f"The device has too little memory for {where}, which has {tokens} tokens. Send shorter text."
+        super().__init__(message, headers={"x-should-retry": "false"})
+
+
+class EngineDied(InternalError):
+    """The engine died twice while this request ran, the second time alone; a retry would end it again."""
+
+    code = "engine_died"
+
+    def __init__(self, request_id: str) -> None:
+        message = f"This request ended the engine twice, and is not run again. Request id {request_id}."
         super().__init__(message, headers={"x-should-retry": "false"})
 
 

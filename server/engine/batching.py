@@ -31,6 +31,7 @@ class Job:
     lengths: Sequence[int]
     shared: Sequence[int]
     arrived: float
+    alone: bool = False  # shares no batch with another job
     next_index: int = 0
     tokens: int = field(init=False)
     waiting_tokens: int = field(init=False)
@@ -89,12 +90,12 @@ def take_batch(
     items: list[BatchItem] = []
     tokens = misfits = 0
     for job in waiting:
-        if job.model != model:
+        if job.model != model or (job.alone and job is not waiting[0]):
             continue
         added = _take_from(job, items, tokens, limits)
         tokens += added
         misfits += not added
-        if tokens >= limits.max_tokens or len(items) >= limits.max_items or misfits == MAX_MISFITS:
+        if tokens >= limits.max_tokens or len(items) >= limits.max_items or misfits == MAX_MISFITS or job.alone:
             break
     return items
 

@@ -1,9 +1,12 @@
 """The HTTP side of an engine: what it offers to handlers, and what all engine clients have in common."""
 
 import asyncio
+import hashlib
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from time import monotonic
 from typing import Protocol
 
 from models import BackendInfo
@@ -16,7 +19,14 @@ from server.engine.messages import (
     EngineResult,
     EngineState,
     Phase,
+    Reason,
 )
+
+# How long requests wait for the successor of an engine that died or hangs. Then they get 503, and may try elsewhere.
+RESUME_WITHIN_S = 5.0
+# How long an input that ended two engines is refused, and how many such inputs are remembered.
+REMEMBER_S = 600.0
+MAX_REMEMBERED = 1024
 
 
 class Engine(Protocol):
@@ -64,6 +74,10 @@ class Engine(Protocol):
         """Refuse new requests from now on."""
         ...
 
+    def end_drain(self) -> None:
+        """Answer every request that is left with `draining`: the time for it is over."""
+        ...
+
 
 class EngineClient(ABC):
     """An Engine that talks to one scheduler: admits, sends, and gives each answer to its future.
@@ -79,6 +93,9 @@ class EngineClient(ABC):
         self._phase: Phase = "loading"
         self._reason = ""
         self._draining = False
+        self._suspects = Suspects()
+        self._is_lost = False
+        self._giving_up: asyncio.TimerHandle | None = None
 
     @property
     def info(self) -> Mapping[str, BackendInfo]:
@@ -111,21 +128,31 @@ class EngineClient(ABC):
         # Not self.phase: a request that passed check_open() is answered while the engine drains.
         check_phase(self._phase)
         self._admission.check(self._queues, request.model, request.unique_tokens, len(request.ids))
+        if self._suspects:
+            request = replace(request, alone=self._suspects.is_suspect(request))
         future = self._pending.add(request)
-        self._send(request)
+        if request.alone and self._suspects.is_guilty(request):
+            self._pending.answer(EngineFailure(request.id, "engine_died"))
+        elif not self._is_lost:
+            self._send(request)
         return future
 
     def cancel(self, request_id: int) -> None:
         if future := self._pending.remove(request_id):
             future.cancel()
-            self._send(CancelRequest(request_id))
+            if not self._is_lost:
+                self._send(CancelRequest(request_id))
 
     def drain(self) -> None:
         self._draining = True
 
+    def end_drain(self) -> None:
+        self._pending.fail_all("draining")
+
     def fail(self, reason: str) -> None:
         """Stop for good: fail all pending requests and refuse new ones."""
         self._set_state(EngineState("failed", reason=reason))
+        self._keep_waiting()
         self._pending.fail_all()
 
     @abstractmethod
@@ -136,8 +163,45 @@ class EngineClient(ABC):
         if isinstance(message, EngineReport):
             self._set_state(message.state)
             self._info = message.info
+            self._resume()
         else:
-            self._pending.answer(message)
+            request = self._pending.answer(message)
+            if request is not None and request.alone:
+                self._suspects.acquit(request)
+
+    def _lose(self, launched: Iterable[int]) -> None:
+        """The engine died while the requests with these ids were in flight.
+
+        Those that waited go to the next engine. Those in flight are suspects: they go there too, to run alone, unless
+        they did so already; then they ended two engines and get 500.
+        """
+        self._is_lost = True
+        for request in self._pending.requests(launched):
+            if self._suspects.accuse(request):
+                self._pending.answer(EngineFailure(request.id, "engine_died"))
+            else:
+                self._pending.set_alone(request)
+        if self._draining or self._phase == "failed":
+            self._pending.fail_all()
+        else:
+            self._give_up_later()
+
+    def _resume(self) -> None:
+        """The engine works (again): give a new one what its predecessor left."""
+        self._keep_waiting()
+        if self._is_lost:
+            self._is_lost = False
+            for request in self._pending.requests():
+                self._send(request)
+
+    def _give_up_later(self) -> None:
+        if self._giving_up is None:
+            self._giving_up = asyncio.get_running_loop().call_later(RESUME_WITHIN_S, self._pending.fail_all)
+
+    def _keep_waiting(self) -> None:
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+            self._giving_up = None
 
     def _set_state(self, state: EngineState) -> None:
         self._phase, self._reason = state.phase, state.reason
@@ -149,37 +213,100 @@ class PendingRequests:
 
     def __init__(self, queues: QueueView) -> None:
         self._queues = queues
-        self._futures: dict[int, asyncio.Future[EngineResult | EngineFailure]] = {}
-        # Model, items and tokens, by request id.
-        self._sizes: dict[int, tuple[str, int, int]] = {}
+        self._by_id: dict[int, _PendingRequest] = {}
         self._ids = itertools.count(1)
 
     def new_id(self) -> int:
         return next(self._ids)
 
+    def requests(self, ids: Iterable[int] | None = None) -> list[EngineRequest]:
+        """The pending requests, or those of them with these ids, in the order of their ids."""
+        chosen = self._by_id if ids is None else self._by_id.keys() & set(ids)
+        return [self._by_id[request_id].request for request_id in sorted(chosen)]
+
     def add(self, request: EngineRequest) -> asyncio.Future[EngineResult | EngineFailure]:
         """The future that answer() will resolve."""
         future: asyncio.Future[EngineResult | EngineFailure] = asyncio.get_running_loop().create_future()
-        size = (request.model, len(request.ids), request.unique_tokens)
-        self._futures[request.id] = future
-        self._sizes[request.id] = size
-        self._queues.add(*size)
+        self._by_id[request.id] = _PendingRequest(request, future)
+        self._queues.add(request.model, len(request.ids), request.unique_tokens)
         return future
+
+    def set_alone(self, request: EngineRequest) -> None:
+        """Let a pending request run alone when it is sent again."""
+        self._by_id[request.id].request = replace(request, alone=True)
 
     def remove(self, request_id: int) -> asyncio.Future[EngineResult | EngineFailure] | None:
         """The future of a request that was pending until now, else None."""
-        future = self._futures.pop(request_id, None)
-        if future is not None:
-            self._queues.remove(*self._sizes.pop(request_id))
-        return future
+        pending = self._by_id.pop(request_id, None)
+        if pending is None:
+            return None
+        request = pending.request
+        self._queues.remove(request.model, len(request.ids), request.unique_tokens)
+        return pending.future
 
-    def answer(self, message: EngineResult | EngineFailure) -> None:
-        """Resolve the future of a request; an answer to a cancelled request is dropped."""
+    def answer(self, message: EngineResult | EngineFailure) -> EngineRequest | None:
+        """Resolve the future of a request, which is returned; an answer to a cancelled request is dropped."""
+        pending = self._by_id.get(message.id)
         future = self.remove(message.id)
-        if future is not None and not future.done():
-            future.set_result(message)
+        if pending is None or future is None or future.done():
+            return None
+        future.set_result(message)
+        return pending.request
 
-    def fail_all(self) -> None:
-        """Answer every request with `unavailable`: the engine is gone."""
-        for request_id in list(self._futures):
-            self.answer(EngineFailure(request_id, "unavailable"))
+    def fail_all(self, reason: Reason = "unavailable") -> None:
+        """Answer every request with this reason."""
+        for request_id in list(self._by_id):
+            self.answer(EngineFailure(request_id, reason))
+
+
+@dataclass(slots=True)
+class _PendingRequest:
+    request: EngineRequest
+    future: asyncio.Future[EngineResult | EngineFailure]
+
+
+class Suspects:
+    """Inputs that were in flight when an engine died, by digest: a client may send them again."""
+
+    def __init__(self) -> None:
+        # Whether a second engine died of it alone, and when it was accused last. The oldest is the first.
+        self._verdicts: dict[bytes, tuple[bool, float]] = {}
+
+    def __len__(self) -> int:
+        return len(self._verdicts)
+
+    def accuse(self, request: EngineRequest) -> bool:
+        """Note that an engine died while this request was in flight; True if it was the only one, and so is guilty."""
+        digest = _digest(request)
+        self._verdicts.pop(digest, None)
+        self._verdicts[digest] = request.alone, monotonic()
+        if len(self._verdicts) > MAX_REMEMBERED:
+            del self._verdicts[next(iter(self._verdicts))]
+        return request.alone
+
+    def acquit(self, request: EngineRequest) -> None:
+        """Forget a request that ran alone and was answered."""
+        self._verdicts.pop(_digest(request), None)
+
+    def is_suspect(self, request: EngineRequest) -> bool:
+        """Whether to run it alone, or not at all."""
+        return self._verdict(request) is not None
+
+    def is_guilty(self, request: EngineRequest) -> bool:
+        """Whether it ended an engine while it ran alone."""
+        return self._verdict(request) is True
+
+    def _verdict(self, request: EngineRequest) -> bool | None:
+        digest = _digest(request)
+        verdict = self._verdicts.get(digest)
+        if verdict is not None and monotonic() - verdict[1] > REMEMBER_S:
+            del self._verdicts[digest]
+            return None
+        return None if verdict is None else verdict[0]
+
+
+def _digest(request: EngineRequest) -> bytes:
+    digest = hashlib.sha256(repr((request.model, request.readout, [len(ids) for ids in request.ids])).encode())
+    for ids in request.ids:
+        digest.update(ids.tobytes())
+    return digest.digest()

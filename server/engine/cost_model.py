@@ -6,6 +6,12 @@ from dataclasses import dataclass
 WEIGHT = 0.2
 # Assumed before the first batch. Only the order of magnitude matters, and the first batch corrects it.
 FIRST_SECONDS_PER_TOKEN = 1e-4
+# A batch hangs when it takes this many times what was expected, and this much more.
+HANG_TIMES, HANG_S = 5.0, 2.0
+# The limit of a batch before the first was measured: a long text on a slow processor takes minutes.
+FIRST_LIMIT_S = 600.0
+# Below this length of text, the cost of attention is lost in that of the linear layers.
+LINEAR_TOKENS = 1024
 # Below this relative variance, batch sizes are too much alike to fit a line.
 LEAST_VARIANCE = 1e-3
 
@@ -44,6 +50,17 @@ class CostModel:
         if not self.batches:
             return tokens * FIRST_SECONDS_PER_TOKEN
         return self._seconds + self._slope() * (tokens - self._tokens)
+
+    def hang_limit_s(self, tokens: int, longest: int) -> float:
+        """How long a batch of `tokens` may run before the device counts as hung; `longest` is its longest text.
+
+        The estimate is an upper bound: a slope fitted to short batches says little about long ones, and attention is
+        quadratic in the length of a text.
+        """
+        if not self.batches:
+            return FIRST_LIMIT_S
+        expected_s = max(self.seconds(tokens), tokens * self.seconds_per_token) * max(longest / LINEAR_TOKENS, 1.0)
+        return expected_s * HANG_TIMES + HANG_S
 
     def record(self, tokens: int, device_s: float, host_s: float, *, is_full: bool) -> None:
         """Update the averages with a batch. `is_full`: items of the same model had to wait for the next one."""

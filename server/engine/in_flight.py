@@ -1,7 +1,7 @@
 """A batch from its launch to its rows. A batch that fails runs again in halves, down to the items that fail alone."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -53,8 +53,14 @@ class InFlightBatch:
 class BatchCollector:
     """Waits for batches and reads their rows. Belongs to the scheduler's thread."""
 
-    def __init__(self, backends: Mapping[str, Backend], batch_limits: AdaptiveBatchLimits) -> None:
-        self._backends, self._batch_limits = backends, batch_limits
+    def __init__(
+        self,
+        backends: Mapping[str, Backend],
+        batch_limits: AdaptiveBatchLimits,
+        starts: Callable[[str, Sequence[Origin]], None],
+    ) -> None:
+        """`starts` is called with the model and the origins of each part that is about to run."""
+        self._backends, self._batch_limits, self._starts = backends, batch_limits, starts
 
     def rows(self, batch: InFlightBatch) -> Sequence[Row | EngineFailure]:
         """One row for each item, or the reason why it has none. Blocks until the device is done.
@@ -95,6 +101,7 @@ class BatchCollector:
 
     def _relaunch(self, batch: InFlightBatch, part: slice) -> InFlightBatch:
         items, origins = batch.items[part], batch.origins[part]
+        self._starts(batch.model, origins)
         pending = launch(self._backends[batch.model], items, keep_prefix=False)
         tokens = unique_tokens(origins)
         return replace(batch, origins=origins, items=items, pending=pending, tokens=tokens, is_part=True)

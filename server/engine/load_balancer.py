@@ -64,6 +64,10 @@ class LoadBalancer:
         for engine in self._engines:
             engine.drain()
 
+    def end_drain(self) -> None:
+        for engine in self._engines:
+            engine.end_drain()
+
     def _least_busy(self, model: str) -> EngineClient:
         engines = self._by_model[model]
         return engines[0] if len(engines) == 1 else min(engines, key=_load)

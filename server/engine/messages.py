@@ -24,7 +24,7 @@ class BatchStats:
 
 
 Phase = Literal["loading", "ready", "draining", "failed"]
-Reason = Literal["non_finite", "out_of_memory", "unavailable", "internal"]
+Reason = Literal["non_finite", "out_of_memory", "unavailable", "draining", "engine_died", "internal"]
 Frames: TypeAlias = list[bytes | memoryview]
 
 
@@ -40,6 +40,8 @@ class EngineRequest:
     readout: Readout
     ids: Sequence[Ids]
     shared: NDArray[np.int32]
+    # It was in flight when an engine died: it runs in batches of its own, to learn whether it is to blame.
+    alone: bool = False
     # The tokens to compute when all inputs run in one batch: each shared prefix counts once.
     unique_tokens: int = field(init=False)
 
@@ -138,7 +140,7 @@ def encode(message: Message) -> Frames:
     """The frames of a message. Leave its arrays unchanged until they are sent."""
     match message:
         case EngineRequest():
-            header = {"id": message.id, "model": message.model, "readout": message.readout}
+            header = {"id": message.id, "model": message.model, "readout": message.readout, "alone": message.alone}
             lengths = np.array([len(ids) for ids in message.ids], dtype=np.int32)
             return [b"request", _json(header), lengths.data, message.shared.data, np.concatenate(message.ids).data]
         case EngineResult():
@@ -179,7 +181,7 @@ def _request(header: dict[str, Any], arrays: Sequence[Any]) -> EngineRequest:
     lengths, shared, tokens = (np.frombuffer(array, dtype=np.int32) for array in arrays)
     ids = [tokens] if len(lengths) == 1 else np.split(tokens, np.cumsum(lengths)[:-1])
     readout = Readout(header["readout"]["what"], tuple(header["readout"]["ids"]))
-    return EngineRequest(header["id"], header["model"], readout, ids, shared)
+    return EngineRequest(header["id"], header["model"], readout, ids, shared, header["alone"])
 
 
 def _state(fields: dict[str, Any]) -> EngineState:

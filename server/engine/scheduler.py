@@ -14,6 +14,7 @@ from server.engine.batching import AdaptiveBatchLimits, BatchLimits, Job, Key, t
 from server.engine.cost_model import CostModel
 from server.engine.in_flight import BatchCollector, InFlightBatch, Origin, RequestState, launch, unique_tokens
 from server.engine.messages import BatchStats, EngineFailure, EngineRequest, EngineResult, EngineState, QueueStats
+from server.engine.status_page import StatusPage
 
 log = logging.getLogger("hearth.engine")
 
@@ -28,7 +29,7 @@ POLL_S = 50e-6
 class Scheduler:
     """The backends and the queue of one device.
 
-    `record` gets the figures of every batch that ends. `clock` counts seconds.
+    `record` gets the figures of every batch that ends. `clock` counts seconds. `page` tells others what is in flight.
     """
 
     def __init__(
@@ -37,19 +38,21 @@ class Scheduler:
         limits: BatchLimits,
         record: Callable[[BatchStats], None] = lambda _: None,
         clock: Callable[[], float] = perf_counter,
+        page: StatusPage | None = None,
     ) -> None:
         self._backends = backends
         self._batch_limits = AdaptiveBatchLimits(limits)
-        self._collector = BatchCollector(backends, self._batch_limits)
+        self._collector = BatchCollector(backends, self._batch_limits, self._start_clock)
         self._record = record
         self._clock = clock
+        self._page = page or StatusPage()
         # The requests without an answer, and the jobs of those of them that have items to launch.
         self._requests: dict[Key, RequestState] = {}
         self._waiting: dict[Key, Job] = {}
+        self._alone: set[Key] = set()
         self._in_flight: deque[InFlightBatch] = deque()
         self._cost_models = {model: CostModel() for model in backends}
         self._free_since = clock()
-        self._busy_since: float | None = None
         # A CPU computes within launch(): a second batch would gain nothing and be chosen too early.
         self._depth = 1 if all(backend.info.device == "cpu" for backend in backends.values()) else 2
 
@@ -72,23 +75,22 @@ class Scheduler:
             },
         )
 
-    def batch_s(self) -> float:
-        """How long the current batch has been running, 0 if none is. Any thread may call it."""
-        since = self._busy_since
-        return 0.0 if since is None else self._clock() - since
-
     def add(self, key: Key, request: EngineRequest) -> None:
         """Queue a request; `key` identifies it to drop() and in its answer."""
         shares_prefixes = self._backends[request.model].info.shares_prefixes
         shared = request.shared.tolist() if shares_prefixes else [0] * len(request.ids)
-        job = Job(key, request.model, [len(ids) for ids in request.ids], shared, self._clock())
+        lengths = [len(ids) for ids in request.ids]
+        job = Job(key, request.model, lengths, shared, self._clock(), request.alone)
         self._requests[key] = RequestState(request, job)
         self._waiting[key] = job
+        if request.alone:
+            self._alone.add(key)
 
     def drop(self, key: Key) -> None:
         """Forget a request: its items that have not been launched never run."""
         self._requests.pop(key, None)
         self._waiting.pop(key, None)
+        self._alone.discard(key)
 
     def wait_s(self) -> float | None:
         """How long step() has nothing to do unless a request arrives; None is without limit."""
@@ -116,6 +118,8 @@ class Scheduler:
             return False
         if not self._in_flight:
             return True
+        if self._alone:
+            return False
         batch = self._in_flight[0]
         return self._left_s(batch) <= BIND_AT_HOST_TIMES * self._cost_models[batch.model].host_s
 
@@ -125,12 +129,14 @@ class Scheduler:
 
     def _launch(self) -> None:
         launched_at = self._clock()
-        self._busy_since = self._busy_since or launched_at
         origins = self._take_batch(launched_at)
         model = origins[0][0].request.model
         items = [Item(state.request.ids[index], state.request.readout) for state, index in origins]
         for state, _ in origins:
             state.started_at = state.started_at or launched_at
+        self._note_in_flight(origins)
+        if not self._in_flight:
+            self._start_clock(model, origins)
         keep_prefix = any(state.job.waiting for state, _ in origins)
         pending = launch(self._backends[model], items, keep_prefix=keep_prefix)
         host_s = self._clock() - launched_at
@@ -138,6 +144,15 @@ class Scheduler:
         self._in_flight.append(
             InFlightBatch(model, origins, items, pending, unique_tokens(origins), launched_at, host_s, is_full)
         )
+
+    def _note_in_flight(self, launched: Sequence[Origin] = ()) -> None:
+        batches = (*(batch.origins for batch in self._in_flight), launched)
+        keys = dict.fromkeys(state.job.key for origins in batches for state, _ in origins)
+        self._page.hold(keys, alone=any(state.job.alone for state, _ in launched))
+
+    def _start_clock(self, model: str, origins: Sequence[Origin]) -> None:
+        longest = max(state.job.lengths[index] for state, index in origins)
+        self._page.start(self._cost_models[model].hang_limit_s(unique_tokens(origins), longest))
 
     def _take_batch(self, now: float) -> list[Origin]:
         seconds_per_token = {model: cost_model.seconds_per_token for model, cost_model in self._cost_models.items()}
@@ -152,7 +167,10 @@ class Scheduler:
         now = self._clock()
         device_s = now - max(batch.launched_at, self._free_since)
         self._free_since = now
-        self._busy_since = now if self._in_flight else None
+        self._page.complete()
+        self._note_in_flight()
+        if self._in_flight:
+            self._start_clock(self._in_flight[0].model, self._in_flight[0].origins)
         self._cost_models[batch.model].record(batch.tokens, device_s, batch.host_s, is_full=batch.is_full)
         fill = batch.tokens / self._batch_limits.limits.max_tokens
         self._record(BatchStats(batch.model, len(batch.items), batch.tokens, fill, batch.host_s, device_s))

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Iterable
 from types import TracebackType
@@ -26,6 +27,9 @@ from server.engine.messages import (
     decode,
     encode,
 )
+from server.engine.status_page import CLIENT_BYTES, StatusReader, page_path
+
+CHECK_EVERY_S = 0.25
 
 log = logging.getLogger("hearth.engine")
 
@@ -33,13 +37,17 @@ log = logging.getLogger("hearth.engine")
 class ZmqEngineClient(EngineClient):
     """The end of an HTTP process: `async with ZmqEngineClient(address, admission) as engine`.
 
-    The engine process may end and start again meanwhile; its pending requests fail at once.
+    The engine process may end and start again meanwhile; its successor gets the requests that have no answer.
     """
 
     def __init__(self, address: str, admission: Admission) -> None:
         super().__init__(admission)
         self._address = address
         self._connected = False
+        # A ZeroMQ id must not begin with a zero byte.
+        self._id = b"H" + os.urandom(CLIENT_BYTES - 1)
+        self._page: StatusReader | None = None
+        self._is_hung = False
         self._unsent: set[asyncio.Future[Any]] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -47,11 +55,12 @@ class ZmqEngineClient(EngineClient):
         self._socket = zmq.asyncio.Context.instance().socket(zmq.DEALER)
         self._socket.set_hwm(0)
         self._socket.linger = 0
-        # Never queue a request for an engine that is gone: the next one must not get it, its client was told 503.
+        self._socket.routing_id = self._id
+        # Never queue a request for an engine that is gone: the next one must not get it twice.
         self._socket.immediate = True
         events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
         self._monitor = self._socket.get_monitor_socket(events)
-        self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._listen())]
+        self._tasks = [asyncio.create_task(main) for main in (self._watch(), self._listen(), self._check_health())]
         for task in self._tasks:
             task.add_done_callback(self._task_ended)
         self._socket.connect(self._address)
@@ -64,6 +73,7 @@ class ZmqEngineClient(EngineClient):
         self._socket.disable_monitor()
         self._monitor.close()
         self._socket.close()
+        self._keep_waiting()
         self._pending.fail_all()
 
     def _send(self, message: Message) -> None:
@@ -85,27 +95,47 @@ class ZmqEngineClient(EngineClient):
         while True:
             event = await recv_monitor_message(self._monitor)
             if event["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                self._connected = True
-                self._send(Subscribe())
+                self._connect()
             else:
                 self._disconnected()
+
+    def _connect(self) -> None:
+        self._connected, self._is_hung = True, False
+        # An engine of a test has no page.
+        path = page_path(self._address)
+        self._page = StatusReader(path) if path.exists() else None
+        self._send(Subscribe())
 
     def _disconnected(self) -> None:
         if self._phase != "failed":
             self._set_state(EngineState("loading", reason="the engine is starting again"))
         self._info = {}
         self._connected = False
-        self._pending.fail_all()
-        # What could not be sent must not reach the next engine.
+        # What could not be sent is sent to the next engine anew.
         for sending in list(self._unsent):
             sending.cancel()
+        self._lose(self._page.in_flight(self._id) if self._page else ())
+
+    async def _check_health(self) -> None:
+        """Notice that the engine hangs; the supervisor, which notices it too, replaces it."""
+        while True:
+            await asyncio.sleep(CHECK_EVERY_S)
+            reason = self._page.check(time.monotonic()) if self._page and self._connected else ""
+            if reason and not self._is_hung:
+                self._set_state(EngineState("loading", reason=f"the engine hangs: {reason}"))
+                self._give_up_later()
+            elif self._is_hung and not reason:
+                # It works again, and its report makes it ready.
+                self._send(Subscribe())
+            self._is_hung = bool(reason)
 
     async def _listen(self) -> None:
         while True:
             frames = await self._socket.recv_multipart(copy=False)
             message = decode([frame.buffer for frame in frames])
             # A report that an engine sent before it died says nothing about the next one.
-            if self._connected or not isinstance(message, EngineReport):
+            # The loop of an engine whose batch hangs may still send reports.
+            if not isinstance(message, EngineReport) or (self._connected and not self._is_hung):
                 assert isinstance(message, EngineReport | EngineResult | EngineFailure), (
                     "an engine sent a message that only a client sends: this is a bug"
                 )
@@ -124,6 +154,8 @@ class ZmqTransport:
         self._socket.setsockopt(zmq.LINGER, 0)
         # Without it, a message to a client that is gone is dropped silently, and its requests would still run.
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        # A client that connects again takes over its id.
+        self._socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
         self._socket.bind(address)
 
     def receive(self, wait_s: float | None) -> Iterable[tuple[ClientId, FromClient]]:

@@ -19,6 +19,7 @@ from server.config import Batching, LogFormat, LogLevel
 from server.engine.batching import BatchLimits
 from server.engine.loop import EngineLoop
 from server.engine.scheduler import Scheduler
+from server.engine.status_page import BEAT_S, StatusPage, page_path
 from server.engine.zmq_transport import ZmqTransport
 from server.launch.loading_progress import loading_progress
 from server.launch.openmp import set_waiting
@@ -46,7 +47,6 @@ class EngineSettings:
     batching: Batching
     log_format: LogFormat
     log_level: LogLevel
-    batch_timeout_s: float
     number: int = 0
 
     @property
@@ -76,14 +76,15 @@ def run_engine(settings: EngineSettings, reason: "multiprocessing.connection.Con
     set_waiting(Path(info.path) for info, _ in settings.sources.values())
     set_up_logging(settings.log_format, settings.log_level)
     exit_with_parent(settings.folder)
+    page = StatusPage.create(page_path(settings.address))
     transport = ZmqTransport(settings.address)
     try:
         backends = load_models(settings.sources)
         metrics = Metrics()
-        scheduler = Scheduler(backends, make_limits(settings.batching, backends), metrics.batch)
+        scheduler = Scheduler(backends, make_limits(settings.batching, backends), metrics.batch, page=page)
         # Objects from loading stay for good: the garbage collector need not visit them in every pause.
         gc.freeze()
-        exit_when_stuck(scheduler, settings.batch_timeout_s)
+        beat(page)
         EngineLoop(scheduler, transport, metrics.queue).run()
     except ModelError as error:
         _give_up(reason, str(error), CANNOT_LOAD)
@@ -140,13 +141,12 @@ def exit_with_parent(folder: Path) -> None:
     threading.Thread(target=watch, name="hearth-parent", daemon=True).start()
 
 
-def exit_when_stuck(scheduler: Scheduler, timeout_s: float) -> None:
-    """Exit when a batch runs longer than any request may take: nobody waits for it, and the device hangs."""
+def beat(page: StatusPage) -> None:
+    """Give a sign of life every second, from a thread: on a CPU the engine's own computes for a whole batch."""
 
-    def watch() -> None:
-        while scheduler.batch_s() < timeout_s:
-            time.sleep(min(timeout_s / 4, 1))
-        log.error("a batch has been running for %g s: the device hangs", timeout_s)
-        os._exit(DEVICE_LOST)
+    def run() -> None:
+        while True:
+            page.beat()
+            time.sleep(BEAT_S)
 
-    threading.Thread(target=watch, name="hearth-stuck", daemon=True).start()
+    threading.Thread(target=run, name="hearth-beat", daemon=True).start()

@@ -103,6 +103,8 @@ class DrainingServer(uvicorn.Server):
         end = loop.time() + self._drain_timeout_s
         while self._is_answering() and loop.time() < end:  # noqa: ASYNC110 (uvicorn has no event for it)
             await asyncio.sleep(DRAIN_POLL_S)
+        # What has no result by now gets 503; uvicorn still waits until that is written.
+        self._engine.end_drain()
         self.should_exit = True
 
     def _is_answering(self) -> bool:

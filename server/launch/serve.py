@@ -13,10 +13,12 @@ from models import ModelError
 from server.api.auth import read_keys
 from server.config import Config, ConfigError
 from server.engine.admission import make_admission
+from server.engine.status_page import page_path
 from server.launch.announcements import log_start, ready_line
 from server.launch.engine_process import EngineSettings, by_device, run_engine
 from server.launch.http_worker import GRACEFUL_S, make_server, remote_engines, run_event_loop, run_http
 from server.launch.supervisor import GaveUp, Supervised
+from server.observability.metrics import Metrics
 from server.registry import ModelRegistry, load_registry
 
 log = logging.getLogger("hearth")
@@ -49,7 +51,7 @@ async def _serve_here(
 ) -> None:
     async with remote_engines(engines, make_admission(config)) as engine:
         server = make_server(config, registry, engine, announcement)
-        keeping = _keep(engines)
+        keeping = _keep(engines, Metrics())
         serving = asyncio.create_task(server.serve([listener]))
         await asyncio.wait({*keeping, serving}, return_when=asyncio.FIRST_COMPLETED)
         if not serving.done():
@@ -63,11 +65,15 @@ async def _serve_here(
 async def _serve_in_workers(
     config: Config, engines: Sequence[EngineSettings], listener: socket, announcement: str
 ) -> None:
-    keeping = _keep(engines)
+    metrics = Metrics()
+    keeping = _keep(engines, metrics)
     grace_s = config.drain_timeout_s + 2 * GRACEFUL_S
     # One worker speaks for all.
     lines = [announcement, *[""] * (config.workers - 1)]
-    workers = [Supervised("http", run_http, config, engines, listener, line, grace_s=grace_s) for line in lines]
+    workers = [
+        Supervised("http", run_http, config, engines, listener, line, metrics=metrics, grace_s=grace_s)
+        for line in lines
+    ]
     serving = [asyncio.create_task(worker.keep()) for worker in workers]
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -82,9 +88,13 @@ async def _serve_in_workers(
     await _end(keeping)
 
 
-def _keep(engines: Sequence[EngineSettings]) -> list[asyncio.Task[None]]:
+def _keep(engines: Sequence[EngineSettings], metrics: Metrics) -> list[asyncio.Task[None]]:
     # Without grace: HTTP has ended before the engines are stopped, so that they have nothing to finish.
-    return [asyncio.create_task(Supervised("engine", run_engine, engine, grace_s=0).keep()) for engine in engines]
+    supervised = [
+        Supervised("engine", run_engine, engine, metrics=metrics, grace_s=0, page=page_path(engine.address))
+        for engine in engines
+    ]
+    return [asyncio.create_task(engine.keep()) for engine in supervised]
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:
@@ -116,9 +126,7 @@ def _engine_settings(config: Config, registry: ModelRegistry, folder: Path) -> l
         for device, models in by_device(registry.models).items()
     ]
     return [
-        EngineSettings(
-            folder, models, config.batching, config.log_format, config.log_level, config.request_timeout_s, number
-        )
+        EngineSettings(folder, models, config.batching, config.log_format, config.log_level, number)
         for number, models in enumerate(sources)
     ]
 

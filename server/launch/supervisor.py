@@ -1,4 +1,4 @@
-"""Keeps a process running: starts it, notices at once when it ends, and starts it again."""
+"""Keeps a process running: starts it, notices when it ends or hangs, and starts it again."""
 
 import asyncio
 import contextlib
@@ -9,11 +9,13 @@ from collections import deque
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from server.engine.status_page import StatusReader
 from server.launch.engine_process import CANNOT_LOAD
-from server.observability.metrics import forget
+from server.observability.metrics import Metrics, forget
 
 log = logging.getLogger("hearth")
 
@@ -21,6 +23,10 @@ log = logging.getLogger("hearth")
 MAX_ENDS = 5
 WITHIN_S = 60.0
 FIRST_WAIT_S = 0.1
+# Requests that each ended the process while they ran alone, with no batch between them that succeeded, until the
+# process itself is to blame.
+MAX_BLAMED = 20
+CHECK_EVERY_S = 0.25
 
 
 class GaveUp(Exception):
@@ -28,13 +34,28 @@ class GaveUp(Exception):
 
 
 class Supervised:
-    """One spawned process. It runs `main(*arguments, reason)` and sends one sentence to `reason` if it gives up."""
+    """One spawned process. It runs `main(*arguments, reason)` and sends one sentence to `reason` if it gives up.
 
-    def __init__(self, name: str, main: Callable[..., None], *arguments: Any, grace_s: float = 5) -> None:
+    `page` is where it tells what it does, if it does so: it is killed when it hangs.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        main: Callable[..., None],
+        *arguments: Any,
+        metrics: Metrics,
+        grace_s: float = 5,
+        page: Path | None = None,
+    ) -> None:
         self._name = name
         self._main = main
         self._arguments = arguments
         self._grace_s = grace_s
+        self._metrics = metrics
+        self._page_path = page
+        self._page: StatusReader | None = None
+        self._blamed = 0
         self._process: SpawnProcess | None = None
         self._ends: deque[float] = deque(maxlen=MAX_ENDS)
 
@@ -47,8 +68,9 @@ class Supervised:
             while True:
                 reason = self._start()
                 assert self._process is not None
-                await _ended(self._process)
+                await self._ended_or_killed(self._process)
                 forget(self._process.pid or 0)
+                self._page = self._page or self._find_page(self._process)
                 await self._handle_end(self._process, reason)
         finally:
             await self._stop()
@@ -79,10 +101,48 @@ class Supervised:
             raise GaveUp(sentence)
         why = f": {sentence}" if sentence else ""
         log.error("the %s process ended with status %s and is restarted%s", self._name, process.exitcode, why)
-        self._ends.append(monotonic())
+        self._metrics.restarted(self._name)
+        self._count_end()
         if len(self._ends) == MAX_ENDS and self._ends[-1] - self._ends[0] < WITHIN_S:
             raise GaveUp(f"the {self._name} process ended {MAX_ENDS} times within {WITHIN_S:g} s")
-        await asyncio.sleep(FIRST_WAIT_S * 2 ** (len(self._ends) - 1))
+        await asyncio.sleep(FIRST_WAIT_S * 2 ** max(len(self._ends) - 1, 0))
+
+    def _count_end(self) -> None:
+        page = self._page
+        if page is not None and page.completed:
+            self._blamed = 0
+        if page is None or not page.alone:
+            self._ends.append(monotonic())
+            return
+        # A request that ran alone ended it, and is not run again; the end before this one was its doing too.
+        if self._ends:
+            self._ends.pop()
+        self._blamed += 1
+        if self._blamed == MAX_BLAMED:
+            raise GaveUp(f"{MAX_BLAMED} requests in a row ended the {self._name} process")
+
+    async def _ended_or_killed(self, process: SpawnProcess) -> None:
+        killing = asyncio.create_task(self._kill_when_it_hangs(process))
+        try:
+            await _ended(process)
+        finally:
+            killing.cancel()
+
+    async def _kill_when_it_hangs(self, process: SpawnProcess) -> None:
+        # A thread of the process could not: it may be stopped, or wait for the interpreter's lock.
+        self._page = None
+        while self._page_path is not None:
+            await asyncio.sleep(CHECK_EVERY_S)
+            self._page = self._page or self._find_page(process)
+            if self._page is not None and (reason := self._page.check(monotonic())):
+                log.error("the %s process hangs and is killed: %s", self._name, reason)
+                process.kill()
+                return
+
+    def _find_page(self, process: SpawnProcess) -> StatusReader | None:
+        # Before the process has written its page there is none, or that of the process before.
+        page = StatusReader(self._page_path) if self._page_path is not None and self._page_path.exists() else None
+        return page if page is not None and page.pid == process.pid else None
 
     async def _stop(self) -> None:
         if self._process is None or not self._process.is_alive():

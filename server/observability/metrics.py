@@ -37,8 +37,14 @@ class Metrics:
         self._batch_items = _histogram("hearth_batch_items", "Inputs in a forward pass.", POWERS_OF_4[:7], registry)
         self._batch_tokens = _histogram("hearth_batch_tokens", "Tokens in a forward pass.", POWERS_OF_4, registry)
         self._batch_fill = _histogram("hearth_batch_fill", "Tokens in a forward pass / its limit.", TENTHS, registry)
+        restarts = "Processes that ended or hung and were started again."
+        self._restarts = Counter("hearth_restarts", restarts, ("process",), registry=registry)
         self._host = Counter("hearth_host_seconds", "Time spent preparing batches.", registry=registry)
         self._device = Counter("hearth_device_seconds", "Time of forward passes.", registry=registry)
+
+    def restarted(self, process: str) -> None:
+        """Count a process, engine or http, that ended or hung and was started again."""
+        self._restarts.labels(process).inc()
 
     def started(self) -> None:
         """Count a request that has arrived."""

@@ -11,6 +11,8 @@ from server.errors import (
     ApiError,
     ClientGone,
     DeadlineExceeded,
+    Draining,
+    EngineDied,
     InternalError,
     NonFiniteOutput,
     TooLargeForDevice,
@@ -94,6 +96,10 @@ def _checked(rows: Matrix, label: Label) -> Matrix:
 
 
 def _api_error(failure: EngineFailure, inputs: PrefixOrder, request_id: str, label: Label) -> ApiError:
+    if failure.reason == "draining":
+        return Draining()
+    if failure.reason == "engine_died":
+        return EngineDied(request_id)
     if failure.reason == "unavailable":
         return Unavailable("The engine stopped while this request was waiting.", 5)
     if failure.index is None or failure.reason == "internal":

@@ -1,11 +1,31 @@
 """A failure of the device is answered to the requests that it concerns, and to no others."""
 
 import asyncio
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
+
+import httpx
+import pytest
 
 from tests.support.http.requests import openai_error
-from tests.support.server.fake_models import Clients, FakeModel, batches, hold, queued, restarted, token_id
+from tests.support.server.fake_models import (
+    Clients,
+    FakeModel,
+    batches,
+    children,
+    get_page,
+    hold,
+    metric_total,
+    pid_of,
+    queued,
+    restarted,
+    running,
+    send_signal,
+    token_id,
+    until,
+)
 from tests.support.server.process import ServerProcess
 
 
@@ -73,43 +93,103 @@ async def test_an_error_of_a_batch_fails_only_the_request_that_causes_it(
     assert openai_error((await bad.answers())[0], 500)["code"] == "internal_error"
 
 
-async def test_after_a_lost_device_the_engine_process_is_replaced(
+async def test_an_input_that_ends_the_engine_fails_only_its_request(
     start: Callable[..., ServerProcess], tmp_path: Path
 ) -> None:
     model = FakeModel(tmp_path / "lost", lost=token_id("X"))
     hearth = start(model)
-    waiting, after = Clients(hearth), Clients(hearth)
+    waiting, again = Clients(hearth), Clients(hearth)
 
     await hold(hearth, model, waiting)
     waiting.send(1, "X")
     waiting.send(5)
     await queued(hearth, 6)
     model.release()
-    first, *others = await waiting.answers()
-    await restarted(hearth)
-    after.send(1)
-    [later] = await after.answers()
+    held, guilty, *others = await waiting.answers()
+    again.send(3, "X")
+    repeated = await again.answers()
 
-    assert first.status_code == 200
-    assert {openai_error(answer, 503)["code"] for answer in others} == {"unavailable"}
-    assert min(int(answer.headers["retry-after"]) for answer in others) >= 1
-    assert later.status_code == 200
+    assert held.status_code == 200
+    assert openai_error(guilty, 500)["code"] == "engine_died"
+    assert guilty.headers["x-should-retry"] == "false"
+    assert [answer.status_code for answer in others] == [200] * 5
+    assert {answer.status_code for answer in repeated} <= {500, 503}
+    assert metric_total(hearth, 'hearth_restarts_total{process="engine"}') == 2
     assert "it fell off the bus" in hearth.text()
 
 
-async def test_when_a_device_hangs_the_engine_process_is_replaced(
+async def test_inputs_that_each_end_the_engine_do_not_end_the_server(
+    start: Callable[..., ServerProcess], tmp_path: Path
+) -> None:
+    hearth = start(FakeModel(tmp_path / "lost", lost=token_id("X")))
+
+    answers = [await _answer_when_ready(hearth, "X" + " a" * number) for number in range(3)]
+
+    assert [openai_error(answer, 500)["code"] for answer in answers] == ["engine_died"] * 3
+    assert (await _answer_when_ready(hearth, "a")).status_code == 200
+
+
+async def test_when_a_batch_hangs_the_engine_process_is_replaced(
     start: Callable[..., ServerProcess], model: FakeModel
 ) -> None:
-    hearth = start(model, request_timeout_s=2)
-    stuck, after = Clients(hearth), Clients(hearth)
+    hearth = start(model)
+    first, stuck = Clients(hearth), Clients(hearth)
 
+    first.send(1)
+    await first.answers()
     await hold(hearth, model, stuck)
-    [answer] = await stuck.answers()
-    await asyncio.to_thread(hearth.wait_for, "the device hangs")
+    stuck.send(3)
+    await asyncio.to_thread(hearth.wait_for, "the engine process hangs and is killed: a batch has been running for")
     model.release()
-    await restarted(hearth)
-    after.send(1)
-    [answer_after] = await after.answers()
+    answers = await stuck.answers()
 
-    assert answer.status_code in (503, 504)
-    assert answer_after.status_code == 200
+    assert [answer.status_code for answer in answers] == [200] * 4
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_when_the_engine_process_is_stopped_it_is_replaced(
+    start: Callable[..., ServerProcess], model: FakeModel, workers: int
+) -> None:
+    hearth = start(model, workers=workers)
+    clients = Clients(hearth)
+    engine = children(pid_of(hearth))[0]
+
+    send_signal([engine], signal.SIGSTOP)
+    clients.send(5)
+    stopped_at = monotonic()
+    await until(hearth, lambda: get_page(hearth, "/ready").status_code == 503)
+    noticed_after_s = monotonic() - stopped_at
+    answers = await clients.answers()
+    answered_after_s = monotonic() - stopped_at
+    await restarted(hearth, workers)
+
+    assert noticed_after_s < 5
+    assert answered_after_s < 10
+    assert {answer.status_code for answer in answers} <= {200, 503}
+    assert not running([engine])
+    assert "no sign of life" in hearth.text()
+
+
+async def test_a_batch_that_takes_longer_than_any_request_may_does_not_end_the_engine(
+    start: Callable[..., ServerProcess], tmp_path: Path
+) -> None:
+    hearth = start(FakeModel(tmp_path / "slow", seconds_per_token=0.05), request_timeout_s=0.2)
+    late, short = Clients(hearth), Clients(hearth)
+
+    late.send(3, "one two three four five six seven eight nine ten")
+    answers = await late.answers()
+    await queued(hearth, 0)
+    short.send(1)
+    [answer] = await short.answers()
+
+    assert {answer.status_code for answer in answers} == {504}
+    assert answer.status_code in (200, 504)
+    assert metric_total(hearth, "hearth_restarts_total") == 0
+
+
+async def _answer_when_ready(hearth: ServerProcess, text: str) -> httpx.Response:
+    await until(hearth, lambda: get_page(hearth, "/ready").status_code == 200)
+    clients = Clients(hearth)
+    clients.send(1, text)
+    [answer] = await clients.answers()
+    return answer

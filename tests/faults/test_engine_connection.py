@@ -4,12 +4,14 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 import zmq
 
 from models import Readout
 from server.engine.admission import Admission
 from server.engine.messages import (
     CancelRequest,
+    EngineFailure,
     EngineReport,
     EngineRequest,
     EngineResult,
@@ -19,6 +21,7 @@ from server.engine.messages import (
     decode,
     encode,
 )
+from server.engine.status_page import StatusPage, page_path
 from server.engine.zmq_transport import ZmqEngineClient
 from tests.support.server.in_process import until
 
@@ -29,6 +32,7 @@ class _Engine:
     """The engine's end of the connection, played by the test."""
 
     def __init__(self, address: str) -> None:
+        self.page = StatusPage.create(page_path(address))
         self.socket = zmq.Context.instance().socket(zmq.ROUTER)
         self.socket.setsockopt(zmq.LINGER, 1000)
         self.socket.bind(address)
@@ -38,6 +42,15 @@ class _Engine:
         assert self.socket.poll(5000), "no message arrived within 5 s"
         client, *frames = self.socket.recv_multipart()
         return client, decode(frames)
+
+    def launch(self, client: bytes, request: EngineRequest, *, alone: bool) -> None:
+        """Note that a request is in flight."""
+        self.page.hold([(client, request.id)], alone=alone)
+
+    def answer(self, client: bytes, request: EngineRequest) -> None:
+        """Answer a request with one row."""
+        result = EngineResult(request.id, np.ones((1, 2), np.float32), Timings(0, 0, 1))
+        self.socket.send_multipart([client, *encode(result)])
 
     def has_no_message(self) -> bool:
         """Whether no message arrives within 200 ms."""
@@ -80,23 +93,104 @@ async def test_a_report_of_an_engine_that_died_is_ignored(tmp_path: Path) -> Non
         next_engine.socket.close()
 
 
-async def test_a_request_to_an_engine_that_died_fails_and_does_not_reach_the_next_one(tmp_path: Path) -> None:
+async def test_a_request_to_an_engine_that_died_reaches_the_next_one_once(tmp_path: Path) -> None:
     async with ZmqEngineClient(_address(tmp_path), Admission(100, 100, 10)) as client_end:
         engine, _ = await _connected(client_end, _address(tmp_path))
 
         engine.socket.close()
         time.sleep(0.3)  # noqa: ASYNC251
-        future = client_end.submit(_request(client_end))
-        answer = await future
-        next_engine = _Engine(_address(tmp_path))
-        await until(lambda: next_engine.socket.poll(0))
-        _, first = next_engine.receive()
+        request = _request(client_end)
+        future = client_end.submit(request)
+        next_engine, client = await _connected(client_end, _address(tmp_path))
+        _, message = next_engine.receive()
+        next_engine.answer(client, request)
 
-        assert answer.reason == "unavailable"
-        assert isinstance(first, Subscribe)
+        assert isinstance(message, EngineRequest)
+        assert not message.alone
+        assert isinstance(await future, EngineResult)
         assert next_engine.has_no_message()
         assert (client_end.state().waiting_items, client_end.state().waiting_tokens) == (0, 0)
         next_engine.socket.close()
+
+
+async def test_what_was_in_flight_runs_alone_and_what_waited_does_not(tmp_path: Path) -> None:
+    async with ZmqEngineClient(_address(tmp_path), Admission(100, 100, 10)) as client_end:
+        engine, client = await _connected(client_end, _address(tmp_path))
+        launched, waiting = _request(client_end), _request(client_end)
+
+        futures = [client_end.submit(launched), client_end.submit(waiting)]
+        assert [engine.receive()[1].id, engine.receive()[1].id] == [launched.id, waiting.id]
+        engine.launch(client, launched, alone=False)
+        engine.socket.close()
+        next_engine, client = await _connected(client_end, _address(tmp_path))
+        messages = [next_engine.receive()[1], next_engine.receive()[1]]
+        next_engine.answer(client, launched)
+        next_engine.answer(client, waiting)
+
+        assert [(message.id, message.alone) for message in messages] == [(launched.id, True), (waiting.id, False)]
+        assert [(await future).id for future in futures] == [launched.id, waiting.id]
+        next_engine.socket.close()
+
+
+async def test_what_ends_an_engine_alone_fails_and_is_not_sent_again(tmp_path: Path) -> None:
+    async with ZmqEngineClient(_address(tmp_path), Admission(100, 100, 10)) as client_end:
+        guilty = _request(client_end)
+
+        engine, client = await _connected(client_end, _address(tmp_path))
+        future = client_end.submit(guilty)
+        engine.receive()
+        engine.launch(client, guilty, alone=False)
+        engine.socket.close()
+        engine, client = await _connected(client_end, _address(tmp_path))
+        engine.receive()
+        engine.launch(client, guilty, alone=True)
+        engine.socket.close()
+        failure = await future
+        engine, client = await _connected(client_end, _address(tmp_path))
+        again = await client_end.submit(_request(client_end))
+
+        assert failure == EngineFailure(guilty.id, "engine_died")
+        assert again.reason == "engine_died"
+        assert engine.has_no_message()
+        engine.socket.close()
+
+
+async def test_what_waits_for_an_engine_that_does_not_come_back_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.engine.client.RESUME_WITHIN_S", 0.05)
+    async with ZmqEngineClient(_address(tmp_path), Admission(100, 100, 10)) as client_end:
+        engine, _ = await _connected(client_end, _address(tmp_path))
+
+        future = client_end.submit(_request(client_end))
+        engine.receive()
+        engine.socket.close()
+
+        assert (await future).reason == "unavailable"
+        assert client_end.state().waiting_items == 0
+
+
+async def test_while_an_engine_is_silent_it_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.engine.client.RESUME_WITHIN_S", 0.05)
+    monkeypatch.setattr("server.engine.status_page.SILENCE_S", 0.3)
+    async with ZmqEngineClient(_address(tmp_path), Admission(100, 100, 10)) as client_end:
+        engine, client = await _connected(client_end, _address(tmp_path))
+
+        future = client_end.submit(_request(client_end))
+        engine.receive()
+        engine.page.beat()
+        await until(lambda: client_end.state().phase == "loading")
+        engine.socket.send_multipart([client, *encode(READY)])
+        answer = await future
+        reason = client_end.state().reason
+        engine.page.beat()
+        await until(lambda: engine.socket.poll(0))
+        engine.socket.send_multipart([client, *encode(READY)])
+        await until(lambda: client_end.state().phase == "ready")
+
+        assert answer.reason == "unavailable"
+        assert "no sign of life" in reason
+        engine.socket.close()
 
 
 async def test_an_answer_after_cancel_is_dropped(tmp_path: Path) -> None:

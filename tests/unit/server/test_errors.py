@@ -45,6 +45,7 @@ TABLE = [
     (errors.TooLate(700, 590), 429, "tokens", "rate_limit_exceeded", "RATE_LIMIT_EXCEEDED"),
     (errors.Unavailable("x", 1), 503, "server_error", "unavailable", "SERVICE_UNAVAILABLE"),
     (errors.ModelLoading(), 503, "server_error", "model_loading", "SERVICE_UNAVAILABLE"),
+    (errors.EngineDied("id"), 500, "server_error", "engine_died", "INTERNAL_SERVER_ERROR"),
     (errors.Draining(), 503, "server_error", "draining", "SERVICE_UNAVAILABLE"),
 ]
 MESSAGES = [

@@ -1,6 +1,8 @@
 """One device's queue, one step at a time, over a backend without a model."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +10,10 @@ import pytest
 from models import DeviceLost, Item, NonFinite, OutOfMemory, Readout, Row
 from models.backends.fake import FakeBackend
 from server.engine.batching import BatchLimits
+from server.engine.cost_model import FIRST_LIMIT_S
 from server.engine.messages import BatchStats, EngineFailure, EngineRequest, EngineResult, QueueStats
 from server.engine.scheduler import Answer, Scheduler
+from server.engine.status_page import StatusPage, StatusReader
 
 FIRST, SECOND, THIRD = (b"", 1), (b"", 2), (b"", 3)
 
@@ -247,18 +251,42 @@ def test_state_counts_the_items_that_have_not_been_launched() -> None:
     assert (after.waiting_items, after.waiting_tokens) == (2, 4)
 
 
-def test_it_tells_how_long_a_batch_has_been_running() -> None:
-    now = [10.0]
-    scheduler = Scheduler({"m": FakeBackend()}, BatchLimits(10, 10), clock=lambda: now[0])
+def test_others_see_what_is_in_flight_and_when_it_hangs(tmp_path: Path) -> None:
+    page = StatusPage.create(tmp_path / "page")
+    reader = StatusReader(tmp_path / "page")
+    scheduler = Scheduler({"m": FakeBackend()}, BatchLimits(1, 1), page=page)
 
-    before = scheduler.batch_s()
-    scheduler.add(FIRST, _request([1]))
+    scheduler.add((b"client", 1), _request([1], request_id=1))
+    scheduler.add((b"client", 2), _request([2], request_id=2))
+    before = reader.in_flight(b"client")
     scheduler.step()
-    now[0] = 13.0
-    meanwhile = scheduler.batch_s()
+    meanwhile = reader.in_flight(b"client")
+    reader.check(0.0)
+    hung = [reader.check(now / 2) for now in range(1, 2 * int(FIRST_LIMIT_S) + 2)]
     _finish(scheduler)
 
-    assert (before, meanwhile, scheduler.batch_s()) == (0, 3, 0)
+    assert (before, meanwhile, reader.in_flight(b"client")) == (set(), {1}, set())
+    assert reader.in_flight(b"other") == set()
+    assert (hung[0], hung[-1]) == ("", "a batch has been running for 600.5 s, over its limit of 600.0 s")
+    assert reader.check(1000) == ""
+    assert reader.completed == 2
+
+
+def test_a_request_that_is_to_run_alone_shares_no_batch(tmp_path: Path) -> None:
+    backend, page = FakeBackend(), StatusPage.create(tmp_path / "page")
+    scheduler = Scheduler({"m": backend}, BatchLimits(100, 100), page=page)
+    reader = StatusReader(tmp_path / "page")
+
+    scheduler.add(FIRST, _request([1]))
+    scheduler.add(SECOND, replace(_request([1, 2], [3, 4], request_id=2), alone=True))
+    scheduler.add(THIRD, _request([1], request_id=3))
+    alone = []
+    while scheduler.wait_s() is not None:
+        scheduler.step()
+        alone.append(reader.alone)
+
+    assert sorted(backend.batches) == [(1, 1), (2, 2)]
+    assert sum(alone) == 1
 
 
 def test_the_figures_of_each_batch_are_recorded() -> None:

@@ -36,4 +36,4 @@ def test_a_backend_that_does_not_exist_is_an_error_that_names_those_that_do() ->
 
 
 def test_the_engine_listens_in_the_servers_own_folder(tmp_path: Path) -> None:
-    assert EngineSettings(tmp_path, {}, Batching(), "text", "info", 60).address == f"ipc://{tmp_path}/engine-0"
+    assert EngineSettings(tmp_path, {}, Batching(), "text", "info").address == f"ipc://{tmp_path}/engine-0"

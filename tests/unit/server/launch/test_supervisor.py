@@ -10,6 +10,7 @@ import pytest
 from server.launch import supervisor
 from server.launch.engine_process import CANNOT_LOAD
 from server.launch.supervisor import GaveUp, Supervised
+from server.observability.metrics import Metrics
 from tests.support.server.child_processes import fall_over, give_up, wait_for_ever
 from tests.support.server.in_process import until
 
@@ -19,7 +20,7 @@ def _starts(folder: Path) -> int:
 
 
 async def test_a_process_that_ends_is_started_again_and_ended_when_nobody_wants_it(tmp_path: Path) -> None:
-    keeping = Supervised("test", wait_for_ever, tmp_path)
+    keeping = Supervised("test", wait_for_ever, tmp_path, metrics=Metrics())
     task = asyncio.create_task(keeping.keep())
     await until(lambda: _starts(tmp_path) == 1)
 
@@ -37,7 +38,7 @@ async def test_a_process_that_ends_is_started_again_and_ended_when_nobody_wants_
 
 async def test_one_that_cannot_load_is_given_up_with_its_sentence() -> None:
     with pytest.raises(GaveUp, match="its weights are damaged"):
-        await Supervised("test", give_up, CANNOT_LOAD).keep()
+        await Supervised("test", give_up, CANNOT_LOAD, metrics=Metrics()).keep()
 
 
 async def test_one_that_ends_again_and_again_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,6 +46,6 @@ async def test_one_that_ends_again_and_again_is_given_up(tmp_path: Path, monkeyp
     monkeypatch.setattr(supervisor, "MAX_ENDS", 2)
 
     with pytest.raises(GaveUp, match="2 times within 60 s"):
-        await Supervised("test", fall_over, tmp_path).keep()
+        await Supervised("test", fall_over, tmp_path, metrics=Metrics()).keep()
 
     assert _starts(tmp_path) == 2
