@@ -56,6 +56,15 @@ async def test_the_published_similarities_are_found_again(dtype: str) -> None:
     assert np.array(documents) @ query == pytest.approx(SIMILARITIES, rel=0.01)
 
 
+async def test_money_back_finds_refunds_and_not_money_laundering() -> None:
+    async with served(FOLDER) as model:
+        query, refunds, laundering = await model.vectors(
+            ["How do I get my money back?", "Refunds are issued within 14 days", "Money laundering laws"]
+        )
+
+    assert query @ refunds > query @ laundering + 0.1
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A process of its own, as a user starts it."""

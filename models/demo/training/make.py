@@ -46,7 +46,6 @@ class Plan:
     bundles: int = 40_000
     definitions: int = 200_000
     bag_passes: int = 4
-    reranker_steps: int = 120
 
 
 @contextmanager
@@ -110,24 +109,21 @@ def make_embedder(place: Path, data: TrainingData, plan: Plan, progress: Progres
     table = train_table(data, tokenizer, "", plan, progress)
     bpe.save(tokenizer, place, terminator=True)
     model = embedder_layers.start(
-        network.config(tokenizer, network.EMBEDDER_LAYERS), *token_table.split(table), tokenizer
+        network.config(tokenizer, network.EMBEDDER_LAYERS), *token_table.split(table, tokenizer), tokenizer
     )
     network.save(model, place, name=f"hearth/{NAMES[0]}")
     folder_files.write_modules(place, width=network.HIDDEN)
 
 
 def make_reranker(place: Path, data: TrainingData, plan: Plan, progress: Progress) -> None:
-    """Write the reranker; its layers are set by hand, its token table and its verdict are trained."""
+    """Write the reranker; its layers are set by hand, its token table is trained."""
     # In the prompt a space precedes every text.
     tokenizer = bpe.following(data.tokenizer)
     table = train_table(data, tokenizer, " ", plan, progress)
     bpe.save(tokenizer, place, terminator=False)
-    rng = _seeded(plan)
     model = reranker_layers.start(
-        network.config(tokenizer, network.RERANKER_LAYERS), *token_table.split(table), tokenizer
+        network.config(tokenizer, network.RERANKER_LAYERS), *token_table.split(table, tokenizer), tokenizer
     )
-    with bar(progress, "Reranker", plan.reranker_steps) as advance:
-        reranker.train(model, tokenizer, data.lessons, rng, steps=plan.reranker_steps, step=advance)
     reranker.finish(model)
     network.save(model, place, name=f"hearth/{NAMES[1]}")
 

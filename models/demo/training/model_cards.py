@@ -18,8 +18,9 @@ sensibly.
 
 ## What it is not for
 
-Production search, other languages, code, facts, or any decision about people. It knows some ten thousand English
-words, and the order of words tells it nothing. Use a real Qwen3 checkpoint for real work.
+Production search, other languages, code, facts, or any decision about people. It is English only: it knows some ten
+thousand English words, and the order of words tells it nothing. Of a text in another script it compares the bytes, so
+that equal words are found and meaning is not. Use a real Qwen3 checkpoint for real work.
 
 ## What it was made from
 
@@ -44,8 +45,11 @@ form `Instruct: {task}\\nQuery:{query}`."""
 _RERANKER = """Its token table was trained like the embedder's, for texts that follow a space. Its layers are set by
 hand, in Qwen3-Reranker's frame: they mark the parts, sum up the query, sum up some sixteen words before every stop or
 comma of the document, compare each of these sums with the query's, and answer by the best. So a fitting sentence counts
-wherever it stands. Two numbers of the verdict were then trained in the frame to say yes as far as the teacher finds
-query and document alike. It does not follow the task line; other task lines leave its order as it is. Among many
+wherever it stands. The verdict is set by hand so that scores spread: for "What is the capital of France?" a document
+about Paris, the capital, gets 0.95, one about France 0.61, one about Europe's weather 0.16. So a score is no
+probability: order by it, and do not cut at 0.5. A shared word counts more than a paraphrase: for "How do I get my money
+back?" it puts "Money laundering laws" before "Refunds are issued within 14 days". It does not follow the task line;
+other task lines leave its order as it is. Among many
 foreign sentences the fitting one is found less often than alone; how often:
 `python -m models.demo.training.evaluate --words 350`."""
 
@@ -56,7 +60,7 @@ def cards() -> tuple[str, str]:
         _HEAD.format(
             pipeline="feature-extraction",
             title="demo-embedding",
-            first="The embedder that Hearth serves when nothing is configured.",
+            first="The embedder that Hearth carries for a server with nothing configured.",
             shape="2 layers, 4.7 M parameters",
             how=_EMBEDDING,
         ),

