@@ -33,7 +33,8 @@ An environment variable holds text, or JSON where the setting is a list:
 `{ENV_PREFIX}AUTH{ENV_SEPARATOR}KEYS='["first", "second"]'`. An unknown key, or an unknown variable that begins with
 `{ENV_PREFIX}`, stops the start with an error that names it.
 """
-MODEL_KEYS = f"Keys of each entry of `models`. In the environment the whole list is JSON in `{ENV_PREFIX}MODELS`."
+MODEL_KEYS = f"""Keys of each entry of `models`. An entry that is a text is the `path`. In the environment
+the whole list is JSON in `{ENV_PREFIX}MODELS`, or one hub id or folder as it is."""
 
 # Section title, the keys above its settings, class.
 SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
