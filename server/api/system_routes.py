@@ -76,9 +76,18 @@ _PAGE = """<!doctype html>
 </body>
 </html>
 """
+# A proxy that removes a prefix is not named in the document unless root_path is set: "Execute" must go through it.
 # Without validatorUrl the page sends the document's address to a host of Swagger's.
 _SCRIPT = """
-SwaggerUIBundle({{url: "{base}openapi.json", dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null}});
+const url = "{base}openapi.json";
+const prefix = new URL(url, location.href).pathname.replace("/openapi.json", "");
+function withPrefix(answer) {{
+  if (prefix && answer.url.endsWith("/openapi.json")) {{
+    answer.text = JSON.stringify({{servers: [{{url: prefix}}], ...JSON.parse(answer.text)}});
+  }}
+  return answer;
+}}
+SwaggerUIBundle({{url, dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null, responseInterceptor: withPrefix}});
 """
 _PAGE_HEADERS = {
     "X-Content-Type-Options": "nosniff",

@@ -63,7 +63,9 @@ class OpenAI:
     embeddings_paths: tuple[str, ...] = (
         "/v1/embeddings",
         "/embeddings",
+        # Azure's two: of its OpenAI service, and of the models of its AI Foundry.
         "/openai/deployments/{model:path}/embeddings",
+        "/models/embeddings",
     )
     rerank_paths: tuple[str, ...] = ("/v1/rerank", "/rerank", "/v2/rerank")
     models_paths: tuple[str, ...] = ("/v1/models", "/models")

@@ -98,7 +98,7 @@ def test_83_the_page_and_what_it_loads_refer_to_no_other_host(plain: httpx.Clien
 def test_83_the_page_has_relative_addresses(plain: httpx.Client, path: str) -> None:
     page = plain.get(path)
 
-    addresses = [*ASSET.findall(page.text), *re.findall(r'url: "([^"]+)"', page.text)]
+    addresses = [*ASSET.findall(page.text), *re.findall(r'url = "([^"]+)"', page.text)]
     assert len(addresses) == 4
     assert all(plain.get(str(page.url.join(address))).status_code == 200 for address in addresses)
     assert not [address for address in addresses if address.startswith("/")]

@@ -458,6 +458,13 @@ def test_azures_clients_name_the_model_in_the_path(plain: httpx.Client, name: st
     assert answer.json()["data"] == embed(plain, ["a"]).json()["data"]
 
 
+def test_azures_foundry_has_a_path_below_models(plain: httpx.Client) -> None:
+    answer = plain.post("/models/embeddings?api-version=2024-05-01-preview", json={"input": ["a"]})
+
+    assert answer.json()["data"] == embed(plain, ["a"]).json()["data"]
+    assert plain.get("/models/demo-embedding").status_code == 200
+
+
 def test_azures_path_names_an_unknown_model(plain: httpx.Client) -> None:
     answer = plain.post("/openai/deployments/nope/embeddings", json={"input": ["a"]})
 
