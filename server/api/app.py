@@ -44,15 +44,19 @@ class _App(FastAPI):
         return complete(super().openapi(), _error_shapes(), self.state.root_path)
 
 
-def create_app(config: Config, registry: ModelRegistry, engine: Engine, metrics: Metrics) -> FastAPI:
+def create_app(
+    config: Config, registry: ModelRegistry, engine: Engine, metrics: Metrics, keys: Keys | None = None
+) -> FastAPI:
     """The ASGI application. The caller starts and stops the engine, which must run while requests arrive.
+
+    Without `keys` they are read as configured.
 
     Raises: ConfigError: the API keys cannot be read.
     """
     # No docs_url: FastAPI's page loads its assets from another host, and this server works behind an air gap.
     app = _App(title="Hearth", version=VERSION, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.root_path = config.root_path
-    app.state.keys = Keys(read_keys(config.auth))
+    app.state.keys = Keys(read_keys(config.auth)) if keys is None else keys
     app.state.routes = [
         *_api_routes(ServingContext(registry, engine, config.limits), config),
         *system_routes(engine, metrics),

@@ -114,11 +114,11 @@ class EngineClient(ABC):
         return EngineState(self.phase, dict(self._queues.queues), self._reason)
 
     def check_open(self) -> None:
-        check_phase(self.phase)
+        self._check_phase(self.phase)
         self._admission.check_open(self._queues, self._info)
 
     def check_room(self, model: str, tokens: int, items: int) -> None:
-        check_phase(self.phase)
+        self._check_phase(self.phase)
         self._admission.check(self._queues, model, tokens, items)
 
     def new_id(self) -> int:
@@ -126,7 +126,7 @@ class EngineClient(ABC):
 
     def submit(self, request: EngineRequest) -> asyncio.Future[EngineResult | EngineFailure]:
         # Not self.phase: a request that passed check_open() is answered while the engine drains.
-        check_phase(self._phase)
+        self._check_phase(self._phase)
         self._admission.check(self._queues, request.model, request.unique_tokens, len(request.ids))
         if self._suspects:
             request = replace(request, alone=self._suspects.is_suspect(request))
@@ -169,6 +169,11 @@ class EngineClient(ABC):
             if request is not None and request.alone:
                 self._suspects.acquit(request)
 
+    def _check_phase(self, phase: Phase) -> None:
+        # While the next engine is not overdue, new requests wait for it like those that its predecessor left.
+        if phase != "loading" or not self._is_lost or self._giving_up is None:
+            check_phase(phase)
+
     def _lose(self, launched: Iterable[int]) -> None:
         """The engine died while the requests with these ids were in flight.
 
@@ -196,7 +201,11 @@ class EngineClient(ABC):
 
     def _give_up_later(self) -> None:
         if self._giving_up is None:
-            self._giving_up = asyncio.get_running_loop().call_later(RESUME_WITHIN_S, self._pending.fail_all)
+            self._giving_up = asyncio.get_running_loop().call_later(RESUME_WITHIN_S, self._give_up)
+
+    def _give_up(self) -> None:
+        self._giving_up = None
+        self._pending.fail_all()
 
     def _keep_waiting(self) -> None:
         if self._giving_up is not None:

@@ -24,7 +24,7 @@ from server.launch.engine_process import EngineSettings, exit_with_parent
 from server.launch.http_connection import ConnectionPool, raise_file_limit
 from server.observability.logs import set_up_logging
 from server.observability.metrics import Metrics
-from server.registry import ModelRegistry, load_registry
+from server.registry import ModelRegistry
 
 log = logging.getLogger("hearth")
 
@@ -115,10 +115,12 @@ class DrainingServer(uvicorn.Server):
         )
 
 
-def make_server(config: Config, registry: ModelRegistry, engine: Engine, announcement: str) -> DrainingServer:
+def make_server(
+    config: Config, registry: ModelRegistry, keys: Keys, engine: Engine, announcement: str
+) -> DrainingServer:
     """A server over the application; serve(sockets) starts it."""
     metrics = Metrics()
-    app = create_app(config, registry, engine, metrics)
+    app = create_app(config, registry, engine, metrics, keys)
     settings = uvicorn.Config(
         app,
         lifespan="off",
@@ -135,11 +137,12 @@ def make_server(config: Config, registry: ModelRegistry, engine: Engine, announc
     )
     # Each thread may hold a whole body as Python objects, and more threads of Python only wait for one another.
     to_thread.current_default_thread_limiter().total_tokens = THREADS
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload_keys, config.auth, app.state.keys)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload_keys, config.auth, keys)
     return DrainingServer(settings, engine, metrics, config.drain_timeout_s, announcement)
 
 
-def _reload_keys(auth: Auth, keys: Keys) -> None:
+def reload_keys(auth: Auth, keys: Keys) -> None:
+    """Read the keys again; keep the old ones if that fails."""
     try:
         keys.replace(read_keys(auth))
     except ConfigError as error:
@@ -150,16 +153,18 @@ def _reload_keys(auth: Auth, keys: Keys) -> None:
 
 def run_http(
     config: Config,
+    registry: ModelRegistry,
+    keys: Keys,
     engines: Sequence[EngineSettings],
     listener: socket,
     announcement: str,
     reason: "Connection[str, str]",
 ) -> None:
-    """The main function of one of several HTTP processes."""
+    """The main function of one of several HTTP processes. It reads no file that may have changed since the start."""
     set_up_logging(config.log_format, config.log_level)
     exit_with_parent(engines[0].folder)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    run_event_loop(_serve(config, engines, listener, announcement))
+    run_event_loop(_serve(config, registry, keys, engines, listener, announcement))
 
 
 def run_event_loop(main: Coroutine[None, None, None]) -> None:
@@ -169,8 +174,14 @@ def run_event_loop(main: Coroutine[None, None, None]) -> None:
         runner.run(main)
 
 
-async def _serve(config: Config, engines: Sequence[EngineSettings], listener: socket, announcement: str) -> None:
-    registry = load_registry(config.models)
+async def _serve(
+    config: Config,
+    registry: ModelRegistry,
+    keys: Keys,
+    engines: Sequence[EngineSettings],
+    listener: socket,
+    announcement: str,
+) -> None:
     async with remote_engines(engines, make_admission(config)) as engine:
-        server = make_server(config, registry, engine, announcement)
+        server = make_server(config, registry, keys, engine, announcement)
         await server.serve([listener])

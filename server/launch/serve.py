@@ -10,13 +10,13 @@ from pathlib import Path
 from socket import AF_INET, AF_INET6, IPPROTO_TCP, create_server, socket
 
 from models import ModelError
-from server.api.auth import read_keys
+from server.api.auth import Keys, read_keys
 from server.config import Config, ConfigError
 from server.engine.admission import make_admission
 from server.engine.status_page import page_path
 from server.launch.announcements import log_start, ready_line
 from server.launch.engine_process import EngineSettings, by_device, run_engine
-from server.launch.http_worker import GRACEFUL_S, make_server, remote_engines, run_event_loop, run_http
+from server.launch.http_worker import GRACEFUL_S, make_server, reload_keys, remote_engines, run_event_loop, run_http
 from server.launch.supervisor import GaveUp, Supervised
 from server.observability.metrics import Metrics
 from server.registry import ModelRegistry, load_registry
@@ -34,23 +34,29 @@ def serve(config: Config, folder: Path) -> None:
     Raises: ModelError, ConfigError.
     """
     registry = load_registry(config.models)
-    has_keys = bool(read_keys(config.auth))
+    keys = Keys(read_keys(config.auth))
+    has_keys = bool(keys)
     with _listen(config) as listener:
         engines = _engine_settings(config, registry, folder)
         log_start(registry, listener, has_keys=has_keys)
         announcement = ready_line(registry, listener, has_keys=has_keys)
         if config.workers > 1:
-            run_event_loop(_serve_in_workers(config, engines, listener, announcement))
+            run_event_loop(_serve_in_workers(config, registry, keys, engines, listener, announcement))
         else:
-            run_event_loop(_serve_here(config, registry, engines, listener, announcement))
+            run_event_loop(_serve_here(config, registry, keys, engines, listener, announcement))
     log.info("stopped")
 
 
 async def _serve_here(
-    config: Config, registry: ModelRegistry, engines: Sequence[EngineSettings], listener: socket, announcement: str
+    config: Config,
+    registry: ModelRegistry,
+    keys: Keys,
+    engines: Sequence[EngineSettings],
+    listener: socket,
+    announcement: str,
 ) -> None:
     async with remote_engines(engines, make_admission(config)) as engine:
-        server = make_server(config, registry, engine, announcement)
+        server = make_server(config, registry, keys, engine, announcement)
         keeping = _keep(engines, Metrics())
         serving = asyncio.create_task(server.serve([listener]))
         await asyncio.wait({*keeping, serving}, return_when=asyncio.FIRST_COMPLETED)
@@ -63,7 +69,12 @@ async def _serve_here(
 
 
 async def _serve_in_workers(
-    config: Config, engines: Sequence[EngineSettings], listener: socket, announcement: str
+    config: Config,
+    registry: ModelRegistry,
+    keys: Keys,
+    engines: Sequence[EngineSettings],
+    listener: socket,
+    announcement: str,
 ) -> None:
     metrics = Metrics()
     keeping = _keep(engines, metrics)
@@ -71,7 +82,7 @@ async def _serve_in_workers(
     # One worker speaks for all.
     lines = [announcement, *[""] * (config.workers - 1)]
     workers = [
-        Supervised("http", run_http, config, engines, listener, line, metrics=metrics, grace_s=grace_s)
+        Supervised("http", run_http, config, registry, keys, engines, listener, line, metrics=metrics, grace_s=grace_s)
         for line in lines
     ]
     serving = [asyncio.create_task(worker.keep()) for worker in workers]
@@ -79,7 +90,7 @@ async def _serve_in_workers(
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     stopped = asyncio.create_task(stop.wait())
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: _send_all(workers, signal.SIGHUP))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload_in_all, config, keys, workers)
     await asyncio.wait({*keeping, stopped, *serving}, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
     log.info("draining: the requests in progress have %g s", config.drain_timeout_s)
@@ -131,6 +142,8 @@ def _engine_settings(config: Config, registry: ModelRegistry, folder: Path) -> l
     ]
 
 
-def _send_all(processes: list[Supervised], number: int) -> None:
-    for process in processes:
-        process.send(number)
+def _reload_in_all(config: Config, keys: Keys, workers: list[Supervised]) -> None:
+    # Here too: a worker that is started again gets these keys.
+    reload_keys(config.auth, keys)
+    for worker in workers:
+        worker.send(signal.SIGHUP)

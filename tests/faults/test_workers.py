@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.support.server.fake_models import (
     Clients,
@@ -78,3 +79,28 @@ async def test_a_worker_that_dies_is_restarted(start: Callable[..., ServerProces
 
     assert [answer.status_code for answer in answers] == [200] * 5
     assert engine in children(pid_of(hearth))
+
+
+async def test_a_worker_that_is_restarted_needs_no_file(
+    start: Callable[..., ServerProcess], model: FakeModel, tmp_path: Path
+) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("old\n")
+    hearth = start(model, workers=2, auth={"keys_file": str(keys)})
+    _, first, second = children(pid_of(hearth))
+    clients = Clients(hearth)
+
+    keys.write_text("new\n")
+    hearth.reload()
+    await until(hearth, lambda: hearth.text().count("reloaded 1 API keys") == 3)
+    keys.write_text("")
+    (tmp_path / "model" / "config.json").unlink()
+    send_signal([first], signal.SIGKILL)
+    await until(hearth, lambda: len(set(children(pid_of(hearth))) - {first}) == 3)
+    await asyncio.to_thread(wait_for_workers, hearth)
+    with paused([second]):
+        clients.send(5, authorization="Bearer new")
+        clients.send(1, authorization="Bearer old")
+        answers = await clients.answers()
+
+    assert [answer.status_code for answer in answers] == [200] * 5 + [401]

@@ -15,7 +15,7 @@ from models.backends.fake import FakeBackend
 from server.engine.admission import Admission
 from server.engine.batching import BatchLimits
 from server.engine.loop import ClientId, EngineLoop, FromClient
-from server.engine.messages import EngineFailure, EngineRequest, EngineResult, Message, decode
+from server.engine.messages import EngineRequest, EngineResult, Message, decode
 from server.engine.scheduler import Scheduler
 from server.engine.zmq_transport import ZmqEngineClient, ZmqTransport
 from server.errors import Draining, ModelLoading, QueueFull, Unavailable
@@ -169,7 +169,7 @@ async def test_a_draining_engine_refuses_new_requests_and_answers_those_it_has(a
     assert isinstance(answer, EngineResult)
 
 
-async def test_when_the_process_ends_its_requests_fail_and_the_next_one_serves(address: str) -> None:
+async def test_when_the_process_ends_the_next_one_serves_what_waits_and_what_is_new(address: str) -> None:
     backend = FakeBackend()
     async with _client(address) as engine:
         with _engine(address, backend, BatchLimits(1, 1)):
@@ -178,15 +178,28 @@ async def test_when_the_process_ends_its_requests_fail_and_the_next_one_serves(a
             engine.submit(_request(engine, 1))
             await until(lambda: backend.batches)
             waiting = engine.submit(_request(engine, 2))
-        lost = await waiting
-        with pytest.raises(ModelLoading):
-            engine.check_open()
+        await until(lambda: engine.state().phase == "loading")
+        new = engine.submit(_request(engine, 3))
         with _engine(address, FakeBackend()):
             await until(lambda: engine.state().phase == "ready")
-            served = await engine.submit(_request(engine, 3))
+            answers = await asyncio.gather(waiting, new)
 
-    assert isinstance(lost, EngineFailure | EngineResult)
-    assert isinstance(served, EngineResult)
+    assert [type(answer) for answer in answers] == [EngineResult] * 2
+
+
+async def test_a_request_is_refused_once_the_next_process_is_overdue(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.engine.client.RESUME_WITHIN_S", 0.05)
+    async with _client(address) as engine:
+        with _engine(address, FakeBackend()):
+            await until(lambda: engine.state().phase == "ready")
+        await until(lambda: engine.state().phase == "loading")
+        waiting = await engine.submit(_request(engine, 1))
+        with pytest.raises(ModelLoading):
+            engine.check_open()
+
+    assert waiting.reason == "unavailable"
 
 
 async def test_a_process_that_does_not_come_back_is_reported(address: str) -> None:
