@@ -1,5 +1,6 @@
 """The outermost layer: request id, timing headers, access log, and error responses in the format of the dialect."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from urllib.parse import quote
@@ -12,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from server.api.dialects.protocol import ErrorDialect
 from server.api.openapi import BEFORE_THE_BODY
 from server.api.paths import PathTable
-from server.errors import ApiError, ClientGone, InternalError, MethodNotAllowed, Retryable, UnknownUrl
+from server.errors import ApiError, ClientGone, Draining, InternalError, MethodNotAllowed, Retryable, UnknownUrl
 from server.observability.metrics import Metrics
 from server.observability.trace import Trace, new_trace, path_of
 
@@ -90,6 +91,10 @@ class TraceMiddleware:
                 self._metrics.refused(error.code or "")
         except HTTPException as error:
             failure = self._from_starlette(error, scope)
+        except asyncio.CancelledError as error:
+            if not _is_shutdown(error):
+                raise
+            failure = Draining()
         except Exception:  # the outermost layer: logged under the id that the client receives
             log.exception("request %s failed", trace.request_id)
             failure = InternalError(f"Internal error. Request id {trace.request_id}.")
@@ -121,6 +126,11 @@ def _client(scope: Scope) -> dict[str, str]:
     address = {"client": scope["client"][0]} if scope.get("client") else {}
     reported = Headers(scope=scope).get("x-forwarded-for", "")
     return address | ({"forwarded_for": quote(reported[:128], safe=",:.[]")} if reported else {})
+
+
+def _is_shutdown(error: asyncio.CancelledError) -> bool:
+    # uvicorn.Server.shutdown cancels with this message what is still running, such as the wait for half a body.
+    return "graceful shutdown" in str(error)
 
 
 def _with_headers(send: Send, trace: Trace) -> Send:

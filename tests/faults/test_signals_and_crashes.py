@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from time import monotonic
@@ -16,6 +17,7 @@ from tests.support.server.fake_models import (
     get_page,
     hold,
     in_flight,
+    metric_total,
     pid_of,
     queued,
     restarted,
@@ -160,6 +162,22 @@ def test_weights_that_do_not_load_end_the_command_with_one_line(tmp_path: Path, 
 
     assert hearth.end() == 2
     assert [line for line in hearth.log if "not a safetensors file" in line] == hearth.log
+
+
+def test_half_a_body_gets_503_when_the_drain_ends(start: Callable[..., ServerProcess], model: FakeModel) -> None:
+    hearth = start(model, drain_timeout_s=0.2)
+
+    with socket.create_connection(hearth.address, timeout=30) as client:
+        client.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        hearth.until(lambda: metric_total(hearth, "hearth_requests_in_flight") == 2)
+        hearth.terminate()
+        answer = client.makefile("rb").read()
+        status = hearth.end(15)
+
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b'"draining"' in answer
+    assert status == 0
+    assert "Traceback" not in hearth.text()
 
 
 async def test_an_engine_that_dies_while_the_server_drains_does_not_delay_its_end(
