@@ -23,7 +23,7 @@ class Bert:
         # A single text has type 0 throughout.
         self._type = weights.take(f"{at}token_type_embeddings.weight", config.type_vocab_size, hidden)[0]
         self._norm = LayerNorm(weights, f"{at}LayerNorm", config)
-        self._layers = [Layer(config, weights, number) for number in range(config.num_hidden_layers)]
+        self._layers = [BertLayer(config, weights, number) for number in range(config.num_hidden_layers)]
 
     def __call__(self, tokens: Tensor, positions: Tensor, layout: SequenceLayout, dtype: torch.dtype) -> Tensor:
         """Final states of all tokens, computed with activations of `dtype`.
@@ -42,7 +42,7 @@ class Bert:
         return hidden
 
 
-class Layer:
+class BertLayer:
     """One encoder layer, with query, key and value merged into one product."""
 
     def __init__(self, config: BertConfig, weights: Weights, number: int) -> None:

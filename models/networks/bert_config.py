@@ -8,16 +8,16 @@ from models.checkpoint.folder import Checkpoint
 from models.interface import ModelError
 
 # Entries that change no number of a forward pass.
-IGNORED_KEYS = (
+_IGNORED_KEYS = (
     *("_name_or_path", "architectures", "attention_probs_dropout_prob", "bos_token_id", "classifier_dropout", "dtype"),
     *("eos_token_id", "gradient_checkpointing", "hidden_dropout_prob", "id2label", "initializer_range", "label2id"),
     *("pad_token_id", "tie_word_embeddings", "torch_dtype", "transformers_version", "use_cache"),
 )
-SIZES = (
+_SIZES = (
     *("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "vocab_size"),
     *("max_position_embeddings", "type_vocab_size"),
 )
-VALUES: Mapping[str, tuple[object, ...]] = {
+_VALUES: Mapping[str, tuple[object, ...]] = {
     "model_type": ("bert",),
     "hidden_act": ("gelu",),
     "position_embedding_type": ("absolute", None),
@@ -62,10 +62,10 @@ def read_bert_config(checkpoint: Checkpoint) -> BertConfig:
     """
     config = checkpoint.config
     for key, value in config.items():
-        known = value in VALUES[key] if key in VALUES else key in (*IGNORED_KEYS, *SIZES, "layer_norm_eps")
+        known = value in _VALUES[key] if key in _VALUES else key in (*_IGNORED_KEYS, *_SIZES, "layer_norm_eps")
         if not known:
             raise ModelError(f"Hearth's BERT does not support this entry of config.json: {key}: {value!r}")
-    sizes = {key: _size(config, key) for key in SIZES}
+    sizes = {key: _size(config, key) for key in _SIZES}
     if sizes["hidden_size"] % sizes["num_attention_heads"]:
         raise ModelError("hidden_size of config.json must be a multiple of num_attention_heads")
     _check_tensors(checkpoint.tensors, sizes["num_hidden_layers"])

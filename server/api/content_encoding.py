@@ -28,7 +28,7 @@ def coding_of(headers: Iterable[str]) -> str | None:
     return codings[0]
 
 
-def decode(body: bytes, coding: str, limit: int) -> bytes:
+def decode_body(body: bytes, coding: str, limit: int) -> bytes:
     """The decoded body. Takes a while for large bodies: not for the event loop.
 
     Raises: PayloadTooLarge: it would have more than `limit` bytes. UnsupportedMedia: it is not what `coding` says.

@@ -7,7 +7,7 @@ from typing import TypeVar
 from anyio import to_thread
 from fastapi import Request
 
-from server.api.content_encoding import coding_of, decode
+from server.api.content_encoding import coding_of, decode_body
 from server.api.dialects.parsing import read_object
 from server.config import Config, RequestLimits
 from server.errors import BodyTimeout, PayloadTooLarge, UnsupportedMedia
@@ -35,7 +35,7 @@ async def read_body(request: Request, limits: RequestLimits) -> bytes:
             body = await _receive(request, limits.body_bytes)
     except TimeoutError:
         raise BodyTimeout(limits.body_timeout_s) from None
-    return body if coding is None else await to_thread.run_sync(decode, body, coding, limits.body_bytes)
+    return body if coding is None else await to_thread.run_sync(decode_body, body, coding, limits.body_bytes)
 
 
 async def parse_body(body: bytes, parse: Callable[[JsonObject], Parsed]) -> Parsed:

@@ -12,9 +12,8 @@ from models import BackendInfo, Ids
 from server import VERSION
 from server.api import openapi
 from server.api.dialects.openai import OPENAI_OR_TEI_ERROR, OpenAI
-from server.api.dialects.openai_error import OPENAI_ERROR
 from server.api.dialects.parsing import Fields, WireBool, ignored_fields, parse, read_input
-from server.api.dialects.protocol import hearth_headers
+from server.api.dialects.protocol import OPENAI_ERROR, hearth_headers
 from server.api.dialects.tei import TEI, TEI_ERROR
 from server.api.middleware import SCOPE_DIALECT
 from server.api.request import parse_body, read_body

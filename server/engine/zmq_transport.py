@@ -29,7 +29,7 @@ from server.engine.messages import (
 )
 from server.engine.status_page import CLIENT_BYTES, StatusReader, page_path
 
-CHECK_EVERY_S = 0.25
+_CHECK_EVERY_S = 0.25
 
 log = logging.getLogger("hearth.engine")
 
@@ -119,7 +119,7 @@ class ZmqEngineClient(EngineClient):
     async def _check_health(self) -> None:
         """Notice that the engine hangs; the supervisor, which notices it too, replaces it."""
         while True:
-            await asyncio.sleep(CHECK_EVERY_S)
+            await asyncio.sleep(_CHECK_EVERY_S)
             reason = self._page.check(time.monotonic()) if self._page and self._connected else ""
             if reason and not self._is_hung:
                 self._set_state(EngineState("loading", reason=f"the engine hangs: {reason}"))

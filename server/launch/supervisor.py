@@ -26,7 +26,7 @@ FIRST_WAIT_S = 0.1
 # Requests that each ended the process while they ran alone, with no batch between them that succeeded, until the
 # process itself is to blame.
 MAX_BLAMED = 20
-CHECK_EVERY_S = 0.25
+_CHECK_EVERY_S = 0.25
 
 
 class GaveUp(Exception):
@@ -132,7 +132,7 @@ class Supervised:
         # A thread of the process could not: it may be stopped, or wait for the interpreter's lock.
         self._page = None
         while self._page_path is not None:
-            await asyncio.sleep(CHECK_EVERY_S)
+            await asyncio.sleep(_CHECK_EVERY_S)
             self._page = self._page or self._find_page(process)
             if self._page is not None and (reason := self._page.check(monotonic())):
                 log.error("the %s process hangs and is killed: %s", self._name, reason)

@@ -6,9 +6,8 @@ from pydantic import WithJsonSchema
 
 from server import serialization
 from server.api import openapi
-from server.api.dialects.openai_error import OPENAI_ERROR, write_openai_error
 from server.api.dialects.parsing import Fields, WireInt, ignored_fields, parse, read_input
-from server.api.dialects.protocol import ParsedEmbedding, Reply, hearth_headers
+from server.api.dialects.protocol import OPENAI_ERROR, ParsedEmbedding, Reply, hearth_headers, write_openai_error
 from server.errors import ApiError, InvalidValue, MissingParameter
 from server.observability.trace import Trace
 from server.processing.requests import EmbeddingRequest, EmbeddingResult, Truncation

@@ -6,9 +6,8 @@ from pydantic import WithJsonSchema
 
 from server import serialization
 from server.api import openapi
-from server.api.dialects.openai_error import OPENAI_ERROR, write_openai_error
 from server.api.dialects.parsing import Fields, ignored_fields, parse
-from server.api.dialects.protocol import ParsedRerank, Reply, hearth_headers
+from server.api.dialects.protocol import OPENAI_ERROR, ParsedRerank, Reply, hearth_headers, write_openai_error
 from server.errors import ApiError, InvalidValue
 from server.observability.trace import Trace
 from server.processing.requests import RerankRequest, RerankResult
@@ -18,7 +17,7 @@ _TEXT = {**openapi.closed_object(text=openapi.STRING), "additionalProperties": T
 _RESPONSE = openapi.closed_object(
     rankings=openapi.array(openapi.closed_object(index=openapi.INTEGER, logit=openapi.NUMBER)), usage=openapi.USAGE
 )
-EXAMPLE: JsonObject = {
+_EXAMPLE: JsonObject = {
     "query": {"text": "What is the capital of France?"},
     "passages": [{"text": "Paris is the capital of France."}, {"text": "Bread is made of flour."}],
 }
@@ -50,7 +49,7 @@ class NIM:
             self.error_shape,
             _RESPONSE,
             body=openapi.body_schema(RankingBody),
-            examples={"two passages": EXAMPLE},
+            examples={"two passages": _EXAMPLE},
             headers=openapi.RERANK_HEADERS,
         )
 

@@ -8,9 +8,16 @@ from pydantic import WithJsonSchema
 from server import serialization
 from server.api import openapi
 from server.api.dialects.embeddings import document_embeddings, parse_embeddings, write_embeddings
-from server.api.dialects.openai_error import OPENAI_ERROR, write_openai_error
 from server.api.dialects.parsing import WireBool
-from server.api.dialects.protocol import ParsedEmbedding, ParsedRerank, Reply, RerankFormat, hearth_headers
+from server.api.dialects.protocol import (
+    OPENAI_ERROR,
+    ParsedEmbedding,
+    ParsedRerank,
+    Reply,
+    RerankFormat,
+    hearth_headers,
+    write_openai_error,
+)
 from server.api.dialects.rerank import RERANK_ALIASES, RERANK_EXAMPLE, RerankBody, read_rerank_fields, rerank_request
 from server.api.dialects.tei import TEI, TEI_ERROR, TEI_RERANK_EXAMPLE, TEI_RERANK_RESPONSE, TeiRerankBody
 from server.errors import ApiError, ArrayTooLong, InvalidValue

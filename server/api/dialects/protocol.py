@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from server.api.openapi import ErrorShape, Group
+from server.api.openapi import NULLABLE_STRING, STRING, ErrorShape, Group, closed_object
 from server.errors import ApiError
 from server.observability.trace import Trace
 from server.processing.requests import EmbeddingRequest, EmbeddingResult, RerankRequest, RerankResult
-from server.serialization import EncodingFormat, JsonObject
+from server.serialization import EncodingFormat, JsonObject, dump
 
 MAX_IGNORED_NAMES = 20
 _HEADER_SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
@@ -131,3 +131,24 @@ def _names(ignored: Sequence[str]) -> str:
     safe = [name if 0 < len(name) <= 64 and _HEADER_SAFE.issuperset(name) else "?" for name in names]
     more = [f"...+{len(ignored) - MAX_IGNORED_NAMES}"] if len(ignored) > MAX_IGNORED_NAMES else []
     return ",".join([*safe, *more])
+
+
+_OPENAI_ERROR_SCHEMA = closed_object(
+    error=closed_object(message=STRING, type=STRING, param=NULLABLE_STRING, code=NULLABLE_STRING, object=STRING),
+    message=STRING,
+    detail=STRING,
+)
+OPENAI_ERROR = ErrorShape("OpenAI", _OPENAI_ERROR_SCHEMA, _OPENAI_ERROR_SCHEMA)
+
+
+def write_openai_error(error: ApiError) -> bytes:
+    """OpenAI's error body, which the Cohere and vLLM dialects share, and which answers unknown paths."""
+    inner = {
+        "message": error.message,
+        "type": error.type,
+        "param": error.param,
+        "code": error.code,
+        "object": "error",
+    }
+    # The clients of Cohere and Jina fail without `message` and `detail` at the top.
+    return dump({"error": inner, "message": error.message, "detail": error.message})

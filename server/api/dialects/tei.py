@@ -6,9 +6,8 @@ from pydantic import WithJsonSchema
 
 from server import serialization
 from server.api import openapi
-from server.api.dialects.openai_error import OPENAI_ERROR
 from server.api.dialects.parsing import Fields, WireBool, WireInt, ignored_fields, parse, read_input
-from server.api.dialects.protocol import ParsedEmbedding, ParsedRerank, Reply, hearth_headers
+from server.api.dialects.protocol import OPENAI_ERROR, ParsedEmbedding, ParsedRerank, Reply, hearth_headers
 from server.api.dialects.rerank import RerankBody, read_rerank_fields, rerank_request
 from server.errors import ApiError, EmptyArray, MissingParameter
 from server.observability.trace import Trace

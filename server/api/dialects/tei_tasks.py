@@ -31,7 +31,7 @@ _VECTORS = openapi.array(openapi.array(openapi.NUMBER))
 _SCORES = openapi.array(openapi.NUMBER)
 # What the fields of the request to /embed are called here.
 _PARAMETERS = ("truncate", "truncation_direction", "prompt_name")
-EXAMPLE: JsonObject = {
+_EXAMPLE: JsonObject = {
     "inputs": {"source_sentence": "The cat sleeps.", "sentences": ["A cat is asleep.", "It rains today."]}
 }
 
@@ -59,7 +59,7 @@ class Similarity(TEI):
             self.error_shape,
             _SCORES,
             body=openapi.body_schema(SimilarityBody),
-            examples={"two sentences": EXAMPLE},
+            examples={"two sentences": _EXAMPLE},
             headers=openapi.RERANK_HEADERS,
         )
 
@@ -103,7 +103,7 @@ def document_root() -> JsonObject:
             openapi.body_schema(TeiRerankBody, RERANK_ALIASES),
             openapi.body_schema(SimilarityBody),
         ),
-        examples={"embed": TEI_EMBED_EXAMPLE, "rerank": TEI_RERANK_EXAMPLE, "similarity": EXAMPLE},
+        examples={"embed": TEI_EMBED_EXAMPLE, "rerank": TEI_RERANK_EXAMPLE, "similarity": _EXAMPLE},
         headers=openapi.EMBEDDING_HEADERS,
     )
 

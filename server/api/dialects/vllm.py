@@ -7,7 +7,6 @@ from pydantic import Field, WithJsonSchema
 
 from server import serialization
 from server.api import openapi
-from server.api.dialects.openai_error import OPENAI_ERROR, write_openai_error
 from server.api.dialects.parsing import (
     Fields,
     WireBool,
@@ -18,7 +17,7 @@ from server.api.dialects.parsing import (
     prompt_limit,
     rename,
 )
-from server.api.dialects.protocol import ParsedRerank, Reply, hearth_headers
+from server.api.dialects.protocol import OPENAI_ERROR, ParsedRerank, Reply, hearth_headers, write_openai_error
 from server.errors import ApiError, EmptyArray, InvalidValue, MissingParameter
 from server.observability.trace import Trace
 from server.processing.requests import RerankRequest, RerankResult

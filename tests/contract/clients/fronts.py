@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.config import Config
 from server.errors import QueueFull
-from server.launch.embedded import running_app
+from tests.support.server.running_app import running_app
 
 LATE_S = 5.0
 

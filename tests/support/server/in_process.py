@@ -19,12 +19,12 @@ from server.api.app import create_app
 from server.config import Config, ModelConfig
 from server.engine.admission import Admission
 from server.engine.batching import BatchLimits
-from server.engine.in_process import InProcessEngine
 from server.engine.scheduler import Scheduler
 from server.observability.metrics import Metrics
 from server.registry import ModelRegistry, ServedModel
 from tests.support.checkpoints.classifiers import bert_tokenizer
 from tests.support.checkpoints.vocabulary import write_tokenizer
+from tests.support.server.in_process_engine import InProcessEngine
 
 PROMPTS = NamedPrompts({"query": "Query: ", "document": ""})
 ROWS = 320

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models import ModelError
 from server.config import Config, ModelConfig
-from server.launch.embedded import running_app
+from tests.support.server.running_app import running_app
 
 Matrix = NDArray[np.float64]
 

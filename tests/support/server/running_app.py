@@ -12,11 +12,11 @@ from fastapi import FastAPI
 from server.api.app import create_app
 from server.config import Config, ConfigError
 from server.engine.admission import make_admission
-from server.engine.in_process import InProcessEngine
 from server.engine.scheduler import Scheduler
 from server.launch.engine_process import by_device, load_models, make_limits
 from server.observability.metrics import Metrics
 from server.registry import load_registry
+from tests.support.server.in_process_engine import InProcessEngine
 
 
 @asynccontextmanager

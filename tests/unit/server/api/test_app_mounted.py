@@ -11,8 +11,8 @@ import pytest
 from fastapi import FastAPI
 
 from server.config import Auth, Config, ConfigError, ModelConfig
-from server.launch.embedded import running_app
 from tests.support.checkpoints.qwen3 import build
+from tests.support.server.running_app import running_app
 
 
 @asynccontextmanager
