@@ -1,4 +1,4 @@
-"""Which device and dtype a model runs in, and what a device's errors mean. No networks."""
+"""Chooses the device and dtype of a model, copies tensors there, and translates the device's errors. No networks."""
 
 import logging
 from collections.abc import Iterator
@@ -18,10 +18,11 @@ DTYPES: dict[Dtype, torch.dtype] = {
     "float16": torch.float16,
     "float32": torch.float32,
 }
-# What torch's flash attention takes (aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp, mha_varlen_fwd).
-HEAD_STEP, MAX_HEAD = 8, 256
-# Memory that ran out in an error of a general class: the CPU allocator's, and those of cuBLAS, cuDNN and oneDNN.
-MEMORY_WORDS = (
+# The head widths that torch's flash attention supports: mha_varlen_fwd in
+# aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp of pytorch.
+HEAD_DIM_MULTIPLE, MAX_HEAD_DIM = 8, 256
+# Messages of RuntimeErrors that mean out of memory: from the CPU allocator, cuBLAS, cuDNN and oneDNN.
+OUT_OF_MEMORY_WORDS = (
     "allocate memory",
     "not enough memory",
     "ALLOC_FAILED",
@@ -31,18 +32,18 @@ MEMORY_WORDS = (
 )
 
 
-def choose_device(asked: str) -> torch.device:
-    """The device asked for; "auto" is CUDA where there is any.
+def choose_device(name: str) -> torch.device:
+    """The device of this name; "auto" is CUDA if there is a usable GPU, else the CPU.
 
-    Raises: ModelError: no such device here.
+    Raises: ModelError: this machine has no such device.
     """
-    if asked == "auto":
+    if name == "auto":
         return _cuda_or_cpu()
     try:
-        device = torch.device(asked)
+        device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ModelError(f"there is no such device here: {asked} ({str(error).splitlines()[0]})") from error
+        raise ModelError(f"this machine has no device {name!r}: {str(error).splitlines()[0]}") from error
     return device
 
 
@@ -50,16 +51,19 @@ def _cuda_or_cpu() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     if torch.version.cuda is not None:
-        log.warning("torch is built for CUDA %s and finds no GPU to use: running on the CPU", torch.version.cuda)
+        log.warning("torch is built for CUDA %s but finds no usable GPU; running on the CPU", torch.version.cuda)
     return torch.device("cpu")
 
 
-def choose_dtype(asked: Dtype, device: torch.device) -> torch.dtype:
-    """The dtype asked for; "auto" is the fastest that the hardware has natively and that no Qwen3 overflows."""
-    if asked == "float16":
+def choose_dtype(name: Dtype, device: torch.device) -> torch.dtype:
+    """The dtype of this name; "auto" is bfloat16 where the hardware computes it natively, else float32.
+
+    "auto" is never float16, which overflows in some Qwen3 models.
+    """
+    if name == "float16":
         log.warning("float16 overflows on ordinary text with some Qwen3 models; bfloat16 and float32 do not")
-    if asked != "auto":
-        return DTYPES[asked]
+    if name != "auto":
+        return DTYPES[name]
     return torch.bfloat16 if has_native_bfloat16(device) else torch.float32
 
 
@@ -71,46 +75,46 @@ def has_native_bfloat16(device: torch.device) -> bool:
 
 
 def _cpu_has_bfloat16() -> bool:
-    # torch has no public question for this; without an answer float32 is right anywhere.
-    questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, question, bool)() for question in questions)
+    # torch has no public function for this. Where these are missing, the answer is no: float32 works everywhere.
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in names)
 
 
 def has_varlen(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
-    """Whether torch's varlen_attn runs there: flash attention on CUDA, in half precision, for heads of its widths."""
-    takes_heads = dtype != torch.float32 and head_dim % HEAD_STEP == 0 and head_dim <= MAX_HEAD
-    return device.type == "cuda" and takes_heads and torch.cuda.get_device_capability(device) >= (8, 0)
+    """Whether torch's varlen_attn can run: flash attention on CUDA, in half precision, for supported head widths."""
+    supports_heads = dtype != torch.float32 and head_dim % HEAD_DIM_MULTIPLE == 0 and head_dim <= MAX_HEAD_DIM
+    return device.type == "cuda" and supports_heads and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def to_device(array: NDArray[np.int32] | NDArray[np.int64], device: torch.device) -> Tensor:
-    """An index array on the device, without waiting for what runs there; on the CPU a view of the array."""
+    """An index array on the device, without waiting for the kernels that run there; on the CPU a view of the array."""
     return send(torch.from_numpy(array), device)
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor on the device, without waiting for what runs there; itself if that is where it lies."""
+    """A tensor on the device, without waiting for the kernels that run there; itself if it is there already."""
     if device.type == "cuda" and tensor.device.type == "cpu":
-        # A copy from pageable memory would wait.
+        # A copy from pageable memory would wait for them.
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 
 
 @contextmanager
 def device_faults() -> Iterator[None]:
-    """Turn torch's errors into those of the interface.
+    """Translate torch's errors of the device.
 
-    Raises: OutOfMemory, DeviceLost: see models.interface; other errors pass as they are.
+    Raises: OutOfMemory, DeviceLost: see models.interface. Other errors pass unchanged.
     """
     try:
         yield
     except torch.OutOfMemoryError as error:
         raise OutOfMemory(_first_line(error)) from error
     except torch.AcceleratorError as error:
-        # CUDA's own calls say it like this; torch's allocator has a class for it.
-        kind = OutOfMemory if "out of memory" in str(error) else DeviceLost
-        raise kind(_first_line(error)) from error
+        # torch's allocator has a class for it; calls of CUDA itself say it in the message only.
+        error_type = OutOfMemory if "out of memory" in str(error) else DeviceLost
+        raise error_type(_first_line(error)) from error
     except RuntimeError as error:
-        if any(words in str(error) for words in MEMORY_WORDS):
+        if any(words in str(error) for words in OUT_OF_MEMORY_WORDS):
             raise OutOfMemory(_first_line(error)) from error
         raise
     except MemoryError as error:

@@ -1,4 +1,4 @@
-"""Orders token id lists by common prefix, and lays a batch out so that each prefix is in it once. Pure: no torch."""
+"""Sorts lists of token ids by common prefix, and packs a batch so that it holds each prefix once. Pure: no torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ def common_prefix(a: Ids, b: Ids) -> int:
     """How many leading tokens two inputs have in common."""
     length = min(len(a), len(b))
     if length == 0 or a[0] != b[0]:
-        return 0  # most unrelated texts, at a tenth of the price of comparing arrays
+        return 0  # most unrelated texts end here, at a tenth of the cost of comparing arrays
     differs = a[:length] != b[:length]
     return int(differs.argmax()) if differs.any() else length
 
@@ -57,9 +57,9 @@ def _ascending(keys: Sequence[bytes]) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Queries of one stretch of tokens and the keys of that stretch.
+    """The queries of one span of tokens and the keys of that span.
 
-    If both spans have one length, attention is causal; otherwise it is one query that sees all the keys.
+    If both spans have the same length, attention is causal. Otherwise one query sees all the keys.
     """
 
     queries: Span
@@ -77,16 +77,16 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class AttentionLayout:
-    """Which keys each query sees: those of its segment, and before them those of the branches that hold it.
+    """Which keys each query sees: first those of the branches that contain the query, then those of its segment.
 
-    An outer branch, whose keys come first, stands before the branches inside it.
+    Branches are ordered by their keys: an outer branch comes before the branches inside it.
     """
 
     segments: tuple[Segment, ...]
     branches: tuple[Branch, ...]
 
     def at(self, places: Indexes) -> "AttentionLayout":
-        """The layout for only the queries at `places` (ascending) over the keys of all tokens."""
+        """The layout for the queries at `places` (ascending) only, over the keys of all tokens."""
         starts = np.array([segment.queries[0] for segment in self.segments])
         own = starts[np.searchsorted(starts, places, side="right") - 1]
         segments = [Segment((n, n + 1), (int(own[n]), int(place) + 1)) for n, place in enumerate(places)]
@@ -129,7 +129,7 @@ MIN_CACHED_TOKENS = 16
 
 
 def pack(items: Sequence[Ids], cached: Sequence[Ids] = ()) -> PrefixForest:
-    """Lay a batch out as a forest, in which each common prefix lies once.
+    """Pack a batch as a forest that holds each common prefix once.
 
     Args:
         items: int32 [n] each, n >= 1; duplicates and prefixes of one another are allowed.
@@ -158,13 +158,13 @@ def _by_cached_prefix(keys: list[bytes], cached: Sequence[Ids]) -> list[tuple[in
 
 @dataclass(slots=True)
 class _Node:
-    """A point of the trie, `depth` tokens from the start; `item` is one of those that pass through it."""
+    """A node of the trie, `depth` tokens from the start of an item; `item` is any of those that pass through it."""
 
     depth: int
     item: Ids
     children: list["_Node"]
     is_end: bool = False
-    weight: int = 0  # tokens below this point
+    weight: int = 0  # tokens below this node
 
     def adopt(self, child: "_Node") -> None:
         self.children.append(child)
@@ -192,7 +192,7 @@ def _close(path: list[_Node], depth: int) -> None:
 
 
 class _Builder:
-    """Lays tries out segment by segment; belongs to one call of pack()."""
+    """Builds the forest of one call of pack(), segment by segment."""
 
     def __init__(self) -> None:
         self.ends: dict[bytes, int] = {}
@@ -205,7 +205,7 @@ class _Builder:
         self._saved_tokens = 0
 
     def add_group(self, items: Sequence[Ids], start: int, source: int) -> None:
-        """Lay out items that all continue the `start` tokens of cached prefix `source` (0: of none)."""
+        """Add items that all continue the `start` tokens of cached prefix `source` (0: no prefix)."""
         first, place = self._length, len(self._branches)
         for child in _trie(items, start).children:
             self._add_segment(child, start)

@@ -1,4 +1,4 @@
-"""Backend encoder: our own BERT over texts one after another, for embedders. It needs no import of transformers."""
+"""The backend `encoder`: runs our own BERT over unpadded texts, for embedders. It never imports transformers."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -23,7 +23,7 @@ from models.interface import (
     Pending,
     Pooling,
 )
-from models.layers.pooler import Groups, PostPooling, by_readout, load_tail, pool_texts, read
+from models.layers.pooler import Groups, PostPooling, by_readout, load_post_pooling, pool_texts, read
 from models.layers.sequence_attention import SequenceLayout
 from models.memory import freeing_at_once
 from models.networks.bert import Bert
@@ -32,9 +32,9 @@ from models.networks.weights import Weights
 
 
 def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "EncoderBackend":
-    """Load a BERT embedder and check it; call it in the thread that will launch batches.
+    """Load and check a BERT embedder. Call it in the thread that will launch batches.
 
-    Raises: ModelError: not an embedder, a setting or tensor that our BERT lacks, or a failed check.
+    Raises: ModelError: it is no embedder, our BERT does not support a setting, a tensor is missing, or a check failed.
     """
     if info.kind != "embedder":
         raise ModelError(f"the backend encoder runs embedders only; {checkpoint.path} is a {info.kind}")
@@ -43,52 +43,51 @@ def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "Enco
     dtype = choose_dtype(options.dtype, device)
     with device_faults(), freeing_at_once(), closing(Weights(checkpoint, device=device, dtype=dtype)) as weights:
         network = Bert(config, weights)
-    chosen = f"every setting of this {checkpoint.model_type} checkpoint is supported"
+    all_supported = f"every setting of this {checkpoint.model_type} checkpoint is supported"
     about = BackendInfo(
         backend="encoder",
-        reason="asked for" if options.backend == "encoder" else chosen,
+        reason="asked for" if options.backend == "encoder" else all_supported,
         device=str(device),
         dtype=str(dtype).removeprefix("torch."),
         parameters=count_parameters(checkpoint),
         layout="unpadded",
     )
-    backend = EncoderBackend(network, load_tail(checkpoint, device), about, info.pooling, device, dtype)
+    backend = EncoderBackend(network, load_post_pooling(checkpoint, device), about, info.pooling, device, dtype)
     check_backend(backend, info)
     return backend
 
 
 class EncoderBackend:
-    """One BERT embedder; launch() and rows() belong to one thread."""
+    """One BERT embedder. launch() and rows() belong to one thread."""
 
     def __init__(
         self,
         network: Bert,
-        tail: PostPooling | None,
+        post_pooling: PostPooling | None,
         info: BackendInfo,
         pooling: Pooling,
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        self._network, self._tail, self._info = network, tail, info
+        self._network, self._post_pooling, self._info = network, post_pooling, info
         self._pooling, self._device, self._dtype = pooling, device, dtype
 
     @property
     def info(self) -> BackendInfo:
-        """How this checkpoint is run."""
         return self._info
 
     def launch(self, items: Sequence[Item], *, keep_prefix: bool = False) -> Pending:
-        """Start one batch: computed at once on the CPU, enqueued on CUDA."""
-        del keep_prefix  # every token sees those after it, so that no prefix has states of its own
+        """Start one batch. On the CPU it is computed before this returns, on CUDA it is enqueued."""
+        del keep_prefix  # every token sees the tokens after it, so the states of a prefix cannot be shared
         groups = by_readout(items)
-        again = None if self._dtype == torch.float32 and len(items) == 1 else self._again
+        rerun = None if self._dtype == torch.float32 and len(items) == 1 else self._rerun
         try:
             with device_faults():
-                return Launched(items, list(groups.values()), self._read(items, groups, self._dtype), again=again)
+                return Launched(items, list(groups.values()), self._read(items, groups, self._dtype), rerun=rerun)
         except (OutOfMemory, DeviceLost) as error:
             return FailedBatch(error)
 
-    def _again(self, item: Item) -> Tensor:
+    def _rerun(self, item: Item) -> Tensor:
         return self._read([item], {item.readout: [0]}, torch.float32)[0]
 
     @torch.inference_mode()
@@ -99,6 +98,6 @@ class EncoderBackend:
         states = self._network(tokens, positions, SequenceLayout(lengths, self._device), dtype)
         pooled = pool_texts(states, lengths, self._pooling)
         return [
-            read(pooled[to_device(np.array(numbers), self._device)], readout, None, self._tail)
+            read(pooled[to_device(np.array(numbers), self._device)], readout, None, self._post_pooling)
             for readout, numbers in groups.items()
         ]

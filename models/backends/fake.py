@@ -1,4 +1,4 @@
-"""A backend without a model, for tests and overhead benchmarks: rows follow from the ids alone."""
+"""A backend without a model, for tests and overhead benchmarks: it derives rows from the ids."""
 
 import json
 import threading
@@ -18,27 +18,27 @@ from models.interface import BackendInfo, DeviceLost, Ids, Item, LoadOptions, Mo
 
 @dataclass(slots=True)
 class FakePending:
-    """A batch whose rows are there once the gate is open."""
+    """A batch that finishes when the gate opens."""
 
     make: Callable[[], list[Row]]
     gate: threading.Event
 
     def done(self) -> bool:
-        """Whether the gate is open."""
         return self.gate.is_set()
 
     def rows(self) -> list[Row]:
-        """The rows, or whatever the fault raises."""
         self.gate.wait()
         return self.make()
 
 
 @dataclass
 class FakeBackend:
-    """Equal ids give equal rows, in any batch.
+    """Equal ids give equal rows in any batch.
 
-    `seconds_per_token` makes it as slow as a model; `gate` holds every batch while it is closed; `fault` is called
-    with each batch's items and may raise. `batches` tells which lengths ran together.
+    seconds_per_token: how long each token takes.
+    fault: called with the items of each batch; it may raise.
+    gate: no batch finishes while it is closed.
+    batches: the lengths of the items of each batch so far.
     """
 
     width: int = 8
@@ -53,11 +53,10 @@ class FakeBackend:
 
     @property
     def info(self) -> BackendInfo:
-        """It says that it is none."""
         return BackendInfo("fake", "asked for by name", "cpu", "float32", 0)
 
     def launch(self, items: Sequence[Item], *, keep_prefix: bool = False) -> FakePending:
-        """Note the batch; its rows are made when they are read."""
+        """Record the batch. Its rows are computed when they are read."""
         self.batches.append(tuple(len(item.ids) for item in items))
         return FakePending(lambda: self._rows(items), self.gate)
 
@@ -67,7 +66,7 @@ class FakeBackend:
         return [self.row(item) for item in items]
 
     def row(self, item: Item) -> Row:
-        """What an item is answered with."""
+        """The row of one item."""
         if item.readout.what == "vector":
             return _numbers(item.ids, self.width)
         if item.readout.what == "score":
@@ -77,8 +76,8 @@ class FakeBackend:
         return logits[list(item.readout.ids)] if item.readout.ids else logits
 
 
-class _Hold(threading.Event):
-    """A gate that another process closes with a file named hold, which is named held once a batch stands before it."""
+class _FileGate(threading.Event):
+    """A gate that another process closes with a file `hold`, which is renamed `held` when a batch waits at the gate."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -96,30 +95,31 @@ class _Hold(threading.Event):
 
 
 def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> FakeBackend:
-    """A fake of the same width and head as the checkpoint.
+    """A fake with the width and the head of the checkpoint.
 
-    A file fake.json in its folder makes it slow (`seconds_per_token`) or faulty: `memory_tokens` is the largest batch
-    that is taken, `non_finite`, `broken` and `lost` are token ids that spoil their row, their batch and the device. A
-    file named hold there holds the next batch, and is named held until it is removed.
+    A file fake.json in the folder of the checkpoint makes it slow or faulty. `seconds_per_token`: as in FakeBackend.
+    `memory_tokens`: a larger batch raises OutOfMemory. `non_finite`, `broken`, `lost`: token ids whose row is
+    non-finite, whose batch fails, and whose batch loses the device. A file `hold` there stops the next batch and is
+    renamed `held`; removing it releases the batch.
     """
     backend = FakeBackend(info.width, info.head_rows)
     file = checkpoint.path / "fake.json"
     if file.is_file():
-        asked = json.loads(file.read_text("utf-8"))
-        backend.seconds_per_token = asked.get("seconds_per_token", 0.0)
-        backend.fault = partial(_raise_as_asked, backend, asked)
-        backend.gate = _Hold(file.parent)
+        settings = json.loads(file.read_text("utf-8"))
+        backend.seconds_per_token = settings.get("seconds_per_token", 0.0)
+        backend.fault = partial(_raise_fault, backend, settings)
+        backend.gate = _FileGate(file.parent)
     return backend
 
 
-def _raise_as_asked(backend: FakeBackend, asked: Mapping[str, Any], items: Sequence[Item]) -> None:
-    if sum(len(item.ids) for item in items) > asked.get("memory_tokens", float("inf")):
+def _raise_fault(backend: FakeBackend, settings: Mapping[str, Any], items: Sequence[Item]) -> None:
+    if sum(len(item.ids) for item in items) > settings.get("memory_tokens", float("inf")):
         raise OutOfMemory
-    if any(asked.get("lost") in item.ids for item in items):
+    if any(settings.get("lost") in item.ids for item in items):
         raise DeviceLost("it fell off the bus")
-    if any(asked.get("broken") in item.ids for item in items):
+    if any(settings.get("broken") in item.ids for item in items):
         raise RuntimeError("a kernel failed")
-    bad = tuple(place for place, item in enumerate(items) if asked.get("non_finite") in item.ids)
+    bad = tuple(place for place, item in enumerate(items) if settings.get("non_finite") in item.ids)
     if bad:
         raise NonFinite(bad, [backend.row(item) for item in items])
 

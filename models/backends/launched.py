@@ -1,4 +1,4 @@
-"""A batch between launch() and rows(): copies its read-outs to the host, and computes rows with NaN or Inf again."""
+"""A batch between launch() and rows(): copies its rows to the host, and reruns items whose row holds NaN or Inf."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,7 +12,12 @@ from models.interface import DeviceLost, Item, NonFinite, OutOfMemory, Pending, 
 
 
 def launch_or_fail(launch: Callable[[], Pending], *, on_failure: Callable[[], None] | None = None) -> Pending:
-    """Run `launch`; a batch that does not fit, or a lost device, is answered by the rows() of what is returned."""
+    """Run `launch`. OutOfMemory and DeviceLost are raised later, by rows() of the result.
+
+    Args:
+        launch: enqueues one batch.
+        on_failure: called in case of one of these errors.
+    """
     try:
         with device_faults():
             return launch()
@@ -23,7 +28,7 @@ def launch_or_fail(launch: Callable[[], Pending], *, on_failure: Callable[[], No
 
 
 class Copy:
-    """Matrices of read-outs, gathered on the device and sent to the host as one buffer."""
+    """Matrices of read-outs, joined on the device and copied to the host as one buffer."""
 
     def __init__(self, read_outs: Sequence[Tensor]) -> None:
         flat = torch.cat([read_out.flatten() for read_out in read_outs])
@@ -32,15 +37,15 @@ class Copy:
         self._host = torch.empty(flat.shape, dtype=flat.dtype, pin_memory=flat.is_cuda)
         self._host.copy_(flat, non_blocking=True)
         if self._event is not None:
-            # On the stream of these tensors' device: the default is that of the current device.
+            # On the stream of these tensors' device; the default would be the stream of the current device.
             self._event.record(torch.cuda.current_stream(flat.device))
 
     def done(self) -> bool:
-        """Whether wait() would return at once."""
+        """Whether wait() would return without waiting."""
         return self._event is None or self._event.query()
 
     def wait(self) -> list[NDArray[np.float32]]:
-        """The matrices, on the host; views of one buffer."""
+        """Wait for the copy and return the matrices on the host, as views of one buffer."""
         if self._event is not None:
             self._event.synchronize()
         bounds = np.cumsum([shape.numel() for shape in self._shapes])[:-1]
@@ -49,7 +54,7 @@ class Copy:
 
 
 class Launched:
-    """Pending, for a batch that runs on the device."""
+    """Implements Pending for a batch that runs on the device."""
 
     def __init__(
         self,
@@ -57,8 +62,8 @@ class Launched:
         groups: Sequence[Sequence[int]],
         read_outs: Sequence[Tensor],
         *,
-        again: Callable[[Item], Tensor] | None = None,
-        when_good: Callable[[], None] | None = None,
+        rerun: Callable[[Item], Tensor] | None = None,
+        on_success: Callable[[], None] | None = None,
     ) -> None:
         """Start to copy a batch to the host.
 
@@ -66,14 +71,14 @@ class Launched:
             items: the batch.
             groups: item numbers of each matrix of `read_outs`, row by row.
             read_outs: float32, on the device.
-            again: computes one item alone with float32 activations, [1, n]; None if that is what was done.
-            when_good: called when all rows were finite at once.
+            rerun: computes one item alone with float32 activations, [1, n]; None if the batch did just that.
+            on_success: called if all rows were finite without a rerun.
         """
         self._items, self._groups, self._copy = items, groups, Copy(read_outs)
-        self._again, self._when_good = again, when_good
+        self._rerun, self._on_success = rerun, on_success
 
     def done(self) -> bool:
-        """Whether the device has finished; a row with NaN may still have to be computed again."""
+        """Whether the device has finished; rows() may still have to rerun items with NaN."""
         try:
             with device_faults():
                 return self._copy.done()
@@ -81,17 +86,16 @@ class Launched:
             return True  # rows() raises it again, where the caller can halve the batch
 
     def rows(self) -> list[Row]:
-        """See models.interface.Pending."""
         with device_faults():
             rows = self._in_item_order(self._copy.wait())
-        bad = bad_rows(rows)
-        if not bad:
-            if self._when_good is not None:
-                self._when_good()
+        non_finite = non_finite_rows(rows)
+        if not non_finite:
+            if self._on_success is not None:
+                self._on_success()
             return rows
-        still_bad = tuple(number for number in bad if not self._repair(rows, number))
-        if still_bad:
-            raise NonFinite(still_bad, rows)
+        unrepaired = tuple(number for number in non_finite if not self._repair(rows, number))
+        if unrepaired:
+            raise NonFinite(unrepaired, rows)
         return rows
 
     def _in_item_order(self, matrices: Sequence[NDArray[np.float32]]) -> list[Row]:
@@ -101,25 +105,24 @@ class Launched:
         return [rows[number] for number in range(len(rows))]
 
     def _repair(self, rows: list[Row], number: int) -> bool:
-        if self._again is None:
+        if self._rerun is None:
             return False
         try:
             with device_faults():
-                rows[number] = Copy([self._again(self._items[number])]).wait()[0][0]
+                rows[number] = Copy([self._rerun(self._items[number])]).wait()[0][0]
         except OutOfMemory:
-            return False  # the rest of the batch has good rows
-        return not bad_rows([rows[number]])
+            return False  # the other rows of the batch are still good
+        return not non_finite_rows([rows[number]])
 
 
 class FailedBatch:
-    """Pending, for a batch that the device could not run."""
+    """Implements Pending for a batch that the device could not run."""
 
     def __init__(self, error: OutOfMemory | DeviceLost) -> None:
-        # Not the error itself: its traceback holds every frame of the forward pass, and they hold its activations.
+        # A copy: the traceback of the error itself would keep the frames of the forward pass and their activations.
         self._error = type(error)(str(error))
 
     def done(self) -> bool:
-        """Always true: there is nothing to wait for."""
         return True
 
     def rows(self) -> list[Row]:
@@ -127,6 +130,6 @@ class FailedBatch:
         raise self._error
 
 
-def bad_rows(rows: Sequence[Row]) -> tuple[int, ...]:
-    """Numbers of the rows that hold NaN or Inf."""
+def non_finite_rows(rows: Sequence[Row]) -> tuple[int, ...]:
+    """The numbers of the rows that hold NaN or Inf."""
     return tuple(number for number, row in enumerate(rows) if not np.isfinite(row).all())

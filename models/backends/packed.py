@@ -1,4 +1,4 @@
-"""Backend packed: a network of ours over packed batches. It knows items and devices, not requests."""
+"""The backend `packed`: runs our own networks over packed batches. It knows items and devices, not requests."""
 
 import math
 from collections.abc import Sequence
@@ -22,7 +22,15 @@ from models.interface import (
     Pooling,
 )
 from models.layers.attention import prepare
-from models.layers.pooler import Groups, Head, PostPooling, by_readout, load_tail, pool, read
+from models.layers.pooler import (
+    Groups,
+    LanguageModelHead,
+    PostPooling,
+    by_readout,
+    load_post_pooling,
+    pool_forest,
+    read,
+)
 from models.networks.packed_network import PackedBatch, PackedNetwork
 from models.networks.prefix_cache import CachedPrefix, PrefixCache
 from models.networks.registry import find_architecture
@@ -31,9 +39,10 @@ from models.packing import PrefixForest, Span, pack
 
 
 def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "PackedBackend":
-    """Load a checkpoint of a packed network and check it; call it in the thread that will launch batches.
+    """Load and check a checkpoint of a packed network. Call it in the thread that will launch batches.
 
-    Raises: ModelError: no network for it, a setting that it lacks, tensors missing or left over, or a failed check.
+    Raises: ModelError: no packed network has this model_type or supports a setting of it, tensors are missing or left
+        over, or a check failed.
     """
     architecture = find_architecture(checkpoint)
     config = architecture.read_config(checkpoint.config)
@@ -43,88 +52,90 @@ def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "Pack
         network = architecture.network()(config, weights, info.table_rows)
         head = _head(checkpoint, weights, network, info)
         weights.check_all_used()
-    chosen = f"every setting of this {checkpoint.model_type} checkpoint is supported"
+    all_supported = f"every setting of this {checkpoint.model_type} checkpoint is supported"
     about = BackendInfo(
         backend="packed",
-        reason="asked for" if options.backend == "packed" else chosen,
+        reason="asked for" if options.backend == "packed" else all_supported,
         device=str(device),
         dtype=str(dtype).removeprefix("torch."),
         parameters=sum(math.prod(shape) for shape in checkpoint.tensors.values()),
         shares_prefixes=True,
     )
-    tail = load_tail(checkpoint, device)
-    backend = PackedBackend(network, head, tail, about, pooling=info.pooling, device=device, dtype=dtype)
+    post_pooling = load_post_pooling(checkpoint, device)
+    backend = PackedBackend(network, head, post_pooling, about, pooling=info.pooling, device=device, dtype=dtype)
     check_backend(backend, info)
     return backend
 
 
-def _head(checkpoint: Checkpoint, weights: Weights, network: PackedNetwork, info: ModelInfo) -> Head | None:
+def _head(
+    checkpoint: Checkpoint, weights: Weights, network: PackedNetwork, info: ModelInfo
+) -> LanguageModelHead | None:
     if info.classifier:
-        return Head.of_classifier(weights.take(CLASSIFIER, 1, info.width), device=weights.device)
+        return LanguageModelHead.of_classifier(weights.take(CLASSIFIER, 1, info.width), device=weights.device)
     if checkpoint.tied:
         if weights.has(HEAD) and not torch.equal(weights.mapped(HEAD), weights.mapped(TABLE)):
             raise ModelError(
-                f"{checkpoint.path}/config.json ties embeddings, but the stored {HEAD} differs from {TABLE}"
+                f"{checkpoint.path}/config.json ties the head to the token table, "
+                f"but the stored {HEAD} differs from {TABLE}"
             )
         matrix = network.embed_tokens
     elif weights.has(HEAD):
         matrix = weights.mapped(HEAD)
     else:
         return None
-    return Head(matrix, device=weights.device, no_yes=info.no_yes) if info.head_rows else None
+    return LanguageModelHead(matrix, device=weights.device, no_yes=info.no_yes) if info.head_rows else None
 
 
 class PackedBackend:
-    """One checkpoint of a packed network; launch() and rows() belong to one thread."""
+    """One checkpoint of a packed network. launch() and rows() belong to one thread."""
 
     def __init__(
         self,
         network: PackedNetwork,
-        head: Head | None,
-        tail: PostPooling | None,
+        head: LanguageModelHead | None,
+        post_pooling: PostPooling | None,
         info: BackendInfo,
         *,
         pooling: Pooling,
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        self._network, self._head, self._tail, self._info = network, head, tail, info
+        self._network, self._head, self._post_pooling, self._info = network, head, post_pooling, info
         self._pooling, self._device, self._dtype = pooling, device, dtype
         self._head_dim = network.head_dim
         self._prefix_cache = PrefixCache(max_tokens=0) if pooling != "lasttoken" else PrefixCache()
 
     @property
     def info(self) -> BackendInfo:
-        """How this checkpoint is run."""
         return self._info
 
     def launch(self, items: Sequence[Item], *, keep_prefix: bool = False) -> Pending:
-        """Start one batch: computed at once on the CPU, enqueued on CUDA."""
+        """Start one batch. On the CPU it is computed before this returns, on CUDA it is enqueued."""
         return launch_or_fail(lambda: self._launch(items, keep_prefix=keep_prefix), on_failure=self._prefix_cache.clear)
 
     def _launch(self, items: Sequence[Item], *, keep_prefix: bool) -> Pending:
-        cached = self._prefix_cache.offer()
+        cached = self._prefix_cache.prefixes()
         forest = pack([item.ids for item in items], [prefix.ids for prefix in cached])
-        remember = self._span_to_cache(forest.cacheable, keep_prefix=keep_prefix)
-        batch = self._batch(forest, cached, self._dtype, remember)
+        span_to_cache = self._span_to_cache(forest.cacheable, keep_prefix=keep_prefix)
+        batch = self._batch(forest, cached, self._dtype, span_to_cache)
         groups = by_readout(items)
         read_outs = self._read(batch, forest, groups, self._dtype)
 
-        def keep() -> None:
+        def update_cache() -> None:
             if not keep_prefix:
-                # Then a request that fits one batch is computed in the same way each time, to the last bit.
+                # So a request that fits in one batch gets the same answer each time, to the last bit.
                 self._prefix_cache.clear()
                 return
-            # Only when the rows are known to be finite: a NaN would reach later batches.
+            # Only when all rows are finite: a cached NaN would reach later batches.
             self._prefix_cache.note_used([cached[number] for number in forest.used_prefixes])
-            if batch.memory and forest.cacheable is not None:
-                self._prefix_cache.add(CachedPrefix(forest.tokens[slice(*forest.cacheable)], batch.memory))
+            if batch.new_cache_entry and forest.cacheable is not None:
+                self._prefix_cache.add(CachedPrefix(forest.tokens[slice(*forest.cacheable)], batch.new_cache_entry))
 
-        # A NaN spreads over its block of queries: run alone, the other items of the block are finite.
-        again = None if self._dtype == torch.float32 and len(items) == 1 else self._again
-        return Launched(items, list(groups.values()), read_outs, again=again, when_good=keep)
+        # A NaN spreads to the other items of its block of queries; run alone, those are finite.
+        rerun = None if self._dtype == torch.float32 and len(items) == 1 else self._rerun
+        return Launched(items, list(groups.values()), read_outs, rerun=rerun, on_success=update_cache)
 
-    def _again(self, item: Item) -> Tensor:
+    def _rerun(self, item: Item) -> Tensor:
         forest = pack([item.ids])
         batch = self._batch(forest, [], torch.float32)
         return self._read(batch, forest, {item.readout: [0]}, torch.float32)[0]
@@ -133,9 +144,9 @@ class PackedBackend:
     def _read(self, batch: PackedBatch, forest: PrefixForest, groups: Groups, dtype: torch.dtype) -> list[Tensor]:
         states = self._network(batch, dtype)
         if self._pooling != "lasttoken":
-            states = pool(states, forest, self._pooling)
+            states = pool_forest(states, forest, self._pooling)
         return [
-            read(states[to_device(forest.rows[numbers], self._device)], readout, self._head, self._tail)
+            read(states[to_device(forest.rows[numbers], self._device)], readout, self._head, self._post_pooling)
             for readout, numbers in groups.items()
         ]
 
@@ -146,7 +157,11 @@ class PackedBackend:
 
     @torch.inference_mode()
     def _batch(
-        self, forest: PrefixForest, cached: Sequence[CachedPrefix], dtype: torch.dtype, remember: Span | None = None
+        self,
+        forest: PrefixForest,
+        cached: Sequence[CachedPrefix],
+        dtype: torch.dtype,
+        span_to_cache: Span | None = None,
     ) -> PackedBatch:
         reads_all = self._pooling != "lasttoken"
         device, head_dim = self._device, self._head_dim
@@ -158,5 +173,5 @@ class PackedBackend:
             ends=None if reads_all else to_device(forest.ends, device),
             ends_attention=attention if reads_all else prepare(forest.layout.at(forest.ends), device, dtype, head_dim),
             cached=[prefix.layers for prefix in cached],
-            remember=remember,
+            span_to_cache=span_to_cache,
         )

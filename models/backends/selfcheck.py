@@ -1,4 +1,4 @@
-"""What a backend must show before it serves: finite rows, a live head, and no answer that depends on the batch."""
+"""Checks a backend before it serves: its rows are finite and do not depend on the batch, and its head was loaded."""
 
 from collections.abc import Sequence
 
@@ -6,38 +6,42 @@ import numpy as np
 
 from models.interface import Backend, Ids, Item, ModelError, ModelInfo, NonFinite, Readout, Row
 
-# MODELS.md: TEI#882 lost the causal mask for texts of equal length, and its test knew unequal ones only.
-LENGTHS_BESIDE = ((9, 9, 9), (3, 17, 31))
+# text-embeddings-inference lost the causal mask for texts of equal length; it was tested with unequal lengths only:
+# https://github.com/huggingface/text-embeddings-inference/issues/882
+BATCH_MATE_LENGTHS = ((9, 9, 9), (3, 17, 31))
 SHORT_TOKENS = 9
-# A kernel may sum in another order for another number of rows, which in half precision shows in a vector.
+# A kernel may sum in another order for another number of rows, which is visible in half precision.
 MIN_COSINE, MIN_COSINE_HALF = 0.9999, 0.999
 
 
 def check_backend(backend: Backend, info: ModelInfo) -> None:
-    """Run a short text alone and in batches of equal and of unequal lengths.
+    """Compare the vector of a short text alone with its vector in batches of equal and of unequal lengths.
 
-    Raises: ModelError: NaN or Inf, a head of zeros, or a vector that changes with its neighbours.
+    Raises: ModelError: a row holds NaN or Inf, the head is all zeros, or the vector changes with its batch mates.
     """
     random = np.random.default_rng(0)
     text = _text(random, SHORT_TOKENS, info)
     alone = _vectors(backend, [text])[0]
     least = MIN_COSINE if backend.info.dtype == "float32" else MIN_COSINE_HALF
-    for lengths in LENGTHS_BESIDE:
-        beside = [_text(random, length, info) for length in lengths]
-        # Third: a batch that treats its first or last row in a special way must not pass by that.
-        together = _vectors(backend, [*beside[:2], text, *beside[2:]])[2]
-        # Not `<`: the cosine of a zero vector is NaN.
+    for lengths in BATCH_MATE_LENGTHS:
+        batch_mates = [_text(random, length, info) for length in lengths]
+        # In third place, so that a fault in the first or last row of a batch cannot hide.
+        together = _vectors(backend, [*batch_mates[:2], text, *batch_mates[2:]])[2]
+        # Not `<`, because the cosine of a zero vector is NaN.
         if not (cosine := _cosine(alone, together)) >= least:
-            raise ModelError(f"a text's vector changes with its batch on this device, cosine with itself: {cosine:.6f}")
+            raise ModelError(
+                "the vector of a text changes with its batch on this device: "
+                f"alone and in a batch it has the cosine {cosine:.6f} (limit {least})"
+            )
     if info.kind == "reranker":
         _check_head(backend, [text, _text(random, SHORT_TOKENS, info)])
 
 
 def _check_head(backend: Backend, texts: Sequence[Ids]) -> None:
     scores = _rows(backend, [Item(text, Readout("score")) for text in texts])
-    # An untied head that was not loaded gave 0.5 for every pair (vllm#27857).
+    # An untied head that was not loaded gave 0.5 for every pair: https://github.com/vllm-project/vllm/issues/27857
     if not any(np.any(score) for score in scores):
-        raise ModelError("the head's rows of 'yes' and 'no' are equal or all zeros, so every score would be: 0.5")
+        raise ModelError("the head's rows of 'yes' and 'no' are equal or all zeros, so every score would be 0.5")
 
 
 def _text(random: np.random.Generator, length: int, info: ModelInfo) -> Ids:
@@ -52,9 +56,9 @@ def _rows(backend: Backend, items: Sequence[Item]) -> list[Row]:
     try:
         return backend.launch(items).rows()
     except NonFinite as error:
-        raise ModelError(f"the model gives NaN or Inf for a short text, in {backend.info.dtype}") from error
+        raise ModelError(f"the model gives NaN or Inf for a short text in {backend.info.dtype}") from error
 
 
-def _cosine(one: Row, other: Row) -> float:
-    wide, other_wide = one.astype(np.float64), other.astype(np.float64)
-    return float(wide @ other_wide / (np.linalg.norm(wide) * np.linalg.norm(other_wide)))
+def _cosine(a: Row, b: Row) -> float:
+    a64, b64 = a.astype(np.float64), b.astype(np.float64)
+    return float(a64 @ b64 / (np.linalg.norm(a64) * np.linalg.norm(b64)))

@@ -1,4 +1,4 @@
-"""Final states -> what was asked of each item: a vector, some logits, or the score. float32 out."""
+"""Turns final hidden states into the rows that items ask for: a vector, logits or a score, in float32."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,14 +16,141 @@ from models.devices import send, to_device
 from models.interface import Item, ModelError, Pooling, Readout
 from models.packing import PrefixForest
 
+# Head rows that are multiplied at a time when the logits of all tokens are requested.
+CHUNK_ROWS = 16384
+# Bounds of the cache of head rows: a set is the ids of one readout.
+MAX_CACHED_ROW_SETS, MAX_CACHED_ROWS = 16, 64
+
+Groups = dict[Readout, list[int]]
 Step = Callable[[Tensor], Tensor]
 
 
-class PostPooling:
-    """The parts behind the pooling, one after another; belongs to the thread that launches."""
+class Head(Protocol):
+    """Multiplies final states by the output weights of a model."""
 
-    def __init__(self, path: Path, parts: Sequence[Module], device: torch.device) -> None:
-        self._steps = [_step(path, part, device) for part in parts]
+    def logits(self, states: Tensor, ids: tuple[int, ...]) -> Tensor:
+        """Logits [n, len(ids)] of tokens or labels from float32 states [n, H]; all of them if `ids` is empty."""
+        ...
+
+    def scores(self, states: Tensor) -> Tensor:
+        """The relevance logit, [n, 1], from float32 states [n, H]."""
+        ...
+
+
+def by_readout(items: Sequence[Item]) -> Groups:
+    """Item numbers grouped by readout, in item order."""
+    groups: Groups = {}
+    for number, item in enumerate(items):
+        groups.setdefault(item.readout, []).append(number)
+    return groups
+
+
+def read(states: Tensor, readout: Readout, head: Head | None, post_pooling: Step | None = None) -> Tensor:
+    """Compute one readout of float32 states [n, H].
+
+    Returns: float32 [n, W], [n, ids] or [n, 1]; a row is NaN if its state is not finite.
+    Raises: ModelError: the readout needs a head, and there is none.
+    """
+    if readout.what == "vector":
+        return states if post_pooling is None else _nan_where_not_finite(states, post_pooling(states))
+    if head is None:
+        raise ModelError(f"this checkpoint has no head, so it cannot give a {readout.what!r} readout")
+    rows = head.scores(states) if readout.what == "score" else head.logits(states, readout.ids)
+    return _nan_where_not_finite(states, rows)
+
+
+def _nan_where_not_finite(states: Tensor, rows: Tensor) -> Tensor:
+    # A Tanh or Sigmoid turns Inf into a number that looks valid.
+    return rows.masked_fill(~torch.isfinite(states).all(1, keepdim=True), torch.nan)
+
+
+def pool_texts(states: Tensor, lengths: Sequence[int], pooling: Pooling) -> Tensor:
+    """One float32 state per text, [n, H], from the final states of the texts one after another, [T, H]."""
+    texts = states.float().split(list(lengths))
+    match pooling:
+        case "cls":
+            return torch.stack([text[0] for text in texts])
+        case "lasttoken":
+            return torch.stack([text[-1] for text in texts])
+        case "max":
+            return torch.stack([text.amax(0) for text in texts])
+        case "mean":
+            return torch.stack([text.mean(0) for text in texts])
+
+
+def pool_forest(states: Tensor, forest: PrefixForest, pooling: Pooling) -> Tensor:
+    """One state per end of the forest, [E, H], from the final states of all its tokens, [T, H].
+
+    Not for "lasttoken": there the network computes the final states of the ends alone.
+    """
+    paths = [forest.path(int(end)) for end in forest.ends]
+    if pooling == "cls":
+        return states[to_device(np.array([path[0] for path in paths]), states.device)]
+    # One transfer for all paths. States are gathered path by path, so that a shared prefix is copied once at a time.
+    indexes = to_device(np.concatenate(paths), states.device).split([len(path) for path in paths])
+    return torch.stack([states[path].amax(0) if pooling == "max" else states[path].mean(0) for path in indexes])
+
+
+class LanguageModelHead:
+    """The requested rows of a head's matrix. Belongs to the thread that launches."""
+
+    def __init__(self, weight: Tensor, *, device: torch.device, no_yes: tuple[int, int] | None) -> None:
+        """Take the matrix.
+
+        Args:
+            weight: [V, H], any float dtype. It may be mapped from a file on the CPU: only requested rows are copied.
+            device: where states are.
+            no_yes: token ids of "no" and "yes", for scores().
+        """
+        self._weight, self._device = weight, device
+        self._cached_rows: dict[tuple[int, ...], Tensor] = {}
+        self._score_row: Tensor | None = None
+        if no_yes is not None:
+            no, yes = self._rows(no_yes)
+            self._score_row = yes - no
+
+    @classmethod
+    def of_classifier(cls, weight: Tensor, *, device: torch.device) -> "LanguageModelHead":
+        """The head of a classifier with one label, [1, H]: the score is the logit of that label."""
+        head = cls(weight, device=device, no_yes=None)
+        head._score_row = head._rows((0,))[0]
+        return head
+
+    def logits(self, states: Tensor, ids: tuple[int, ...]) -> Tensor:
+        """Logits [n, len(ids)] of float32 states [n, H]; those of all tokens if `ids` is empty."""
+        if not ids:
+            chunks = self._weight.split(CHUNK_ROWS)
+            return torch.cat([states @ chunk.to(self._device).float().T for chunk in chunks], dim=1)
+        # float64: [no, yes] and the score must agree to 1e-6, which float32 sums of logits near 50 do not.
+        return torch.matmul(states.double(), self._rows(ids).T).float()
+
+    def scores(self, states: Tensor) -> Tensor:
+        """logit(yes) - logit(no), or the logit of a classifier, [n, 1], as one product.
+
+        Raises: ModelError: the head has neither.
+        """
+        if self._score_row is None:
+            raise ModelError("this model cannot give scores: its ids of 'no' and 'yes' are not known")
+        return torch.matmul(states.double(), self._score_row[:, None]).float()
+
+    def _rows(self, ids: tuple[int, ...]) -> Tensor:
+        # Clients request the same few ids again and again, and the matrix may be mapped from a file.
+        if ids in self._cached_rows:
+            return self._cached_rows[ids]
+        indexes = to_device(np.array(ids, dtype=np.int64), self._weight.device)
+        rows = send(self._weight[indexes], self._device).double()
+        if len(ids) <= MAX_CACHED_ROWS:
+            if len(self._cached_rows) == MAX_CACHED_ROW_SETS:
+                self._cached_rows.clear()
+            self._cached_rows[ids] = rows
+        return rows
+
+
+class PostPooling:
+    """The modules after the pooling, in order. Belongs to the thread that launches."""
+
+    def __init__(self, path: Path, modules: Sequence[Module], device: torch.device) -> None:
+        self._steps = [_step(path, module, device) for module in modules]
 
     def __call__(self, vectors: Tensor) -> Tensor:
         """Vectors [n, W] of pooled float32 states [n, H]."""
@@ -32,145 +159,34 @@ class PostPooling:
         return vectors
 
 
-def load_tail(checkpoint: Checkpoint, device: torch.device) -> PostPooling | None:
-    """What a checkpoint has behind its pooling; None if that is nothing.
+def load_post_pooling(checkpoint: Checkpoint, device: torch.device) -> PostPooling | None:
+    """Load the post-pooling modules of a checkpoint; None if it has none.
 
-    Raises: ModelError: weights missing or of another shape.
+    Raises: ModelError: weights are missing or have another shape.
     """
-    parts = post_pooling_modules(checkpoint)
-    return PostPooling(checkpoint.path, parts, device) if parts else None
+    modules = post_pooling_modules(checkpoint)
+    return PostPooling(checkpoint.path, modules, device) if modules else None
 
 
-def _step(path: Path, part: Module, device: torch.device) -> Step:
-    if part.name == "Normalize":
+def _step(path: Path, module: Module, device: torch.device) -> Step:
+    if module.name == "Normalize":
         return F.normalize
-    if part.name == "LayerNorm":
-        return _loaded(nn.LayerNorm(size_of(part, "dimension")), path / part.path, device)
-    sizes = size_of(part, "in_features"), size_of(part, "out_features")
-    linear = nn.Linear(*sizes, bias=bool(part.config.get("bias", True)))
-    activation = getattr(nn, activation_of(part))()
-    return nn.Sequential(_loaded(linear, path / part.path, device), activation)
+    if module.name == "LayerNorm":
+        return _load_weights(nn.LayerNorm(size_of(module, "dimension")), path / module.path, device)
+    sizes = size_of(module, "in_features"), size_of(module, "out_features")
+    linear = nn.Linear(*sizes, bias=bool(module.config.get("bias", True)))
+    activation = getattr(nn, activation_of(module))()
+    return nn.Sequential(_load_weights(linear, path / module.path, device), activation)
 
 
-def _loaded(module: nn.Module, folder: Path, device: torch.device) -> nn.Module:
+def _load_weights(layer: nn.Module, folder: Path, device: torch.device) -> nn.Module:
     file = folder / "model.safetensors"
     if not file.is_file():
-        raise ModelError(f"{folder} has no weights that can be read; missing: {file.name}")
-    # The library calls them linear.weight and norm.weight.
+        raise ModelError(f"{folder} has no {file.name}; download the complete checkpoint")
+    # sentence-transformers stores them as linear.weight and norm.weight.
     tensors = {name.rpartition(".")[2]: tensor for name, tensor in load_file(file).items()}
     try:
-        module.load_state_dict(tensors)
+        layer.load_state_dict(tensors)
     except RuntimeError as error:
-        raise ModelError(f"{file} does not fit its config.json: {str(error).splitlines()[-1].strip()}") from error
-    return module.to(device)
-
-
-# Rows of the head multiplied at a time when every token's logit is asked.
-CHUNK_ROWS = 16384
-MOST_ROW_SETS, MOST_KEPT_ROWS = 16, 64
-
-Groups = dict[Readout, list[int]]
-
-
-class ReadsLogits(Protocol):
-    """What turns final states, [n, H] float32, into numbers of tokens or labels."""
-
-    def logits(self, states: Tensor, ids: tuple[int, ...]) -> Tensor:
-        """Logits [n, len(ids)]; of every token or label if `ids` is empty."""
-        ...
-
-    def scores(self, states: Tensor) -> Tensor:
-        """The one number that ranks, [n, 1]."""
-        ...
-
-
-class Head:
-    """The rows of the token head that are asked, in float32. Belongs to the thread that launches."""
-
-    def __init__(self, weight: Tensor, *, device: torch.device, no_yes: tuple[int, int] | None) -> None:
-        """`weight` [V, H] may lie on the CPU, backed by its file: only asked rows are ever copied."""
-        self._weight, self._device = weight, device
-        self._rows: dict[tuple[int, ...], Tensor] = {}
-        self._score = None
-        if no_yes is not None:
-            no, yes = self._asked(no_yes)
-            self._score = yes - no
-
-    @classmethod
-    def of_classifier(cls, weight: Tensor, *, device: torch.device) -> "Head":
-        """The head of a classifier of one label, [1, H]: the score is its logit."""
-        head = cls(weight, device=device, no_yes=None)
-        head._score = head._asked((0,))[0]
-        return head
-
-    def logits(self, states: Tensor, ids: tuple[int, ...]) -> Tensor:
-        """Logits [n, len(ids)] of float32 states [n, H]; of every token if `ids` is empty."""
-        if not ids:
-            parts = self._weight.split(CHUNK_ROWS)
-            return torch.cat([states @ part.to(self._device).float().T for part in parts], dim=1)
-        # float64: [no, yes] and the score must agree to 1e-6, which float32 sums of logits near 50 do not.
-        return torch.matmul(states.double(), self._asked(ids).T).float()
-
-    def scores(self, states: Tensor) -> Tensor:
-        """logit(yes) - logit(no), or a classifier's logit, [n, 1], by one vector."""
-        if self._score is None:
-            raise ModelError("this model has no 'yes' and 'no' to score with")
-        return torch.matmul(states.double(), self._score[:, None]).float()
-
-    def _asked(self, ids: tuple[int, ...]) -> Tensor:
-        # Clients ask the same few ids again and again, and the matrix may lie in a file.
-        if ids in self._rows:
-            return self._rows[ids]
-        places = to_device(np.array(ids, dtype=np.int64), self._weight.device)
-        rows = send(self._weight[places], self._device).double()
-        if len(ids) <= MOST_KEPT_ROWS:
-            if len(self._rows) == MOST_ROW_SETS:
-                self._rows.clear()
-            self._rows[ids] = rows
-        return rows
-
-
-def by_readout(items: Sequence[Item]) -> Groups:
-    """Item numbers by what is read, in order."""
-    groups: Groups = {}
-    for number, item in enumerate(items):
-        groups.setdefault(item.readout, []).append(number)
-    return groups
-
-
-def read(states: Tensor, readout: Readout, head: ReadsLogits | None, tail: Step | None = None) -> Tensor:
-    """Read float32 states [n, H] in one way: [n, W], [n, ids] or [n, 1]; NaN for a state that is not finite."""
-    if readout.what == "vector":
-        return states if tail is None else _unhidden(states, tail(states))
-    if head is None:
-        raise ModelError(f"this checkpoint has no token head to read: {readout.what}")
-    return _unhidden(states, head.scores(states) if readout.what == "score" else head.logits(states, readout.ids))
-
-
-def _unhidden(states: Tensor, found: Tensor) -> Tensor:
-    # A Tanh or Sigmoid makes a number that looks right out of Inf.
-    return found.masked_fill(~torch.isfinite(states).all(1, keepdim=True), torch.nan)
-
-
-def pool_texts(states: Tensor, lengths: Sequence[int], pooling: Pooling) -> Tensor:
-    """One state a text, [n, H] float32, from the final states of texts one after another, [T, H]."""
-    parts = states.float().split(list(lengths))
-    match pooling:
-        case "cls":
-            return torch.stack([part[0] for part in parts])
-        case "lasttoken":
-            return torch.stack([part[-1] for part in parts])
-        case "max":
-            return torch.stack([part.amax(0) for part in parts])
-        case "mean":
-            return torch.stack([part.mean(0) for part in parts])
-
-
-def pool(states: Tensor, forest: PrefixForest, pooling: Pooling) -> Tensor:
-    """Each end's state [R, H] from the final states of all tokens [T, H], by another rule than the last token."""
-    paths = [forest.path(int(end)) for end in forest.ends]
-    if pooling == "cls":
-        return states[to_device(np.array([path[0] for path in paths]), states.device)]
-    # One transfer for all, and states gathered path by path: a shared beginning lies in memory once at a time.
-    every = to_device(np.concatenate(paths), states.device).split([len(path) for path in paths])
-    return torch.stack([states[path].amax(0) if pooling == "max" else states[path].mean(0) for path in every])
+        raise ModelError(f"{file} does not match its config.json: {str(error).splitlines()[-1].strip()}") from error
+    return layer.to(device)

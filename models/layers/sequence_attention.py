@@ -1,4 +1,4 @@
-"""Attention inside each of several sequences that lie one after another. It knows tensors, no networks."""
+"""Attention inside each of several sequences that are stored one after another. It knows tensors, no networks."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -18,18 +18,20 @@ from models.packing import Span
 
 log = logging.getLogger("hearth.models")
 
-# Queries at a time where a mask is needed: it and the scores stay small however long a text is.
+# How many queries run at a time with a mask, so that mask and scores stay small for a text of any length.
 BLOCK_QUERIES = 256
-# Between bfloat16 and float32 attention over random heads.
+# The largest difference between bfloat16 and float32 attention over random heads.
 ATTENTION_TOLERANCE = 0.03
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Who sees whom inside a sequence, and how strongly.
+    """Which tokens of its sequence a query sees, and with which weight.
 
-    `window`: tokens that a query sees to either side (to its left when causal), itself included; None is all.
-    `sinks`: one logit a query head, [N], that takes part in the softmax and has no value (gpt_oss).
+    causal: whether it sees only the tokens up to itself.
+    window: how many tokens it sees to each side (to its left if causal), itself included; None means all.
+    scale: multiplies each score; None means D^-0.5.
+    sinks: one logit per query head, [N], that takes part in the softmax and has no value (gpt_oss).
     """
 
     causal: bool
@@ -42,61 +44,61 @@ Implementation = Callable[[Tensor, Tensor, Tensor, Rule], Tensor]
 
 
 class SequenceLayout:
-    """Where each sequence begins and ends. Made once a forward pass, used by each of its layers."""
+    """Where each sequence starts and ends. One object serves all layers of a forward pass."""
 
     def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
         self._lengths, self._device = lengths, device
         self._spans: list[Span] = list(pairwise(accumulate(lengths, initial=0)))
         self._blocks: dict[tuple[bool, int | None], list[Block]] = {}
-        self.windows: set[int | None] = set()  # that layers have asked for
+        self.windows: set[int | None] = set()  # of all calls of attend()
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
         """Attention [T, N, Dv] of queries [1, N, T, D] to keys [1, K, T, D] and values [1, K, T, Dv]."""
         self.windows.add(rule.window)
         width = value.shape[-1]
         if width < query.shape[-1]:
-            # The fast kernels want one width for all; DeepSeek's values are narrower than its keys.
+            # The fast kernels need equal widths; DeepSeek's values are narrower than its keys.
             value = F.pad(value, (0, query.shape[-1] - width))
         return self._implementation(query, key, rule)(query, key, value, rule)[..., :width]
 
     def _implementation(self, query: Tensor, key: Tensor, rule: Rule) -> Implementation:
         shape = query.shape[1], key.shape[1], query.shape[-1]
-        if has_varlen(self._device, query.dtype, shape[2]) and _is_right_at_once(
+        if has_varlen(self._device, query.dtype, shape[2]) and _is_exact_in_one_call(
             shape, query.dtype, self._device, rule.causal, rule.window
         ):
-            return self.at_once
+            return self.in_one_call
         return self.in_blocks if self._device.type == "cpu" and rule.sinks is None else self.one_by_one
 
     def in_blocks(self, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
-        """The same for one width of heads, on CPUs, without sinks."""
+        """attend() on CPUs, for keys and values of one width, without sinks."""
         if (rule.causal, rule.window) not in self._blocks:
             self._blocks[rule.causal, rule.window] = list(
                 sequence_blocks(self._spans, causal=rule.causal, window=rule.window)
             )
-        query, key, value = (each[0].transpose(0, 1) for each in (query, key, value))
+        query, key, value = (heads[0].transpose(0, 1) for heads in (query, key, value))
         scale = query.shape[-1] ** -0.5 if rule.scale is None else rule.scale
         return attend(query, [(key, value)], self._blocks[rule.causal, rule.window], scale)
 
     def one_by_one(self, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
-        """The same for one width of heads, sequence by sequence: any device, any dtype, sinks."""
+        """attend() sequence by sequence, for keys and values of one width, on any device, in any dtype, with sinks."""
         out = query.new_empty(query.shape[2], *query.shape[1::2])
         for start, stop in self._spans:
-            q, k, v = (each[:, :, start:stop] for each in (query, key, value))
-            for queries, keys, mask in _pieces(stop - start, rule, query.device):
-                seen = _attend(q[:, :, slice(*queries)], k[:, :, slice(*keys)], v[:, :, slice(*keys)], mask, rule)
-                out[start + queries[0] : start + queries[1]] = seen[0].transpose(0, 1)
+            q, k, v = (heads[:, :, start:stop] for heads in (query, key, value))
+            for queries, keys, mask in _query_blocks(stop - start, rule, query.device):
+                attended = _attend(q[:, :, slice(*queries)], k[:, :, slice(*keys)], v[:, :, slice(*keys)], mask, rule)
+                out[start + queries[0] : start + queries[1]] = attended[0].transpose(0, 1)
         return out
 
-    def at_once(self, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
-        """The same in one call for all sequences, where there is varlen_attn."""
+    def in_one_call(self, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
+        """attend() in one call of varlen_attn, for keys and values of one width."""
         from models.layers.varlen_attention import varlen
 
         left = -1 if rule.window is None else rule.window - 1
-        q, k, v = (each[0].transpose(0, 1) for each in (query, key, value))
+        q, k, v = (heads[0].transpose(0, 1) for heads in (query, key, value))
         cu_seqlens, max_seqlen = (self.cu_seqlens,) * 2, (max(self._lengths),) * 2
         window = (left, 0 if rule.causal else left)
         out, sums = varlen(q, k, v, cu_seqlens, max_seqlen, window=window, scale=rule.scale)
-        return out if rule.sinks is None else _drained(out, sums[..., None], rule.sinks[:, None])
+        return out if rule.sinks is None else _scale_for_sinks(out, sums[..., None], rule.sinks[:, None])
 
     @cached_property
     def cu_seqlens(self) -> Tensor:
@@ -104,17 +106,17 @@ class SequenceLayout:
 
 
 @cache
-def _is_right_at_once(
+def _is_exact_in_one_call(
     shape: tuple[int, int, int],
     dtype: torch.dtype,
     device: torch.device,
     causal: bool,
     window: int | None,
 ) -> bool:
-    """Whether varlen_attn takes heads of this `shape` (N, K, D) there, and gives what each sequence gives alone."""
+    """Whether varlen_attn supports heads of this `shape` (N, K, D) on the device, and equals one_by_one()."""
     heads, groups, width = shape
     lengths = (40, 1, (window or 0) + 60)
-    # With sinks, so that the log-sum-exp is held against the truth too.
+    # With sinks, so that the log-sum-exp is compared too.
     sinks = torch.linspace(-1, 1, heads, device=device)
     rule = Rule(causal=causal, window=window, scale=0.9 * width**-0.5, sinks=sinks)
     random = torch.Generator(device).manual_seed(0)
@@ -122,23 +124,29 @@ def _is_right_at_once(
         torch.randn(1, count, sum(lengths), width, generator=random, device=device).to(dtype)
         for count in (heads, groups, groups)
     )
-    packing = SequenceLayout(lengths, device)
+    layout = SequenceLayout(lengths, device)
     try:
-        states = packing.at_once(query, key, value, rule).float()
+        states = layout.in_one_call(query, key, value, rule).float()
     except (torch.OutOfMemoryError, torch.AcceleratorError):
         raise
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
-        log.warning("varlen_attn does not support these heads, attention is slower: %s", str(error).split("\n")[0])
+        log.warning(
+            "varlen_attn does not support heads of shape %s, so attention is slower: %s",
+            shape,
+            str(error).split("\n")[0],
+        )
         return False
-    wanted = packing.one_by_one(query.float(), key.float(), value.float(), rule)
-    same = torch.allclose(states, wanted, atol=ATTENTION_TOLERANCE, rtol=0)
+    expected = layout.one_by_one(query.float(), key.float(), value.float(), rule)
+    same = torch.allclose(states, expected, atol=ATTENTION_TOLERANCE, rtol=0)
     if not same:
-        log.warning("varlen_attn gives different numbers for heads of shape %s; not using it", shape)
+        log.warning(
+            "varlen_attn gives wrong results for heads of shape %s, so it is not used and attention is slower", shape
+        )
     return same
 
 
-def _pieces(length: int, rule: Rule, device: torch.device) -> Iterator[tuple[Span, Span, Tensor | None]]:
-    """Stretches of queries, the keys that they see, and who of them sees which; no mask: all, or causally all."""
+def _query_blocks(length: int, rule: Rule, device: torch.device) -> Iterator[tuple[Span, Span, Tensor | None]]:
+    """Spans of queries, the keys that they see, and a mask [q, k]; None means all keys (up to itself if causal)."""
     if rule.window is None or rule.window >= length:
         yield (0, length), (0, length), None
         return
@@ -147,8 +155,8 @@ def _pieces(length: int, rule: Rule, device: torch.device) -> Iterator[tuple[Spa
         stop = min(start + BLOCK_QUERIES, length)
         first, last = max(0, start - reach), stop if rule.causal else min(length, stop + reach)
         distance = torch.arange(start, stop, device=device)[:, None] - torch.arange(first, last, device=device)
-        seen = distance.abs() <= reach
-        yield (start, stop), (first, last), seen & (distance >= 0) if rule.causal else seen
+        sees = distance.abs() <= reach
+        yield (start, stop), (first, last), sees & (distance >= 0) if rule.causal else sees
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, rule: Rule) -> Tensor:
@@ -161,22 +169,22 @@ def _attend_with_sinks(query: Tensor, key: Tensor, value: Tensor, mask: Tensor |
     assert rule.sinks is not None
     scale = query.shape[-1] ** -0.5 if rule.scale is None else rule.scale
     if mask is None:
-        every = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device)
-        mask = every.tril() if rule.causal else every
-    parts = []
+        mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device)
+        mask = mask.tril() if rule.causal else mask
+    blocks = []
     for start in range(0, query.shape[2], BLOCK_QUERIES):
         block = query[:, :, start : start + BLOCK_QUERIES]
-        # Heads that share keys stand one below the other, so that keys are never repeated.
+        # The queries of heads that share keys form one matrix, so that keys are never repeated.
         grouped = block.reshape(1, key.shape[1], -1, block.shape[-1])
         scores = (grouped @ key.mT).float().mul_(scale).view(*block.shape[:3], -1)
         scores.masked_fill_(~mask[start : start + BLOCK_QUERIES], -torch.inf)
         sums = scores.logsumexp(-1, keepdim=True)
         weights = scores.sub_(sums).exp_().to(value.dtype)
-        seen = (weights.view(1, key.shape[1], -1, key.shape[2]) @ value).view(*block.shape[:3], -1)
-        parts.append(_drained(seen, sums, rule.sinks[:, None, None]))
-    return torch.cat(parts, dim=2)
+        attended = (weights.view(1, key.shape[1], -1, key.shape[2]) @ value).view(*block.shape[:3], -1)
+        blocks.append(_scale_for_sinks(attended, sums, rule.sinks[:, None, None]))
+    return torch.cat(blocks, dim=2)
 
 
-def _drained(seen: Tensor, sums: Tensor, sinks: Tensor) -> Tensor:
-    # A column without a value takes exp(sink) of the softmax's sum: out * sum / (sum + exp(sink)).
-    return (seen * torch.sigmoid(sums.float() - sinks.float())).to(seen.dtype)
+def _scale_for_sinks(attended: Tensor, sums: Tensor, sinks: Tensor) -> Tensor:
+    # A sink adds exp(sink) to the denominator of the softmax only: out * sum / (sum + exp(sink)).
+    return (attended * torch.sigmoid(sums.float() - sinks.float())).to(attended.dtype)

@@ -1,4 +1,4 @@
-"""Attention over a forest on CUDA, by torch's varlen_attn. The only place that knows its changing signature."""
+"""Attention over a forest on CUDA by torch's varlen_attn. Only this module knows its signatures by version."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -15,18 +15,20 @@ from models.packing import AttentionLayout, Branch, Span
 
 
 class VarlenAttention:
-    """One call for all segments and one per depth of branches, joined by their log-sum-exp. Enqueues, never waits."""
+    """Implements Attention: one call for all segments and one for each depth of branches, merged by log-sum-exp.
+
+    A call enqueues kernels and never waits for the device.
+    """
 
     def __init__(self, layout: AttentionLayout, device: torch.device) -> None:
-        self._segments = _Stretches([(segment.queries, segment.keys) for segment in layout.segments], device)
+        self._segments = _SpanPairs([(segment.queries, segment.keys) for segment in layout.segments], device)
         spans = [segment.queries for segment in layout.segments], [segment.keys for segment in layout.segments]
-        # A trimmed layer asks single queries, whose stretches of keys overlap: gathered, they lie one after another.
-        self._segment_keys = None if spans[0] == spans[1] else _places(spans[1], device)
+        # In the last layer segments are single queries, whose spans of keys overlap; gathered, they do not.
+        self._segment_keys = None if spans[0] == spans[1] else _indexes(spans[1], device)
         self._cached = [_Branches([branch], device) for branch in layout.branches if branch.source]
         self._levels = [_Branches(level, device) for level in nesting(layout.branches)]
 
     def __call__(self, query: Tensor, sources: Sequence[KeysValues]) -> Tensor:
-        """Attend."""
         key, value = sources[0]
         if self._segment_keys is not None:
             key, value = key[self._segment_keys], value[self._segment_keys]
@@ -36,32 +38,32 @@ class VarlenAttention:
         return out
 
 
-class _Stretches:
-    """Pairs of a stretch of queries and one of keys, as offsets on the device."""
+class _SpanPairs:
+    """Pairs of a span of queries and a span of keys, as offsets on the device."""
 
     def __init__(self, pairs: Sequence[tuple[Span, Span]], device: torch.device) -> None:
         queries, keys = [_length(pair[0]) for pair in pairs], [_length(pair[1]) for pair in pairs]
-        self._starts = _offsets(queries, device), _offsets(keys, device)
-        self._longest = max(queries), max(keys)
+        self._cu_seqlens = _offsets(queries, device), _offsets(keys, device)
+        self._max_seqlen = max(queries), max(keys)
 
     def attend(self, query: Tensor, source: KeysValues, *, causal: bool) -> KeysValues:
         """Attention [Q, N, D] and its log-sum-exp [Q, N]."""
-        return varlen(query, *source, self._starts, self._longest, window=(-1, 0) if causal else (-1, -1))
+        return varlen(query, *source, self._cu_seqlens, self._max_seqlen, window=(-1, 0) if causal else (-1, -1))
 
 
 class _Branches:
-    """Branches of one source whose queries do not overlap, gathered side by side."""
+    """Branches of one source whose queries do not overlap, gathered to run in one call."""
 
     def __init__(self, branches: Sequence[Branch], device: torch.device) -> None:
         self._source = branches[0].source
-        self._stretches = _Stretches([(branch.queries, branch.keys) for branch in branches], device)
-        self._queries = _places([branch.queries for branch in branches], device)
-        self._keys = _places([branch.keys for branch in branches], device)
+        self._pairs = _SpanPairs([(branch.queries, branch.keys) for branch in branches], device)
+        self._queries = _indexes([branch.queries for branch in branches], device)
+        self._keys = _indexes([branch.keys for branch in branches], device)
 
     def merge(self, out: Tensor, sums: Tensor, query: Tensor, sources: Sequence[KeysValues]) -> None:
-        """Join attention over these branches' keys into `out` and `sums`, in place (see cpu_attention)."""
-        key, value = (each[self._keys] for each in sources[self._source])
-        part, part_sums = self._stretches.attend(query[self._queries], (key, value), causal=False)
+        """Merge attention over the keys of these branches into `out` [Q, N, D] and `sums` [Q, N], in place."""
+        key, value = (tensor[self._keys] for tensor in sources[self._source])
+        part, part_sums = self._pairs.attend(query[self._queries], (key, value), causal=False)
         before = sums[self._queries]
         weight = torch.sigmoid(part_sums - before)[..., None]
         out[self._queries] = torch.lerp(out[self._queries].float(), part.float(), weight).to(out.dtype)
@@ -72,39 +74,47 @@ def varlen(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    starts: tuple[Tensor, Tensor],
-    longest: tuple[int, int],
+    cu_seqlens: tuple[Tensor, Tensor],
+    max_seqlen: tuple[int, int],
     *,
     window: tuple[int, int],
     scale: float | None = None,
 ) -> KeysValues:
-    """Attention [Q, N, D] and its log-sum-exp [Q, N] inside stretches of queries and keys.
+    """Attention [Q, N, D] and its log-sum-exp [Q, N], where the queries of each sequence see the keys of that sequence.
 
-    `starts` and `longest` are of queries and of keys; `window`: tokens seen to the left and right, -1 is all.
+    Args:
+        query: [Q, N, D].
+        key: [.., K, D]; K divides N.
+        value: [.., K, D].
+        cu_seqlens: the offsets of the sequences, int32, of queries and of keys.
+        max_seqlen: the longest sequence, of queries and of keys.
+        window: how many tokens a query sees to its left and right; -1 means all.
+        scale: multiplies each score; None means D^-0.5.
+    Raises: NotImplementedError: this torch has no windows or no scale.
     """
     from torch.nn.attention import varlen as module
 
     attend = cast("Callable[..., KeysValues]", module.varlen_attn)
-    known = _parameters()
+    parameters = _parameters()
     options: dict[str, object] = {"return_aux": module.AuxRequest(lse=True)}
-    if "window_size" in known:
+    if "window_size" in parameters:
         options |= {"window_size": window, "scale": scale}
     else:  # torch 2.10
         if scale is not None or window not in {(-1, 0), (-1, -1)}:
-            what = "torch 2.10's varlen_attn has no windows and no scale"
-            raise NotImplementedError(what)
+            message = "varlen_attn of torch 2.10 has no windows and no scale"
+            raise NotImplementedError(message)
         options["is_causal"] = window == (-1, 0)
-    if "enable_gqa" in known:  # torch 2.12 and newer refuse grouped heads without it
+    if "enable_gqa" in parameters:  # required for grouped heads by torch 2.12 and newer
         options["enable_gqa"] = query.shape[1] != key.shape[1]
-    # The kernels refuse heads whose numbers do not lie side by side.
-    heads = [each if each.stride(-1) == 1 else each.contiguous() for each in (query, key, value)]
-    out, sums = attend(*heads, *starts, *longest, **options)
-    # (N, Q) in the kernels; the docstring of torch 2.13 says (Q, N).
+    # The kernels refuse tensors whose last axis is not contiguous.
+    heads = [tensor if tensor.stride(-1) == 1 else tensor.contiguous() for tensor in (query, key, value)]
+    out, sums = attend(*heads, *cu_seqlens, *max_seqlen, **options)
+    # The kernels return [N, Q]; the docstring of torch 2.13 says [Q, N].
     return out, sums.transpose(0, 1) if sums.shape[0] == query.shape[1] else sums
 
 
 def nesting(branches: Sequence[Branch]) -> list[list[Branch]]:
-    """The batch's own branches by how many others hold their queries; within one list no two overlap."""
+    """The branches of the batch itself, grouped by nesting depth; within a group no two overlap."""
     levels: list[list[Branch]] = []
     stops: list[int] = []
     for branch in branches:
@@ -127,7 +137,7 @@ def _offsets(lengths: Sequence[int], device: torch.device) -> Tensor:
     return to_device(np.cumsum([0, *lengths], dtype=np.int32), device)
 
 
-def _places(spans: Sequence[Span], device: torch.device) -> Tensor:
+def _indexes(spans: Sequence[Span], device: torch.device) -> Tensor:
     return to_device(np.concatenate([np.arange(*span, dtype=np.int64) for span in spans]), device)
 
 

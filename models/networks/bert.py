@@ -1,4 +1,4 @@
-"""BERT over texts that lie one after another. It knows tensors, not items or requests."""
+"""BERT over unpadded texts, one after another. It knows tensors, not items or requests."""
 
 import torch
 import torch.nn.functional as F
@@ -14,13 +14,13 @@ BOTH_WAYS = Rule(causal=False)
 
 
 class Bert:
-    """The network without its pooler and heads; one thread runs it."""
+    """The network without its pooler and heads. One thread runs it."""
 
     def __init__(self, config: BertConfig, weights: Weights) -> None:
         hidden, at = config.hidden_size, "embeddings."
         self._words = weights.take(f"{at}word_embeddings.weight", config.vocab_size, hidden)
         self._positions = weights.take(f"{at}position_embeddings.weight", config.max_position_embeddings, hidden)
-        # A single text has type 0 throughout.
+        # All tokens of a single text have type 0.
         self._type = weights.take(f"{at}token_type_embeddings.weight", config.type_vocab_size, hidden)[0]
         self._norm = LayerNorm(weights, f"{at}LayerNorm", config)
         self._layers = [BertLayer(config, weights, number) for number in range(config.num_hidden_layers)]
@@ -31,7 +31,7 @@ class Bert:
         Args:
             tokens: ids of the texts, one text after another, int64 [T].
             positions: of each token in its text, int64 [T].
-            layout: where each text begins and ends.
+            layout: where each text starts and ends.
             dtype: of the weights, or a wider one.
         Returns: [T, H], of `dtype`.
         """
@@ -50,7 +50,7 @@ class BertLayer:
         self._heads = config.num_attention_heads
         merged = [f"{at}attention.self.{name}" for name in ("query", "key", "value")]
         self._qkv = Dense(weights, merged, hidden, hidden)
-        self._attended = Dense(weights, [f"{at}attention.output.dense"], hidden, hidden)
+        self._attention_output = Dense(weights, [f"{at}attention.output.dense"], hidden, hidden)
         self._attention_norm = LayerNorm(weights, f"{at}attention.output.LayerNorm", config)
         self._up = Dense(weights, [f"{at}intermediate.dense"], inner, hidden, activation="gelu")
         self._down = Dense(weights, [f"{at}output.dense"], hidden, inner)
@@ -60,20 +60,20 @@ class BertLayer:
         """States [T, H] after the layer, from those before it."""
         parts = self._qkv(hidden).unflatten(1, (3, self._heads, -1)).unbind(1)
         query, key, value = (part.transpose(0, 1)[None] for part in parts)
-        seen = layout.attend(query, key, value, BOTH_WAYS).flatten(1)
-        hidden = self._attention_norm(self._attended(seen).add_(hidden))
+        attended = layout.attend(query, key, value, BOTH_WAYS).flatten(1)
+        hidden = self._attention_norm(self._attention_output(attended).add_(hidden))
         return self._output_norm(self._down(self._up(hidden)).add_(hidden))
 
 
 class Dense:
-    """A matrix product with a bias, and an activation after it; several of one input as one product."""
+    """A matrix product with bias and activation. Several matrices with the same input are merged into one."""
 
     def __init__(
         self, weights: Weights, names: list[str], rows: int, columns: int, *, activation: Activation = "none"
     ) -> None:
-        each = [rows] * len(names)
-        weight = weights.merge([f"{name}.weight" for name in names], each, columns)
-        self._bias, self._activation = weights.merge([f"{name}.bias" for name in names], each), activation
+        all_rows = [rows] * len(names)
+        weight = weights.merge([f"{name}.weight" for name in names], all_rows, columns)
+        self._bias, self._activation = weights.merge([f"{name}.bias" for name in names], all_rows), activation
         linear, _ = layers_for(weights.device, weights.dtype)
         self._fused = linear is PrepackedLinear
         self._linear: Linear = (
@@ -81,7 +81,7 @@ class Dense:
         )
 
     def __call__(self, hidden: Tensor) -> Tensor:
-        """Multiply: [T, columns] -> [T, rows]."""
+        """[T, columns] -> [T, rows]."""
         if self._fused:
             return self._linear(hidden)
         product = F.linear(hidden, self._linear.weight.to(hidden.dtype), self._bias.to(hidden.dtype))
@@ -96,5 +96,5 @@ class LayerNorm:
         self._weight, self._bias = (weights.take(f"{name}.{kind}", config.hidden_size) for kind in ("weight", "bias"))
 
     def __call__(self, hidden: Tensor) -> Tensor:
-        """Norm each token: [T, H]."""
+        """[T, H] -> [T, H]."""
         return F.layer_norm(hidden, self._shape, self._weight.to(hidden.dtype), self._bias.to(hidden.dtype), self._eps)

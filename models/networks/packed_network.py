@@ -1,4 +1,4 @@
-"""What the packed backend hands to a network of ours, and what it asks of it. One network per file implements it."""
+"""The interface between the packed backend and its networks; each network is one file of this folder."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,11 +17,12 @@ class PackedBatch:
     """One packed batch of T tokens on the device.
 
     tokens, positions: int64 [T].
-    ends: the tokens whose final states are read, int64 [E], ascending; None reads every token.
-    ends_attention: attention for the queries at `ends` alone.
+    attention: attention for the queries of all tokens.
+    ends: indexes of the tokens whose final states are needed, int64 [E], ascending; None means every token.
+    ends_attention: attention for the queries at `ends` only.
     cached: keys and values of the cached prefixes, by prefix and then by layer.
-    remember: the span of tokens whose keys and values the caller wants to cache.
-    memory: receives the keys and values of that span, layer by layer.
+    span_to_cache: the tokens whose keys and values the caller wants to cache.
+    new_cache_entry: the network appends the keys and values of that span, layer by layer.
     """
 
     tokens: Tensor
@@ -30,12 +31,12 @@ class PackedBatch:
     ends: Tensor | None
     ends_attention: Attention
     cached: Sequence[Sequence[KeysValues]] = ()
-    remember: Span | None = None
-    memory: list[KeysValues] = field(default_factory=list)
+    span_to_cache: Span | None = None
+    new_cache_entry: list[KeysValues] = field(default_factory=list)
 
 
 class PackedNetwork(Protocol):
-    """A network without its head; one thread runs it. The constructor takes (config, weights, table_rows)."""
+    """A network without its head. One thread runs it. The constructor takes (config, weights, table_rows)."""
 
     @property
     def head_dim(self) -> int:

@@ -1,4 +1,4 @@
-"""Qwen3 over a packed batch, which computes each unique token once. It knows tensors, not items or requests."""
+"""Qwen3 over a packed batch, which holds each unique token once. It knows tensors, not items or requests."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ class Queries:
 
 
 class Qwen3:
-    """The network without its head (see PackedNetwork); one thread runs it."""
+    """Implements PackedNetwork."""
 
     def __init__(self, config: Qwen3Config, weights: Weights, table_rows: int) -> None:
         self._config, self.head_dim = config, config.head_dim
@@ -33,20 +33,19 @@ class Qwen3:
         self.norm = weights.take("norm.weight", config.hidden_size)
 
     def __call__(self, batch: PackedBatch, dtype: torch.dtype) -> Tensor:
-        """See PackedNetwork."""
         hidden = self.embed_tokens[batch.tokens].to(dtype)
         rotary = Rotary.of(batch.positions, self._config.head_dim, self._config.rope_theta)
-        every = Queries(None, batch.attention, rotary)
-        # No later layer needs the other tokens of the last layer, so it computes only those that are read.
-        read = every if batch.ends is None else Queries(batch.ends, batch.ends_attention, rotary.at(batch.ends))
+        all_tokens = Queries(None, batch.attention, rotary)
+        # No layer follows the last one, so it computes only the tokens whose final states are needed.
+        ends = all_tokens if batch.ends is None else Queries(batch.ends, batch.ends_attention, rotary.at(batch.ends))
         for layer in self.layers[:-1]:
-            hidden = layer(hidden, every, rotary, batch)
-        hidden = self.layers[-1](hidden, read, rotary, batch)
+            hidden = layer(hidden, all_tokens, rotary, batch)
+        hidden = self.layers[-1](hidden, ends, rotary, batch)
         return rms_norm(hidden.float(), self.norm, self._config.rms_norm_eps)
 
 
 class Layer:
-    """One decoder layer, with q, k, v merged into one product, and gate, up into another."""
+    """One decoder layer. q, k and v are merged into one product, gate and up into another."""
 
     def __init__(self, config: Qwen3Config, weights: Weights, number: int, *, is_last: bool) -> None:
         hidden, inner, at = config.hidden_size, config.intermediate_size, f"layers.{number}."
@@ -54,7 +53,7 @@ class Layer:
         queries, keys = (n * config.head_dim for n in (config.num_attention_heads, config.num_key_value_heads))
         qkv = weights.merge([f"{at}self_attn.{n}_proj.weight" for n in "qkv"], (queries, keys, keys), hidden)
         gate_up = weights.merge([f"{at}mlp.{n}_proj.weight" for n in ("gate", "up")], (inner, inner), hidden)
-        # The last layer computes queries for the tokens that are read, and keys and values for all.
+        # The last layer computes queries for the ends only, but keys and values for all tokens.
         self.qkv_proj = [linear(qkv[:queries]), linear(qkv[queries:])] if is_last else [linear(qkv)]
         self.o_proj = linear(weights.take(f"{at}self_attn.o_proj.weight", hidden, queries))
         self.gate_up_proj = gated(gate_up)
@@ -74,11 +73,11 @@ class Layer:
         query, key, value = self._project(normed, queries.places)
         query = queries.rotary(query, self.q_norm, self._eps)
         key = rotary(key, self.k_norm, self._eps)
-        if batch.remember is not None:
-            span = slice(*batch.remember)
-            batch.memory.append((key[span].clone(), value[span].clone()))
-        seen = queries.attention(query, [(key, value), *(prefix[self._number] for prefix in batch.cached)])
-        hidden = self.o_proj(seen.flatten(1)).add_(hidden)
+        if batch.span_to_cache is not None:
+            span = slice(*batch.span_to_cache)
+            batch.new_cache_entry.append((key[span].clone(), value[span].clone()))
+        attended = queries.attention(query, [(key, value), *(prefix[self._number] for prefix in batch.cached)])
+        hidden = self.o_proj(attended.flatten(1)).add_(hidden)
         normed = rms_norm(hidden, self.post_attention_layernorm, self._eps)
         return self.down_proj(self.gate_up_proj(normed)).add_(hidden)
 

@@ -1,4 +1,4 @@
-"""Which config.json the packed Qwen3 network runs: a closed list of keys and values. No torch."""
+"""Reads the config.json of a Qwen3 checkpoint by a closed list of keys and values. No torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,17 +6,18 @@ from typing import Any
 
 from models.interface import ModelError
 
-# Keys that say nothing about the numbers of a forward pass.
+# Keys that change no number of a forward pass.
 IGNORED_KEYS = (
     *("_name_or_path", "architectures", "attention_dropout", "bos_token_id", "dtype", "eos_token_id", "pad_token_id"),
-    *("id2label", "label2id", "num_labels", "problem_type", "sentence_transformers"),  # of a classifier
+    *("id2label", "label2id", "num_labels", "problem_type", "sentence_transformers"),  # of classifiers
     *("initializer_range", "max_window_layers", "sliding_window", "torch_dtype", "transformers_version", "use_cache"),
 )
 SIZES = (
     *("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "num_key_value_heads"),
     *("head_dim", "vocab_size", "max_position_embeddings"),
 )
-# YaRN that was ignored gave cosine 0.946, a sliding window 0.458, both in silence: each value is known or refused.
+# Ignoring YaRN gave vectors of cosine 0.946, ignoring a sliding window 0.458, both without an error.
+# So each value is either known here or refused.
 VALUES: Mapping[str, tuple[object, ...]] = {
     "model_type": ("qwen3",),
     "hidden_act": ("silu",),
@@ -44,9 +45,9 @@ class Qwen3Config:
 
 
 def read_qwen3_config(config: Mapping[str, Any]) -> Qwen3Config:
-    """Take a config.json that this network computes exactly.
+    """Read a config.json that this network computes exactly.
 
-    Raises: ModelError: a key or value that is not on the list, by name.
+    Raises: ModelError: names a key or value that is not on the list.
     """
     for key, value in config.items():
         _check(key, value)
@@ -58,7 +59,7 @@ def read_qwen3_config(config: Mapping[str, Any]) -> Qwen3Config:
         num_hidden_layers=_size(config, "num_hidden_layers"),
         num_attention_heads=heads,
         num_key_value_heads=_size(config, "num_key_value_heads"),
-        # Qwen3 has heads x head_dim != hidden_size, and transformers takes 128 when the key is missing.
+        # Never hidden_size / heads: Qwen3 has heads x head_dim != hidden_size. Without the key transformers uses 128.
         head_dim=_size(config, "head_dim"),
         rms_norm_eps=_epsilon(config.get("rms_norm_eps", 1e-6)),
         rope_theta=theta,
@@ -71,7 +72,7 @@ def _check(key: str, value: object) -> None:
     else:
         known = key in VALUES and value in VALUES[key]
     if not known:
-        raise ModelError(f"the packed Qwen3 network does not know this entry of config.json: {key}: {value!r}")
+        raise ModelError(f"the packed Qwen3 network does not support {key} = {value!r} in config.json")
 
 
 def _all_full(layer_types: object) -> bool:
@@ -81,21 +82,21 @@ def _all_full(layer_types: object) -> bool:
 def _size(config: Mapping[str, Any], key: str) -> int:
     value = config.get(key)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ModelError(f"config.json must give a positive whole number for {key}, it gives: {value!r}")
+        raise ModelError(f"config.json must give a positive whole number for {key}; got {value!r}")
     return value
 
 
 def _epsilon(value: object) -> float:
     if not isinstance(value, float) or not 0 < value < 1:
-        raise ModelError(f"config.json must give a small positive number for rms_norm_eps, it gives: {value!r}")
+        raise ModelError(f"config.json must give a number between 0 and 1 for rms_norm_eps; got {value!r}")
     return value
 
 
 def _rope_theta(config: Mapping[str, Any]) -> float:
-    # transformers 5 writes rope_parameters, earlier ones rope_theta beside rope_scaling.
+    # transformers 5 writes rope_parameters; earlier versions write rope_theta and rope_scaling.
     rope = config.get("rope_parameters") or {"rope_theta": config.get("rope_theta")}
     if isinstance(rope, dict) and set(rope) <= {"rope_theta", "rope_type"}:
         theta = rope.get("rope_theta", config.get("rope_theta"))
         if rope.get("rope_type", "default") == "default" and isinstance(theta, int | float) and theta > 1:
             return float(theta)
-    raise ModelError(f"the packed Qwen3 network does not know these rotary positions of config.json: {rope!r}")
+    raise ModelError(f"the packed Qwen3 network does not support the rotary positions {rope!r} in config.json")

@@ -1,4 +1,4 @@
-"""Which checkpoints a packed network of ours can run: one row per model_type. No torch before a network is loaded."""
+"""The packed networks, one row per model_type. Imports no torch before a network is loaded."""
 
 import importlib
 from collections.abc import Callable, Mapping
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Architecture:
     """One packed network.
 
-    read_config: reads config.json; raises ModelError for an entry that the network would not compute exactly.
-    module, name: where the network's class is; it implements packed_network.PackedNetwork.
+    read_config: reads config.json. Raises ModelError for an entry that the network would not compute exactly.
+    module, name: the module and the name of the network's class, which implements packed_network.PackedNetwork.
     """
 
     read_config: Callable[[Mapping[str, Any]], object]
@@ -38,16 +38,18 @@ ARCHITECTURES: dict[str, Architecture] = {
 def find_architecture(checkpoint: Checkpoint) -> Architecture:
     """The packed network for a checkpoint's model_type.
 
-    Raises: ModelError: there is none.
+    Raises: ModelError: no packed network has this model_type.
     """
     if (architecture := ARCHITECTURES.get(checkpoint.model_type)) is None:
-        known = ", ".join(ARCHITECTURES)
-        raise ModelError(f"no packed network supports the model_type {checkpoint.model_type!r} (supported: {known})")
+        supported = ", ".join(ARCHITECTURES)
+        raise ModelError(
+            f"no packed network supports the model_type {checkpoint.model_type!r} (supported: {supported})"
+        )
     return architecture
 
 
 def why_not_packed(checkpoint: Checkpoint) -> str | None:
-    """Why no packed network runs this checkpoint, or None if one does."""
+    """The reason why no packed network can run this checkpoint; None if one can."""
     try:
         find_architecture(checkpoint).read_config(checkpoint.config)
     except ModelError as error:

@@ -1,4 +1,4 @@
-"""Tensors of a checkpoint, streamed from its safetensors files into place: no second copy of a weight in memory."""
+"""Streams the tensors of a checkpoint from its safetensors files to the device, without a second copy in memory."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -18,9 +18,9 @@ CLASSIFIER = "score.weight"
 
 
 class Weights:
-    """The tensors of one checkpoint by name without `model.`; belongs to the load, close() it after.
+    """The tensors of one checkpoint, named without the prefix `model.`. Close it when the load is done.
 
-    Files are mapped: what is read is page cache, and only what is copied out is the process's own memory.
+    Files are mapped: reading fills the page cache, and only copies take memory of the process.
     """
 
     def __init__(self, checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype) -> None:
@@ -30,46 +30,60 @@ class Weights:
         self._files: dict[str, tuple[Any, str]] = {}
         for file in checkpoint.weight_files:
             tensors = self._open.enter_context(safe_open(file, framework="pt"))
-            # Embedding checkpoints carry no prefix, reranker checkpoints do.
+            # Embedding checkpoints have no prefix, reranker checkpoints do.
             self._files |= {stored.removeprefix(BACKBONE_PREFIX): (tensors, stored) for stored in tensors.keys()}  # noqa: SIM118
         self._unused = set(self._files)
 
     def close(self) -> None:
-        """Unmap the files; mapped() tensors must be gone."""
+        """Unmap the files. No tensor from mapped() may be used after this."""
         self._open.close()
 
     def take(self, name: str, *shape: int) -> Tensor:
-        """One tensor on the device, in the dtype that the network runs in."""
+        """Copy one tensor of this shape to the device, in the dtype of the network.
+
+        Raises: ModelError: the checkpoint lacks it, or it has another shape.
+        """
         return self.merge([name], shape[:1], *shape[1:])
 
     def merge(self, names: Sequence[str], rows: Sequence[int], *rest: int) -> Tensor:
-        """Tensors one below the other as one: q, k and v of a layer become one matrix product."""
+        """Copy several tensors to the device, stacked along the first axis: q, k and v become one matrix product.
+
+        Args:
+            names: the tensors, in order.
+            rows: the first axis of each.
+            rest: the other axes, which all share.
+        Raises: ModelError: the checkpoint lacks one, or it has another shape.
+        """
         merged = torch.empty((sum(rows), *rest), dtype=self.dtype, device=self.device)
         for name, part in zip(names, merged.split(tuple(rows)), strict=True):
             stored = self.mapped(name)
             if stored.shape != part.shape:
-                wanted = tuple(part.shape)
-                raise ModelError(f"{self._path}: config.json wants {wanted} for {name}, it is: {tuple(stored.shape)}")
+                expected, actual = tuple(part.shape), tuple(stored.shape)
+                raise ModelError(f"{self._path}: by config.json {name} has the shape {expected}; it has {actual}")
             part.copy_(stored)
         return merged
 
     def mapped(self, name: str) -> Tensor:
-        """One tensor as it is stored, on the CPU, backed by the file."""
+        """One tensor as it is stored, on the CPU, mapped from the file.
+
+        Raises: ModelError: the checkpoint lacks it.
+        """
         if name not in self._files:
-            raise ModelError(f"{self._path} lacks this tensor: {name}")
+            raise ModelError(f"{self._path} lacks the tensor {name}")
         self._unused.discard(name)
         tensors, stored = self._files[name]
         return cast("Tensor", tensors.get_tensor(stored))
 
     def has(self, name: str) -> bool:
-        """Whether the checkpoint stores this tensor."""
         return name in self._files
 
     def check_all_used(self) -> None:
-        """Refuse a checkpoint that holds more than the network has, for it is then another network.
+        """Refuse a checkpoint with tensors that nobody read: it is a checkpoint of another network.
 
         Raises: ModelError: names the tensors.
         """
         if unused := sorted(self._unused):
             more = f" and {len(unused) - 3} more" if len(unused) > 3 else ""
-            raise ModelError(f"{self._path} holds tensors that its network has not: {', '.join(unused[:3])}{more}")
+            raise ModelError(
+                f"{self._path} holds tensors that its network does not have: {', '.join(unused[:3])}{more}"
+            )

@@ -23,7 +23,7 @@ DAMAGE_OF = {
     "lacks weight files: ...": "shard",
     "a link to a file that is not there": "link",
     "needs code of its own (auto_map)": "remote code",
-    "knows no such network": "unknown network",
+    "does not have the model_type ...": "unknown network",
     "has entries unknown to ...": "unknown entry",
 }
 

@@ -1,4 +1,4 @@
-"""Attention over a forest on CUDA: varlen_attn equals the plain way, and the plain way stays small."""
+"""Attention over a forest on CUDA: varlen_attn equals PlainAttention, whose memory stays small."""
 
 import numpy as np
 import pytest
@@ -17,20 +17,20 @@ def device() -> torch.device:
     return torch.device("cuda")
 
 
-def forest(seed: int, kept: list[Ids] | None = None) -> PrefixForest:
+def forest(seed: int, cached: list[Ids] | None = None) -> PrefixForest:
     random = np.random.default_rng(seed)
-    return pack([random.integers(0, 3, random.integers(1, 40), dtype=np.int32) for _ in range(60)], kept or [])
+    return pack([random.integers(0, 3, random.integers(1, 40), dtype=np.int32) for _ in range(60)], cached or [])
 
 
 def tensors(
-    tokens: int, heads: int, groups: int, kept: list[Ids], width: int = WIDTH
+    tokens: int, heads: int, groups: int, cached: list[Ids], width: int = WIDTH
 ) -> tuple[torch.Tensor, list[KeysValues]]:
     random = torch.Generator("cuda").manual_seed(0)
 
     def draw(count: int, heads: int) -> torch.Tensor:
         return torch.randn(count, heads, width, generator=random, device="cuda", dtype=torch.bfloat16)
 
-    return draw(tokens, heads), [(draw(n, groups), draw(n, groups)) for n in (tokens, *(len(ids) for ids in kept))]
+    return draw(tokens, heads), [(draw(n, groups), draw(n, groups)) for n in (tokens, *(len(ids) for ids in cached))]
 
 
 @pytest.mark.usefixtures("varlen")
@@ -38,9 +38,9 @@ def tensors(
 @pytest.mark.parametrize("heads", [(4, 4), (4, 2), (8, 1)])
 @pytest.mark.parametrize("seed", range(4))
 def test_varlen_attention_equals_plain_attention(heads: tuple[int, int], seed: int, width: int) -> None:
-    kept = [np.array([0, 1], dtype=np.int32), np.array([2], dtype=np.int32)]
-    packed = forest(seed, kept)
-    query, sources = tensors(len(packed.tokens), *heads, kept, width)
+    cached = [np.array([0, 1], dtype=np.int32), np.array([2], dtype=np.int32)]
+    packed = forest(seed, cached)
+    query, sources = tensors(len(packed.tokens), *heads, cached, width)
 
     fast = VarlenAttention(packed.layout, device())(query, sources)
 
@@ -49,7 +49,7 @@ def test_varlen_attention_equals_plain_attention(heads: tuple[int, int], seed: i
     assert (fast.float() - plain).abs().max() < 0.03
 
 
-# Where each stretch has one query, flash attention computes grouped heads as queries of one head.
+# Where each span has one query, flash attention computes grouped heads as queries of one head.
 @pytest.mark.usefixtures("varlen")
 @pytest.mark.parametrize("heads", [(4, 2), (8, 1), (16, 8)])
 def test_branches_of_single_queries_equal_plain_attention(heads: tuple[int, int]) -> None:

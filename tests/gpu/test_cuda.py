@@ -78,11 +78,11 @@ def test_two_batches_in_flight_give_their_own_rows(folder: Path) -> None:
     wanted = vectors(loaded, first), vectors(loaded, second)
 
     pending = [loaded.launch([Item(ids, VECTOR) for ids in batch]) for batch in (first, second)]
-    rows = [np.stack(each.rows()) for each in pending]
+    rows = [np.stack(batch.rows()) for batch in pending]
 
     assert cosines(rows[0], wanted[0]).min() >= 0.999
     assert cosines(rows[1], wanted[1]).min() >= 0.999
-    assert all(each.done() for each in pending)
+    assert all(batch.done() for batch in pending)
 
 
 @pytest.mark.parametrize("pooling", ["lasttoken", "cls", "max", "mean"])

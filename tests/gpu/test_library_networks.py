@@ -50,17 +50,17 @@ def test_one_call_for_all_sequences_equals_one_after_another(
     rule = Rule(causal=causal, window=window, scale=0.2, sinks=torch.linspace(-2, 3, 8).cuda() if sinks else None)
     packing = SequenceLayout(LENGTHS, torch.device("cuda"))
 
-    at_once = packing.at_once(query, key, value, rule).float()
+    states = packing.in_one_call(query, key, value, rule).float()
 
     wanted = packing.one_by_one(query.float(), key.float(), value.float(), rule)
-    assert (at_once - wanted).abs().max() < 0.03
+    assert (states - wanted).abs().max() < 0.03
 
 
 @pytest.mark.usefixtures("varlen")
 def test_the_fast_kernel_is_taken_where_it_is_right() -> None:
-    sequences._is_right_at_once.cache_clear()
+    sequences._is_exact_in_one_call.cache_clear()
 
-    assert sequences._is_right_at_once((8, 2, WIDTH), torch.bfloat16, torch.device("cuda"), True, 17)
+    assert sequences._is_exact_in_one_call((8, 2, WIDTH), torch.bfloat16, torch.device("cuda"), True, 17)
 
 
 @pytest.mark.parametrize("kind", UNPADDED)

@@ -1,4 +1,4 @@
-"""From a config.json to the library's configuration of the same network, or a refusal by name. No networks."""
+"""Turns config.json into the configuration that transformers uses, and refuses by name what it would ignore."""
 
 import copy
 import importlib
@@ -11,27 +11,22 @@ from models.checkpoint.folder import Checkpoint
 from models.checkpoint.quantization import quantisation
 from models.interface import ModelError
 
-# Entries of config.json beyond those of its class that change no number.
+# Networks that the library has under another name. Kimi K2's own code is DeepSeek-V3's; only its sizes differ.
+SAME_NETWORK = {"kimi_k2": "deepseek_v3"}
+
+# Entries of config.json that are not fields of its class, and change no number.
 KEYS_WITHOUT_EFFECT = {
     *("_name_or_path", "_commit_hash", "adapters", "architectures", "auto_map", "finetuning_task", "language"),
     *("gradient_checkpointing", "max_window_layers", "model_max_length", "model_type", "name", "num_labels"),
-    *(
-        "n_positions",
-        "output_attentions",
-        "output_past",
-        "pretraining_tp",
-        "pruned_heads",
-        "rope_scaling",
-        "rope_theta",
-        "task_specific_params",
-    ),
+    *("n_positions", "output_attentions", "output_past", "pretraining_tp", "pruned_heads", "rope_scaling"),
+    *("rope_theta", "task_specific_params"),
     *("tie_encoder_decoder", "tokenizer_class", "torch_dtype", "torchscript", "transformers_version"),
-    *("unsloth_version", "use_bfloat16", "use_cache", "output_past", "sentence_transformers", "repad_logits_with_grad"),
+    *("unsloth_version", "use_bfloat16", "use_cache", "sentence_transformers", "repad_logits_with_grad"),
     *("aux_loss_alpha", "seq_aux", "sbert_ce_default_activation_function"),
-    # gpt-oss: what rope_scaling says too, and how its weights are stored.
+    # gpt-oss: the first repeats rope_scaling, the second says how the weights are stored.
     *("initial_context_length", "quantization_config"),
 }
-# What the library's class does without being told; another value is another network.
+# What the library's class computes without such a setting; another value would need another network.
 HARMLESS_VALUES: dict[str, tuple[object, ...]] = {
     "position_embedding_type": ("absolute",),
     # DeepSeek-V3 and Kimi K2.
@@ -40,71 +35,11 @@ HARMLESS_VALUES: dict[str, tuple[object, ...]] = {
     "scoring_func": ("sigmoid",),
     "topk_method": ("noaux_tc",),
 }
-# Second names: harmless where they say what the first one says.
-TWINS = {"experts_per_token": "num_experts_per_tok", "layer_norm_eps": "norm_eps"}
+# Second names of an entry; harmless if both have one value.
+SYNONYMS = {"experts_per_token": "num_experts_per_tok", "layer_norm_eps": "norm_eps"}
 
-
-def check_architecture(checkpoint: Checkpoint) -> None:
-    """Refuse a network that the library does not have.
-
-    Raises: ModelError: names it.
-    """
-    import transformers
-
-    if checkpoint.model_type in transformers.CONFIG_MAPPING:
-        return
-    if checkpoint.config.get("auto_map"):
-        raise ModelError(f"{checkpoint.path} needs code of its own (auto_map), and no remote code is run")
-    known = f"transformers {transformers.__version__} knows no such network"
-    raise ModelError(
-        f"{checkpoint.path} cannot be run, {known}: {checkpoint.model_type or 'config.json has no model_type'}"
-    )
-
-
-def check_entries(checkpoint: Checkpoint, config_class: Any) -> None:
-    """Refuse entries of config.json that the library would carry along without a look.
-
-    Raises: ModelError: names them.
-    """
-    known = (
-        KEYS_WITHOUT_EFFECT | set(getattr(config_class, "__dataclass_fields__", ())) | set(config_class.attribute_map)
-    )
-    known |= _read_in(config_class)
-    unknown = [
-        key
-        for key, value in checkpoint.config.items()
-        if key not in known and value is not None and not _says_nothing_new(key, value, checkpoint)
-    ]
-    if unknown:
-        name = config_class.__name__
-        raise ModelError(f"{checkpoint.path}/config.json has entries unknown to {name}: {', '.join(unknown)}")
-
-
-def _says_nothing_new(key: str, value: object, checkpoint: Checkpoint) -> bool:
-    if key in TWINS:
-        return bool(value == checkpoint.config.get(TWINS[key]))
-    return value in HARMLESS_VALUES.get(key, ())
-
-
-def _read_in(config_class: Any) -> set[str]:
-    """Every word in the library's files of this architecture: not all that they read is a field of the config."""
-    words: set[str] = set()
-    for each in config_class.__mro__:
-        if not each.__module__.startswith("transformers.models."):
-            continue
-        for name in (each.__module__, each.__module__.replace(".configuration_", ".modeling_")):
-            try:
-                words |= set(re.findall(r"\w+", inspect.getsource(importlib.import_module(name))))
-            except (ImportError, OSError, TypeError):
-                continue  # a class without a file of its own, or a library without its sources
-    return words
-
-
-# Networks that the library has under another name. Kimi K2's own code is DeepSeek-V3's, its sizes aside.
-SAME_NETWORK = {"kimi_k2": "deepseek_v3"}
-
-# nomic-embed-text's published config.json uses GPT-2's words, which the library's own class does not read.
-NOMIC_WORDS = {
+# nomic-embed-text's published config.json uses the key names of GPT-2, which the library's class does not read.
+NOMIC_KEYS = {
     "n_embd": "hidden_size",
     "n_head": "num_attention_heads",
     "n_inner": "intermediate_size",
@@ -116,7 +51,7 @@ NOMIC_WORDS = {
     "initializer_range": "initializer_range",
     "pad_token_id": "pad_token_id",
 }
-# What the library's class computes; another value is another network.
+# What the library's class computes; another value would need another network.
 NOMIC_VALUES: Mapping[str, tuple[object, ...]] = {
     "activation_function": ("swiglu",),
     "causal": (False,),
@@ -134,12 +69,12 @@ NOMIC_VALUES: Mapping[str, tuple[object, ...]] = {
     "scale_attn_weights": (True,),
     "use_rms_norm": (False, None),
 }
-# Left out, they mean something else in nomic's own code.
+# nomic's own code has other defaults than the library for these.
 NOMIC_REQUIRED = (
     *("activation_function", "mlp_fc1_bias", "mlp_fc2_bias", "n_embd", "n_head", "n_inner", "n_layer"),
     *("qkv_proj_bias", "rotary_emb_base", "rotary_emb_fraction"),
 )
-NOMIC_HARMLESS = {
+NOMIC_KEYS_WITHOUT_EFFECT = {
     *("architectures", "attn_pdrop", "auto_map", "bos_token_id", "dense_seq_output", "embd_pdrop", "eos_token_id"),
     *("fused_bias_fc", "fused_dropout_add_ln", "max_trained_positions", "model_type", "pad_vocab_size_multiple"),
     *("reorder_and_upcast_attn", "resid_pdrop", "rotary_emb_base", "summary_activation", "summary_first_dropout"),
@@ -149,45 +84,105 @@ NOMIC_HARMLESS = {
 
 
 def library_config(checkpoint: Checkpoint) -> Any:
-    """The library's configuration, in which nothing of config.json was ignored.
+    """The library's configuration, in which no entry of config.json was ignored.
 
-    Raises: ModelError: an entry that its class does not know, by name.
+    Raises: ModelError: the library does not have this network, or its class does not know an entry; by name.
     """
     import transformers
 
     entries = checkpoint.config
     if checkpoint.model_type == "nomic_bert" and "n_embd" in entries:
-        return transformers.NomicBertConfig(**_nomic(checkpoint))
+        return transformers.NomicBertConfig(**_nomic_entries(checkpoint))
     name = _library_name(checkpoint)
     if name != checkpoint.model_type:
         entries = {key: value for key, value in entries.items() if key != "auto_map"} | {"model_type": name}
     else:
         check_architecture(checkpoint)
-    # A copy: the class and the line below change nested entries, and the checkpoint's are shared.
+    # A copy: the class and the line below change nested entries, and those of the checkpoint are shared.
     config = transformers.CONFIG_MAPPING[name].from_dict(copy.deepcopy(entries))
     check_entries(checkpoint, type(config))
     if quantisation(checkpoint):
-        # The library's kernels for them need packages of their own, and give other numbers.
+        # The library's kernels for quantised weights need packages of their own, and give other numbers.
         config.quantization_config["dequantize"] = True
     return config
 
 
+def check_architecture(checkpoint: Checkpoint) -> None:
+    """Refuse a network that the library does not have.
+
+    Raises: ModelError: names it.
+    """
+    import transformers
+
+    if checkpoint.model_type in transformers.CONFIG_MAPPING:
+        return
+    if checkpoint.config.get("auto_map"):
+        raise ModelError(
+            f"{checkpoint.path} needs code of its own (auto_map); remote code is never run, "
+            "so this checkpoint is not supported"
+        )
+    if not checkpoint.model_type:
+        raise ModelError(f"{checkpoint.path}/config.json has no model_type")
+    raise ModelError(
+        f"{checkpoint.path} cannot be run: "
+        f"transformers {transformers.__version__} does not have the model_type {checkpoint.model_type!r}"
+    )
+
+
+def check_entries(checkpoint: Checkpoint, config_class: Any) -> None:
+    """Refuse entries of config.json that the library would store without using them.
+
+    Raises: ModelError: names them.
+    """
+    fields = set(getattr(config_class, "__dataclass_fields__", ())) | set(config_class.attribute_map)
+    known = KEYS_WITHOUT_EFFECT | fields | _words_of_source(config_class)
+    unknown = [
+        key
+        for key, value in checkpoint.config.items()
+        if key not in known and value is not None and not _is_harmless(key, value, checkpoint)
+    ]
+    if unknown:
+        name = config_class.__name__
+        raise ModelError(f"{checkpoint.path}/config.json has entries unknown to {name}: {', '.join(unknown)}")
+
+
+def _is_harmless(key: str, value: object, checkpoint: Checkpoint) -> bool:
+    if key in SYNONYMS:
+        return bool(value == checkpoint.config.get(SYNONYMS[key]))
+    return value in HARMLESS_VALUES.get(key, ())
+
+
+def _words_of_source(config_class: Any) -> set[str]:
+    """Every word in the library's files of this architecture: they read entries that are not fields of the config."""
+    words: set[str] = set()
+    for ancestor in config_class.__mro__:
+        if not ancestor.__module__.startswith("transformers.models."):
+            continue
+        for name in (ancestor.__module__, ancestor.__module__.replace(".configuration_", ".modeling_")):
+            try:
+                words |= set(re.findall(r"\w+", inspect.getsource(importlib.import_module(name))))
+            except (ImportError, OSError, TypeError):
+                continue  # a class without a file of its own, or a library without its sources
+    return words
+
+
 def _library_name(checkpoint: Checkpoint) -> str:
     """The model type under which the library has this network."""
-    # transformers, AutoConfig.from_pretrained: a Mistral with `layer_types` is its Ministral.
+    # transformers, AutoConfig.from_pretrained: a Mistral with `layer_types` is loaded as Ministral.
     if checkpoint.model_type == "mistral" and "layer_types" in checkpoint.config:
         return "ministral"
     return SAME_NETWORK.get(checkpoint.model_type, checkpoint.model_type)
 
 
-def _nomic(checkpoint: Checkpoint) -> dict[str, Any]:
+def _nomic_entries(checkpoint: Checkpoint) -> dict[str, Any]:
     entries = checkpoint.config
-    known = NOMIC_WORDS.keys() | NOMIC_HARMLESS
+    known = NOMIC_KEYS.keys() | NOMIC_KEYS_WITHOUT_EFFECT
     wrong = [key for key, value in entries.items() if key not in known and value not in NOMIC_VALUES.get(key, ())]
     if wrong := wrong + [key for key in NOMIC_REQUIRED if key not in entries]:
         raise ModelError(
-            f"{checkpoint.path}/config.json is of a NomicBERT that is not supported; it differs in: {', '.join(wrong)}"
+            f"{checkpoint.path}/config.json describes a NomicBERT variant that is not supported; "
+            f"these entries are unknown, missing or have another value: {', '.join(wrong)}"
         )
-    words = {NOMIC_WORDS[key]: value for key, value in entries.items() if key in NOMIC_WORDS and value is not None}
+    renamed = {NOMIC_KEYS[key]: value for key, value in entries.items() if key in NOMIC_KEYS and value is not None}
     rope = {"rope_type": "default", "rope_theta": float(entries["rotary_emb_base"])}
-    return words | {"rope_parameters": rope}
+    return renamed | {"rope_parameters": rope}

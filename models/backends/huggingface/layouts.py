@@ -1,4 +1,4 @@
-"""How the texts of a batch go through a library network: unpadded, padded to one length, or one by one."""
+"""The layouts of a batch of texts for a library network: unpadded, padded to one length, or one by one."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,7 @@ GROUP_TOKENS = {"cpu": 512, "cuda": 16384}
 
 
 class Padded:
-    """Groups of similar length, padded on the right and masked by length."""
+    """Runs groups of texts of similar length, padded on the right and masked by length."""
 
     name: BatchLayout = "padded"
 
@@ -28,11 +28,9 @@ class Padded:
         self._network = network
 
     def groups(self, lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-        """Text numbers that go together."""
         return similar_lengths(lengths, max_tokens)
 
     def states(self, texts: Sequence[Ids]) -> Tensor:
-        """Final states of all tokens, one text after another, [T, H]."""
         network = self._network
         ids, is_token = pad(texts)
         types, _ = pad([network.types(text) for text in texts])
@@ -41,12 +39,12 @@ class Padded:
             to_device(types, network.device),
             attention_mask=to_device(is_token.astype(np.int64), network.device),
         )
-        # By index, not by mask: indexing by a mask waits for the device to count what it selects.
+        # By index, because indexing by a mask waits for the device to count the selected tokens.
         return states.flatten(0, 1)[to_device(np.flatnonzero(is_token), network.device)]
 
 
 class OneByOne:
-    """One text at a time: the reference for the other layouts."""
+    """Runs one text at a time."""
 
     name: BatchLayout = "alone"
 
@@ -54,18 +52,16 @@ class OneByOne:
         self._network = network
 
     def groups(self, lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-        """Every text by itself."""
         del max_tokens
         return [[number] for number in range(len(lengths))]
 
     def states(self, texts: Sequence[Ids]) -> Tensor:
-        """Final states of all tokens, one text after another, [T, H]."""
         network = self._network
         return torch.cat([network(network.row([ids]), network.row([network.types(ids)]))[0] for ids in texts])
 
 
 def similar_lengths(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Text numbers in groups that waste little on padding and stay under `max_tokens`, padding included."""
+    """Group text numbers by similar length: at most `max_tokens` per group, padding included, or one text."""
     groups: list[list[int]] = []
     for number in sorted(range(len(lengths)), key=lengths.__getitem__):
         length = lengths[number]
@@ -78,8 +74,8 @@ def similar_lengths(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
 
 
 def pad(rows: Sequence[NDArray[Any]]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Rows of one batch below each other, [B, L], zeros on the right; and which places hold a token, [B, L]."""
-    # By length, never by id: the padding id of Qwen3 is its terminator.
+    """The rows as a matrix [B, L] with zeros on the right, and which of its elements are tokens, [B, L]."""
+    # By length, never by id: the padding id of Qwen3 is also its terminator.
     lengths = np.array([len(row) for row in rows])
     is_token = np.arange(lengths.max()) < lengths[:, None]
     matrix = np.zeros(is_token.shape, dtype=np.int64)
@@ -88,49 +84,49 @@ def pad(rows: Sequence[NDArray[Any]]) -> tuple[NDArray[np.int64], NDArray[np.boo
 
 
 def group_tokens(device: torch.device) -> int:
-    """How many tokens go through a network together, padding included."""
+    """The number of tokens, padding included, that should go through a network together on this device."""
     return GROUP_TOKENS.get(device.type, GROUP_TOKENS["cpu"])
 
 
-# Registered for attention only: the library builds no mask for a name that has no function for masks.
+# Registered as an attention function only: the library builds no mask for a name without a mask function.
 ATTENTION_NAME = "hearth_packed"
-# Arguments of the attention function that change no number here.
+# Arguments of the attention function that change no number in this layout.
 OPTIONS_WITHOUT_EFFECT = {
     *("cache_position", "deterministic", "dropout", "output_attentions", "output_hidden_states", "past_key_values"),
     *("position_embeddings", "position_ids", "return_dict", "use_cache"),
 }
 
 
-class NotUnpadded(Exception):
-    """The network needs something that the unpadded layout does not have."""
+class UnpaddedNotSupported(Exception):
+    """The network needs something that the unpadded layout does not support."""
 
 
 class Unpadded:
-    """Texts one after another, positions from the start in each, and attention inside each."""
+    """Runs texts one after another as one sequence, with positions that restart and attention inside each text."""
 
     name: BatchLayout = "unpadded"
 
     def __init__(self, network: LibraryNetwork) -> None:
-        """Replace the attention of the network, until restore().
+        """Replace the attention of the network until restore().
 
-        Raises: NotUnpadded: its attention cannot be replaced.
+        Raises: UnpaddedNotSupported: its attention cannot be replaced.
         """
         from transformers import AttentionInterface
 
         AttentionInterface.register(ATTENTION_NAME, library_attention)
-        self._network, self._own = network, network.attention
+        self._network, self._own_attention = network, network.attention
         self.windows: set[int | None] = set()
         network.attention = ATTENTION_NAME
         if network.attention != ATTENTION_NAME:
-            what = f"{type(network.module).__name__} does not let its attention be replaced"
-            raise NotUnpadded(what)
+            message = f"{type(network.module).__name__} does not let its attention be replaced"
+            raise UnpaddedNotSupported(message)
 
     def restore(self) -> None:
-        """Give the network its own attention back."""
-        self._network.attention = self._own
+        """Give the network its own attention again."""
+        self._network.attention = self._own_attention
 
     def groups(self, lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-        """Text numbers in order, as many in a group as have `max_tokens` together."""
+        """Fill each group in order; a group has at most `max_tokens`, or one text."""
         groups: list[list[int]] = []
         room = 0
         for number, length in enumerate(lengths):
@@ -142,16 +138,15 @@ class Unpadded:
         return groups
 
     def states(self, texts: Sequence[Ids]) -> Tensor:
-        """Final states of all tokens, one text after another, [T, H]."""
         network = self._network
-        packing = SequenceLayout([len(ids) for ids in texts], network.device)
+        layout = SequenceLayout([len(ids) for ids in texts], network.device)
         states = network(
             network.row(texts),
             network.row([network.types(ids) for ids in texts]),
             position_ids=network.row([network.positions(ids) for ids in texts]),
-            packing=packing,
+            layout=layout,
         )
-        self.windows |= packing.windows
+        self.windows |= layout.windows
         return states[0]
 
 
@@ -162,22 +157,27 @@ def library_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    packing: SequenceLayout | None = None,
+    layout: SequenceLayout | None = None,
     scaling: float | None = None,
     is_causal: bool | None = None,
     sliding_window: int | None = None,
     s_aux: Tensor | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """What the library calls for its attention: heads [1, N, T, D] -> [1, T, N, D].
+    """The attention function that the library calls: [1, N, T, D] -> [1, T, N, D].
 
-    Raises: NotUnpadded: the network asks for more than it is given here.
+    Raises: UnpaddedNotSupported: the network does not pass the layout on, or uses a mask or options of its own.
     """
-    unknown = [name for name, given in options.items() if given is not None and name not in OPTIONS_WITHOUT_EFFECT]
-    if packing is None or attention_mask is not None or unknown:
-        asks = ", ".join(unknown) or ("a mask of its own" if packing else "no packing: its layers do not pass it on")
-        what = f"the attention of {type(module).__name__} has {asks}"
-        raise NotUnpadded(what)
+    unknown = [name for name, value in options.items() if value is not None and name not in OPTIONS_WITHOUT_EFFECT]
+    if layout is None or attention_mask is not None or unknown:
+        message = f"the attention of {type(module).__name__} {_difference(unknown, layout)}"
+        raise UnpaddedNotSupported(message)
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     rule = Rule(causal=bool(causal), window=sliding_window, scale=scaling, sinks=s_aux)
-    return packing.attend(query, key, value, rule)[None], None
+    return layout.attend(query, key, value, rule)[None], None
+
+
+def _difference(unknown: Sequence[str], layout: SequenceLayout | None) -> str:
+    if unknown:
+        return f"uses options that are not supported: {', '.join(unknown)}"
+    return "uses a mask of its own" if layout else "does not receive the layout, because its layers do not pass it on"

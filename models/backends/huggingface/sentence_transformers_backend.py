@@ -1,4 +1,4 @@
-"""Backend sentence_transformers: the library's modules, padded, for modules that the other backends do not have."""
+"""The backend `sentence_transformers`: runs the library's own modules, padded, if no other backend supports them."""
 
 import math
 from collections.abc import Sequence
@@ -26,14 +26,14 @@ from models.interface import (
     Pending,
 )
 
-# What the library raises for a folder that it cannot read.
-FAULTS = (OSError, ValueError, RuntimeError, ImportError, KeyError, TypeError, AttributeError)
+# The errors that the library raises for a folder that it cannot read.
+LIBRARY_ERRORS = (OSError, ValueError, RuntimeError, ImportError, KeyError, TypeError, AttributeError)
 
 
 def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "ModulesBackend":
-    """Load an embedder with sentence-transformers and check it; belongs to the thread that will launch batches.
+    """Load and check an embedder with sentence-transformers. Call it in the thread that will launch batches.
 
-    Raises: ModelError: the library cannot read it, weights are missing, or a self-check failed.
+    Raises: ModelError: it is a reranker, the library cannot read it, weights are missing, or a check failed.
     """
     if info.kind == "reranker":
         raise ModelError(f"{checkpoint.path} is a reranker; the backend sentence_transformers supports embedders only")
@@ -69,16 +69,16 @@ def _load_modules(checkpoint: Checkpoint, device: torch.device, dtype: torch.dty
             local_files_only=True,
             model_kwargs={"dtype": dtype},
         )
-    except FAULTS as error:
+    except LIBRARY_ERRORS as error:
         raise ModelError(
             f"sentence-transformers cannot load {checkpoint.path}: {str(error).splitlines()[0]}"
         ) from error
-    # Pooling and projections are computed in float32, as for the other backends.
+    # Pooling and projections are computed in float32, as in the other backends.
     modules = [part.float() if number else part for number, part in enumerate(model.eval())]
     network = _network(modules)
     check_entries(checkpoint, type(network.config))
     _check_weights(checkpoint, network)
-    # The client decides whether vectors have length 1.
+    # Normalisation is applied later, by request.
     while type(modules[-1]).__name__ == "Normalize":
         modules.pop()
     return modules
@@ -89,25 +89,25 @@ def _network(modules: Sequence[nn.Module]) -> Any:
 
 
 def _check_weights(checkpoint: Checkpoint, network: nn.Module) -> None:
-    # The library fills missing weights with random numbers, and only logs it.
+    # The library fills missing weights with random numbers and only logs it.
     stored = set(checkpoint.tensors)
     tied = set(getattr(network, "all_tied_weights_keys", None) or {})
     missing = [
         name
         for name, _ in network.named_parameters()
-        if "pooler." not in name and name not in tied and not any(_same(name, stored_name) for stored_name in stored)
+        if "pooler." not in name and name not in tied and not any(_is_same(name, stored_name) for stored_name in stored)
     ]
     if missing:
         name = type(network).__name__
         raise ModelError(f"{checkpoint.path} lacks weights of {name}: {', '.join(sorted(missing)[:3])}")
 
 
-def _same(name: str, stored: str) -> bool:
+def _is_same(name: str, stored: str) -> bool:
     return name == stored or name.endswith(f".{stored}") or stored.endswith(f".{name}")
 
 
 class ModulesBackend:
-    """One checkpoint run by the library's modules; launch() and rows() belong to one thread."""
+    """One checkpoint that the library's modules run. launch() and rows() belong to one thread."""
 
     def __init__(
         self, modules: Sequence[nn.Module], info: BackendInfo, *, dtype: torch.dtype, device: torch.device
@@ -117,20 +117,19 @@ class ModulesBackend:
 
     @property
     def info(self) -> BackendInfo:
-        """How this checkpoint is run."""
         return self._info
 
     def launch(self, items: Sequence[Item], *, keep_prefix: bool = False) -> Pending:
-        """Start one batch: computed at once on the CPU, enqueued on CUDA."""
+        """Start one batch. On the CPU it is computed before this returns, on CUDA it is enqueued."""
         if unsupported := {item.readout.what for item in items} - {"vector"}:
             names = ", ".join(sorted(unsupported))
             raise ModelError(f"the backend sentence_transformers supports 'vector' only; got {names}")
-        again = None if self._dtype == torch.float32 else self._again
+        rerun = None if self._dtype == torch.float32 else self._rerun
         return launch_or_fail(
-            lambda: Launched(items, [range(len(items))], [self._vectors([item.ids for item in items])], again=again)
+            lambda: Launched(items, [range(len(items))], [self._vectors([item.ids for item in items])], rerun=rerun)
         )
 
-    def _again(self, item: Item) -> Tensor:
+    def _rerun(self, item: Item) -> Tensor:
         return self._vectors([item.ids], float32_activations(_network(self._modules), self._dtype))
 
     @torch.inference_mode()
@@ -152,6 +151,6 @@ class ModulesBackend:
         for module in self._modules[1:]:
             features = module(features)
         # A Tanh or Sigmoid would turn Inf into a finite number.
-        spoilt = (~torch.isfinite(states).all(2) & mask).any(1, keepdim=True)
+        non_finite = (~torch.isfinite(states).all(2) & mask).any(1, keepdim=True)
         vectors: Tensor = features["sentence_embedding"].float()
-        return vectors.masked_fill(spoilt, torch.nan)
+        return vectors.masked_fill(non_finite, torch.nan)

@@ -1,4 +1,4 @@
-"""Backend transformers: the library's network, unpadded where that is exact, else padded or one text at a time."""
+"""The backend `transformers`: runs the library's network unpadded if that is exact, else padded or one by one."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -29,19 +29,29 @@ from models.interface import (
     Pooling,
 )
 from models.layers.onednn import prepack
-from models.layers.pooler import Groups, Head, PostPooling, ReadsLogits, by_readout, load_tail, pool_texts, read
+from models.layers.pooler import (
+    Groups,
+    Head,
+    LanguageModelHead,
+    PostPooling,
+    by_readout,
+    load_post_pooling,
+    pool_texts,
+    read,
+)
 from models.networks.registry import why_not_packed
 from models.networks.weights import HEAD, Weights
 
 PADDED = "transformers-padded"
-# Settings by which some networks change logits after the head, which we read ourselves.
+# Settings with which some networks change logits after the head. Our head does not apply them.
 LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "output_multiplier_scale")
 
 
 def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "TransformersBackend":
-    """Load a checkpoint with transformers and check it; belongs to the thread that will launch batches.
+    """Load and check a checkpoint with transformers. Call it in the thread that will launch batches.
 
-    Raises: ModelError: an entry of config.json or a tensor that the library's class does not know, or a failed check.
+    Raises: ModelError: the library's class does not know an entry of config.json, weights are missing, or a check
+        failed.
     """
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device)
@@ -52,7 +62,7 @@ def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "Tran
         layout_check = LayoutCheck(network, info)
         prepack(network.module, device, dtype)
         runner, layout_reason = layout_check.choose(unpadded=options.backend != PADDED)
-        pooling = classifier.pooling(layout_check.truth, layout_check.texts) if classifier else info.pooling
+        pooling = classifier.pooling(layout_check.reference, layout_check.texts) if classifier else info.pooling
     about = BackendInfo(
         backend="transformers",
         reason="asked for" if options.backend != "auto" else why_not_packed(checkpoint) or "",
@@ -63,58 +73,61 @@ def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "Tran
         layout_reason=layout_reason,
     )
     head = classifier or _head(checkpoint, network.module, info, device)
-    tail = load_tail(checkpoint, device)
-    backend = TransformersBackend(network, runner, head, tail, about, pooling=pooling, dtype=dtype)
+    post_pooling = load_post_pooling(checkpoint, device)
+    backend = TransformersBackend(network, runner, head, post_pooling, about, pooling=pooling, dtype=dtype)
     check_backend(backend, info)
     return backend
 
 
-def _head(checkpoint: Checkpoint, network: nn.Module, info: ModelInfo, device: torch.device) -> Head | None:
+def _head(
+    checkpoint: Checkpoint, network: nn.Module, info: ModelInfo, device: torch.device
+) -> LanguageModelHead | None:
     changed = [key for key in LOGIT_CHANGES if checkpoint.config.get(key)]
     if "lm_head.bias" in checkpoint.tensors:
         changed.append("lm_head.bias")
     if changed and info.kind == "reranker":
-        raise ModelError(f"{checkpoint.path} changes logits after the head, unsupported: {', '.join(changed)}")
+        raise ModelError(
+            f"{checkpoint.path} changes logits after the head, which is not supported: {', '.join(changed)}"
+        )
     if changed or not info.head_rows:
         return None
     if checkpoint.tied:
         table = cast("nn.Embedding", cast("Any", network).get_input_embeddings())
-        return Head(table.weight, device=device, no_yes=info.no_yes)
+        return LanguageModelHead(table.weight, device=device, no_yes=info.no_yes)
     matrix = Weights(checkpoint, device=device, dtype=torch.float32).mapped(HEAD)
-    return Head(matrix, device=device, no_yes=info.no_yes)
+    return LanguageModelHead(matrix, device=device, no_yes=info.no_yes)
 
 
 class TransformersBackend:
-    """One checkpoint run by the library's network; launch() and rows() belong to one thread."""
+    """One checkpoint that the library's network runs. launch() and rows() belong to one thread."""
 
     def __init__(
         self,
         network: LibraryNetwork,
         runner: Runner,
-        head: ReadsLogits | None,
-        tail: PostPooling | None,
+        head: Head | None,
+        post_pooling: PostPooling | None,
         info: BackendInfo,
         *,
         pooling: Pooling,
         dtype: torch.dtype,
     ) -> None:
         self._network, self._runner, self._info = network, runner, info
-        self._head, self._tail = head, tail
+        self._head, self._post_pooling = head, post_pooling
         self._pooling, self._dtype = pooling, dtype
 
     @property
     def info(self) -> BackendInfo:
-        """How this checkpoint is run."""
         return self._info
 
     def launch(self, items: Sequence[Item], *, keep_prefix: bool = False) -> Pending:
-        """Start one batch: computed at once on the CPU, enqueued on CUDA."""
+        """Start one batch. On the CPU it is computed before this returns, on CUDA it is enqueued."""
         groups = by_readout(items)
-        # A NaN spreads over its block of queries: run alone, the other items of the block are finite.
-        again = None if self._dtype == torch.float32 and len(items) == 1 else self._again
-        return launch_or_fail(lambda: Launched(items, list(groups.values()), self._read(items, groups), again=again))
+        # A NaN spreads to the other items of its block of queries; run alone, those are finite.
+        rerun = None if self._dtype == torch.float32 and len(items) == 1 else self._rerun
+        return launch_or_fail(lambda: Launched(items, list(groups.values()), self._read(items, groups), rerun=rerun))
 
-    def _again(self, item: Item) -> Tensor:
+    def _rerun(self, item: Item) -> Tensor:
         is_wide = self._dtype == torch.float32
         mode = None if is_wide else float32_activations(self._network.module, self._dtype)
         return self._read([item], {item.readout: [0]}, mode)[0]
@@ -126,7 +139,7 @@ class TransformersBackend:
         with mode or nullcontext():
             states = self._states([item.ids for item in items])
         return [
-            read(states[to_device(np.array(numbers), states.device)], readout, self._head, self._tail)
+            read(states[to_device(np.array(numbers), states.device)], readout, self._head, self._post_pooling)
             for readout, numbers in groups.items()
         ]
 
@@ -140,9 +153,9 @@ class TransformersBackend:
         return torch.stack([states[number] for number in range(len(texts))])
 
     def _groups(self, lengths: Sequence[int]) -> list[list[int]]:
-        over = self._network.alone_over
-        together = [number for number, length in enumerate(lengths) if over is None or length <= over]
-        alone = [] if over is None else [[number] for number, length in enumerate(lengths) if length > over]
+        limit = self._network.max_shared_tokens
+        together = [number for number, length in enumerate(lengths) if limit is None or length <= limit]
+        alone = [] if limit is None else [[number] for number, length in enumerate(lengths) if length > limit]
         max_tokens = group_tokens(self._network.device)
         groups = self._runner.groups([lengths[number] for number in together], max_tokens)
         return [[together[place] for place in group] for group in groups] + alone

@@ -15,7 +15,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (instead(), "holds no model that can be served; it is empty"),
     "adapter": (instead(adapter_config={"base_model_name_or_path": "Qwen/Qwen3-0.6B"}), "merge_and_unload()"),
     "truncated": (truncated, "is damaged or not a safetensors file"),
-    "tensor": (tensors(lambda held: held.pop("norm.weight")), "lacks this tensor: norm.weight"),
+    "tensor": (tensors(lambda held: held.pop("norm.weight")), "lacks the tensor norm.weight"),
     "remote code": (entry(model_type="odd", auto_map={"AutoModel": "code.Model"}), "needs code of its own (auto_map)"),
     "another manifest": (holding("manifest.json", '{"schema": "hearth-manifest/9"}'), "another version of Hearth"),
 }

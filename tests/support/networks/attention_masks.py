@@ -1,4 +1,4 @@
-"""What a layout lets each query see, counted out: the reference for the fast implementations."""
+"""The mask of a layout, written out: the reference for the fast implementations."""
 
 from models.packing import AttentionLayout
 

@@ -25,15 +25,15 @@ def run(folder: Path, backend: str = "auto", dtype: Any = "float32") -> tuple[Pr
 
 
 def ours(text: Preprocessor, backend: Backend) -> NDArray[np.float32]:
-    ids = [text.tokenizer.with_special_tokens(each) for each in text.tokenizer.encode(TEXTS)]
-    rows = np.stack(backend.launch([Item(each, Readout("vector")) for each in ids]).rows())
+    ids = [text.tokenizer.with_special_tokens(tokens) for tokens in text.tokenizer.encode(TEXTS)]
+    rows = np.stack(backend.launch([Item(text_ids, Readout("vector")) for text_ids in ids]).rows())
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
 
-def theirs(folder: Path) -> NDArray[np.float32]:
+def reference(folder: Path) -> NDArray[np.float32]:
     model = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
     return np.asarray(model.encode(list(TEXTS), normalize_embeddings=True))
 
 
-def worst_cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    return float((one.astype(np.float64) * other).sum(axis=1).min())
+def worst_cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    return float((a.astype(np.float64) * b).sum(axis=1).min())

@@ -1,4 +1,4 @@
-"""What torch 2.12's varlen_attn does on CUDA, written out for a processor."""
+"""torch 2.12's varlen_attn, which runs on CUDA only, written out for the CPU."""
 
 import torch
 from torch import Tensor
@@ -18,9 +18,9 @@ def flash_varlen(
     window_size: tuple[int, int] = (-1, -1),
     enable_gqa: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Windows are aligned bottom right; the log-sum-exp comes as (heads, queries)."""
+    """Windows are aligned at the bottom right; the log-sum-exp has the shape [heads, queries]."""
     assert query_starts.dtype == key_starts.dtype == torch.int32
-    assert all(each.stride(-1) == 1 for each in (query, key, value))
+    assert all(tensor.stride(-1) == 1 for tensor in (query, key, value))
     assert query.shape[-1] == key.shape[-1] == value.shape[-1] <= 256 and query.shape[-1] % 8 == 0
     assert enable_gqa == (query.shape[1] != key.shape[1])
     assert max_queries == int(query_starts.diff().max())
@@ -29,7 +29,7 @@ def flash_varlen(
     repeat = query.shape[1] // key.shape[1]
     out, sums = torch.empty_like(query), torch.empty(query.shape[1], len(query))
     for a, b, c, d in zip(query_starts[:-1], query_starts[1:], key_starts[:-1], key_starts[1:], strict=True):
-        k, v = (each[c:d].repeat_interleave(repeat, 1) for each in (key, value))
+        k, v = (tensor[c:d].repeat_interleave(repeat, 1) for tensor in (key, value))
         logits = torch.einsum("qnd,knd->nqk", query[a:b], k) * (scale or query.shape[-1] ** -0.5)
         logits = logits.masked_fill(~_seen(int(b - a), int(d - c), window_size), -torch.inf)
         out[a:b] = torch.einsum("nqk,knd->qnd", logits.softmax(-1), v)

@@ -1,4 +1,4 @@
-"""What transformers gives in float32, one text at a time: the truth that the backends are held against."""
+"""The reference for the backends: transformers in float32, one text at a time."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ Matrix = NDArray[np.float32]
 
 
 def reference(folder: Path, texts: Sequence[Ids], *, dtype: torch.dtype = torch.float32) -> tuple[Matrix, Matrix]:
-    """Last token's state after the final norm [n, H], and the logits of every token [n, V]."""
+    """The states of the last tokens after the final norm [n, H], and their logits of all tokens [n, V]."""
     transformers.utils.logging.disable_progress_bar()
     network = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa").eval()
     vectors, logits = [], []
@@ -28,10 +28,10 @@ def reference(folder: Path, texts: Sequence[Ids], *, dtype: torch.dtype = torch.
 
 
 def cosines(rows: Sequence[Row] | Matrix, others: Sequence[Row] | Matrix) -> NDArray[np.float64]:
-    """Cosine of each row with its partner."""
-    one, other = (np.stack(list(each)).astype(np.float64) for each in (rows, others))
-    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    return np.asarray((one * other).sum(axis=1) / lengths)
+    """The cosine of each row with the row at its place in `others`."""
+    a, b = (np.stack(list(vectors)).astype(np.float64) for vectors in (rows, others))
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return np.asarray((a * b).sum(axis=1) / lengths)
 
 
 def sigmoid(log_odds: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ PAIRS = [(query, document) for query in QUERIES for document in DOCUMENTS]
 
 
 def scores(folder: Path, *, backend: str = "auto", task: str | None = None, raw: bool = False) -> NDArray[np.float32]:
-    """Ours, in float32; `task` None is the model's own."""
+    """Our scores in float32; `task` None means the task of the model."""
     text = load_preprocessor(folder)
     prompt, task = text.rerank, text.instruction if task is None else task
     assert prompt, "a reranker without its prompt"
@@ -25,7 +25,7 @@ def scores(folder: Path, *, backend: str = "auto", task: str | None = None, raw:
 
 
 def library_scores(folder: Path, *, task: str | None = None, raw: bool = False) -> NDArray[np.float32]:
-    """Theirs, in float32 and one at a time; `task` reaches chat templates alone."""
+    """The scores of the library in float32, one text at a time; `task` is used by chat templates only."""
     library = CrossEncoder(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
     activation = torch.nn.Identity() if raw else torch.nn.Sigmoid()
     return np.asarray(library.predict(PAIRS, activation_fn=activation, batch_size=1, prompt=task))

@@ -1,4 +1,4 @@
-"""Tiny random networks of the library's architectures, saved as checkpoints, and what they give one text at a time."""
+"""Tiny random networks of the library's architectures, saved as checkpoints."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -77,7 +77,7 @@ CONFIGS: Mapping[str, Callable[[], Any]] = {
 
 
 def save(folder: Path, config: Any, pooling: Pooling = "mean", **more: Any) -> ModelInfo:
-    """A random network of the library's own, with the ModelInfo that goes with it."""
+    """Save a random network of the library, and return its ModelInfo."""
     torch.manual_seed(0)
     network = transformers.AutoModel.from_config(config)
     enliven(network)
@@ -86,7 +86,7 @@ def save(folder: Path, config: Any, pooling: Pooling = "mean", **more: Any) -> M
 
 
 def enliven(network: torch.nn.Module) -> None:
-    """Weights large enough that a wrong mask, position or sink shows: fresh ones attend to all tokens alike."""
+    """Enlarge weights until a wrong mask, position or sink is visible: fresh weights attend to all tokens alike."""
     with torch.no_grad():
         for weight in network.parameters():
             if weight.dim() > 1:
@@ -96,7 +96,7 @@ def enliven(network: torch.nn.Module) -> None:
 
 
 def info_of(folder: Path, config: Any, pooling: Pooling, **more: Any) -> ModelInfo:
-    """What load_preprocessor would say of it."""
+    """The ModelInfo that load_preprocessor would give."""
     fields: dict[str, Any] = {
         "path": str(folder),
         "kind": "embedder",
@@ -121,7 +121,7 @@ def texts() -> list[Ids]:
 
 
 def alone(folder: Path, pooling: Pooling = "mean", items: Sequence[Ids] | None = None) -> Matrix:
-    """One text at a time through the library's plain attention, float32, pooled."""
+    """Pooled states of one text at a time by the library's plain attention, in float32."""
     network = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     pool: dict[Pooling, Callable[[torch.Tensor], torch.Tensor]] = {
         "mean": lambda hidden: hidden.mean(0),

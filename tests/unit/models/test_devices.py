@@ -1,4 +1,4 @@
-"""devices: what is chosen where nothing is asked, and torch's errors in the interface's words."""
+"""The device and dtype that "auto" chooses, and the translation of torch's errors."""
 
 import logging
 from typing import Any
@@ -82,10 +82,10 @@ def test_what_lies_on_the_device_is_not_sent() -> None:
     assert send(tensor, CPU) is tensor
 
 
-@pytest.mark.parametrize("asked", ["no_such_device", "cuda:99"])
-def test_a_device_that_is_not_there_is_refused_by_name(asked: str) -> None:
-    with pytest.raises(ModelError, match=f"no such device here: {asked}"):
-        choose_device(asked)
+@pytest.mark.parametrize("name", ["no_such_device", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused_by_name(name: str) -> None:
+    with pytest.raises(ModelError, match=f"no device '{name}'"):
+        choose_device(name)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Memory is given back while a load runs, and the C library's thresholds stand where they do after it."""
+"""The C library returns memory during a load, and has its largest thresholds after it."""
 
 import ctypes
 from types import SimpleNamespace
@@ -33,5 +33,5 @@ def test_thresholds_are_set_and_set_back_after_an_error(monkeypatch: pytest.Monk
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda _name: SimpleNamespace())
 
-    with freeing_at_once() as given:
-        assert given is None
+    with freeing_at_once() as value:
+        assert value is None

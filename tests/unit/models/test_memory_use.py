@@ -1,4 +1,4 @@
-"""Memory is seen while it is held, and only what is a process's own."""
+"""Footprint measures anonymous memory, but not mapped files."""
 
 import sys
 

@@ -9,7 +9,7 @@ from models.interface import Ids
 from models.packing import PrefixForest, pack
 from tests.support.networks.attention_masks import seen
 
-# Three ids and short lists: shared beginnings, duplicates and nesting are the rule, not the exception.
+# Three ids and short lists, so that shared prefixes, duplicates and nesting are frequent.
 items_of_three = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=12), min_size=1, max_size=30)
 
 

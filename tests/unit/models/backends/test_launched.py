@@ -1,4 +1,4 @@
-"""A batch between launch() and its rows: what the device refused holds no memory, and a lost device is told as such."""
+"""A failed launch holds no memory, and a lost device raises DeviceLost."""
 
 import weakref
 from collections.abc import Callable

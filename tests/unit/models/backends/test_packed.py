@@ -1,4 +1,4 @@
-"""The packed backend equals transformers, whatever shares its batch; and twins with one fault each do not."""
+"""The packed backend equals transformers in any batch; copies of it with one fault each do not."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -65,7 +65,7 @@ every_shape = pytest.mark.parametrize("shape", SHAPES)
 
 
 def texts(vocabulary: int = 286) -> list[Ids]:
-    """Lengths 1 to 300, shared and nested beginnings, duplicates, and the terminator inside."""
+    """Lengths 1 to 300, shared and nested prefixes, duplicates, and the terminator inside."""
     random = np.random.default_rng(7)
     drawn = [random.integers(0, vocabulary, n, dtype=np.int32) for n in (1, 2, 7, 33, 33, 130, 300)]
     head = random.integers(0, vocabulary, 90, dtype=np.int32)
@@ -75,10 +75,10 @@ def texts(vocabulary: int = 286) -> list[Ids]:
 
 
 class Case:
-    """One checkpoint with what transformers makes of it."""
+    """One checkpoint, and the results of transformers for it."""
 
     def __init__(self, folder: Path, config: dict[str, Any]) -> None:
-        # Stored as published weights are: what bfloat16 loses is then what activations lose, as with real ones.
+        # Stored in bfloat16, as published weights are, so that only activations lose precision in bfloat16.
         self.folder = build(folder, "reranker", dtype=torch.bfloat16, **config)
         self.preprocessor = load_preprocessor(self.folder)
         self.texts = texts()
@@ -127,50 +127,50 @@ def scores(backend: Backend, items: Sequence[Ids], *, keep_prefix: bool = False)
 
 @every_shape
 def test_vectors_equal_transformers_in_float32(case: Callable[[str], Case], shape: str) -> None:
-    each = case(shape)
+    parity = case(shape)
 
-    assert cosines(vectors(each.backend(), each.texts), each.vectors).min() >= 0.999999
+    assert cosines(vectors(parity.backend(), parity.texts), parity.vectors).min() >= 0.999999
 
 
 @every_shape
 def test_scores_equal_transformers_in_float32(case: Callable[[str], Case], shape: str) -> None:
-    each = case(shape)
+    parity = case(shape)
 
-    ours = scores(each.backend(), each.pairs())
+    ours = scores(parity.backend(), parity.pairs())
 
-    assert each.log_odds().std() >= 1.5
-    assert np.abs(sigmoid(ours) - sigmoid(each.log_odds())).max() <= 1e-5
+    assert parity.log_odds().std() >= 1.5
+    assert np.abs(sigmoid(ours) - sigmoid(parity.log_odds())).max() <= 1e-5
 
 
 @every_shape
 def test_bfloat16_vectors_are_as_near_as_those_of_transformers(case: Callable[[str], Case], shape: str) -> None:
-    each = case(shape)
+    parity = case(shape)
 
-    ours = cosines(vectors(each.backend("bfloat16"), each.texts), each.vectors).min()
+    ours = cosines(vectors(parity.backend("bfloat16"), parity.texts), parity.vectors).min()
 
     assert ours >= 0.999
-    assert ours >= cosines(each.half_vectors(), each.vectors).min() - 0.0002
+    assert ours >= cosines(parity.half_vectors(), parity.vectors).min() - 0.0002
 
 
 @pytest.mark.parametrize("shape", list(SHAPES)[:8])
 def test_bfloat16_scores_stay_near_float32(case: Callable[[str], Case], shape: str) -> None:
-    each = case(shape)
+    parity = case(shape)
 
-    ours = scores(each.backend("bfloat16"), each.pairs())
+    ours = scores(parity.backend("bfloat16"), parity.pairs())
 
-    assert np.abs(sigmoid(ours) - sigmoid(each.log_odds())).max() <= 2e-2
+    assert np.abs(sigmoid(ours) - sigmoid(parity.log_odds())).max() <= 2e-2
 
 
 def test_a_text_of_4096_tokens_equals_transformers(case: Callable[[str], Case]) -> None:
-    each = case("two layers, heads 2:1")
+    parity = case("two layers, heads 2:1")
     long = np.random.default_rng(1).integers(0, 286, 4096, dtype=np.int32)
 
-    ours = vectors(each.backend(), [long, long[:4000], each.texts[2]])
+    ours = vectors(parity.backend(), [long, long[:4000], parity.texts[2]])
 
-    assert cosines(ours, reference(each.folder, [long, long[:4000], each.texts[2]])[0]).min() >= 0.999999
+    assert cosines(ours, reference(parity.folder, [long, long[:4000], parity.texts[2]])[0]).min() >= 0.999999
 
 
-# Twins with one fault: each must fail the parity that the real one passes.
+# Copies with one fault: each must fail the parity test that the real backend passes.
 
 
 def without_prefix(*args: Any) -> PrefixForest:
@@ -187,7 +187,7 @@ def with_positions_restarted(*args: Any) -> PrefixForest:
 
 def without_causal_mask(*args: Any) -> PrefixForest:
     forest = pack(*args)
-    # One query a segment and all keys of the segment: what a missing mask lets each token see.
+    # One query per segment and all keys of the segment: what each token sees without a mask.
     segments = [Segment((t, t + 1), s.keys) for s in forest.layout.segments for t in range(*s.queries)]
     return replace(forest, layout=AttentionLayout(tuple(segments), forest.layout.branches))
 
@@ -199,22 +199,22 @@ faults = pytest.mark.parametrize("fault", [without_prefix, with_positions_restar
 def test_a_broken_twin_fails_vector_parity(
     case: Callable[[str], Case], monkeypatch: pytest.MonkeyPatch, fault: Callable[..., PrefixForest]
 ) -> None:
-    each = case("two layers, heads 2:1")
-    twin = each.backend()
+    parity = case("two layers, heads 2:1")
+    twin = parity.backend()
     monkeypatch.setattr(packed, "pack", fault)
 
-    assert cosines(vectors(twin, each.texts), each.vectors).min() < 0.99
+    assert cosines(vectors(twin, parity.texts), parity.vectors).min() < 0.99
 
 
 @faults
 def test_a_broken_twin_fails_score_parity(
     case: Callable[[str], Case], monkeypatch: pytest.MonkeyPatch, fault: Callable[..., PrefixForest]
 ) -> None:
-    each = case("two layers, heads 2:1")
-    twin = each.backend()
+    parity = case("two layers, heads 2:1")
+    twin = parity.backend()
     monkeypatch.setattr(packed, "pack", fault)
 
-    assert np.abs(sigmoid(scores(twin, each.pairs())) - sigmoid(each.log_odds())).max() > 0.05
+    assert np.abs(sigmoid(scores(twin, parity.pairs())) - sigmoid(parity.log_odds())).max() > 0.05
 
 
 def with_the_text_before_in_sight(*args: Any) -> PrefixForest:
@@ -225,7 +225,7 @@ def with_the_text_before_in_sight(*args: Any) -> PrefixForest:
 
 
 def without_causal_mask_among_equal_lengths(*args: Any) -> PrefixForest:
-    # As TEI#882.
+    # https://github.com/huggingface/text-embeddings-inference/issues/882
     return without_causal_mask(*args) if len({len(ids) for ids in args[0]}) == 1 else pack(*args)
 
 
@@ -234,37 +234,34 @@ def without_causal_mask_among_equal_lengths(*args: Any) -> PrefixForest:
 def test_a_twin_whose_answers_depend_on_the_batch_is_refused_when_it_loads(
     case: Callable[[str], Case], monkeypatch: pytest.MonkeyPatch, fault: Callable[..., PrefixForest], dtype: Dtype
 ) -> None:
-    each = case("two layers, heads 2:1")
-    twin = each.backend(dtype)
+    parity = case("two layers, heads 2:1")
+    twin = parity.backend(dtype)
     monkeypatch.setattr(packed, "pack", fault)
 
     with pytest.raises(ModelError, match="changes with its batch"):
-        check_backend(twin, each.preprocessor.info)
+        check_backend(twin, parity.preprocessor.info)
 
 
 def test_a_suffix_one_newline_short_fails_score_parity(case: Callable[[str], Case]) -> None:
-    each = case("two layers, heads 2:1")
-    frame = each.preprocessor.rerank
+    parity = case("two layers, heads 2:1")
+    frame = parity.preprocessor.rerank
     assert frame is not None
-    newline = each.preprocessor.tokenizer.encode_control("\n")
+    newline = parity.preprocessor.tokenizer.encode_control("\n")
 
-    short = each.pairs(np.concatenate([frame.suffix[:-1], newline]))
+    short = parity.pairs(np.concatenate([frame.suffix[:-1], newline]))
 
-    assert np.abs(sigmoid(scores(each.backend(), short)) - sigmoid(each.log_odds())).max() > 0.05
-
-
-# One answer, whatever shares the batch.
+    assert np.abs(sigmoid(scores(parity.backend(), short)) - sigmoid(parity.log_odds())).max() > 0.05
 
 
 @pytest.mark.parametrize(("dtype", "least"), [("float32", 0.999999), ("bfloat16", 0.9999)])
 def test_a_text_is_the_same_alone_and_among_200_others(case: Callable[[str], Case], dtype: Dtype, least: float) -> None:
-    each = case("two layers, heads 2:1")
-    backend = each.backend(dtype)
+    parity = case("two layers, heads 2:1")
+    backend = parity.backend(dtype)
     random = np.random.default_rng(3)
     others = [random.integers(0, 286, n, dtype=np.int32) for n in random.integers(1, 40, 200)]
-    alone = np.stack([vectors(backend, [ids])[0] for ids in each.texts])
+    alone = np.stack([vectors(backend, [ids])[0] for ids in parity.texts])
 
-    together = vectors(backend, [*others[:100], *each.texts, *others[100:]])[100 : 100 + len(each.texts)]
+    together = vectors(backend, [*others[:100], *parity.texts, *others[100:]])[100 : 100 + len(parity.texts)]
 
     assert cosines(alone, together).min() >= least
 
@@ -273,8 +270,8 @@ def test_a_text_is_the_same_alone_and_among_200_others(case: Callable[[str], Cas
 def test_a_score_is_the_same_alone_and_behind_a_shared_prefix(
     case: Callable[[str], Case], dtype: Dtype, most: float
 ) -> None:
-    each = case("two layers, heads 2:1")
-    backend, pairs = each.backend(dtype), each.pairs()
+    parity = case("two layers, heads 2:1")
+    backend, pairs = parity.backend(dtype), parity.pairs()
     alone = np.concatenate([scores(backend, [ids]) for ids in pairs])
 
     together = scores(backend, pairs)
@@ -293,49 +290,46 @@ def test_a_text_is_the_same_among_others_of_its_length(case: Callable[[str], Cas
 
 @pytest.mark.parametrize("cut", [1, 2, 5, 9])
 def test_scores_are_the_same_wherever_batches_are_cut(case: Callable[[str], Case], cut: int) -> None:
-    each = case("two layers, heads 2:1")
-    backend, pairs = each.backend(), each.pairs()
+    parity = case("two layers, heads 2:1")
+    backend, pairs = parity.backend(), parity.pairs()
 
     pieces = [scores(backend, pairs[n : n + cut]) for n in range(0, len(pairs), cut)]
 
-    assert np.abs(sigmoid(np.concatenate(pieces)) - sigmoid(each.log_odds())).max() <= 1e-5
+    assert np.abs(sigmoid(np.concatenate(pieces)) - sigmoid(parity.log_odds())).max() <= 1e-5
 
 
 def test_duplicates_get_the_same_row(case: Callable[[str], Case]) -> None:
-    each = case("two layers, heads 2:1")
+    parity = case("two layers, heads 2:1")
 
-    rows = vectors(each.backend(), [each.texts[3], each.texts[4], each.texts[3]])
+    rows = vectors(parity.backend(), [parity.texts[3], parity.texts[4], parity.texts[3]])
 
     assert (rows[0] == rows[2]).all()
 
 
-# Read-outs.
-
-
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_softmax_of_the_logits_of_no_and_yes_is_the_score(case: Callable[[str], Case], dtype: Dtype) -> None:
-    each = case("heads 1:1, untied")
-    frame = each.preprocessor.rerank
+    parity = case("heads 1:1, untied")
+    frame = parity.preprocessor.rerank
     assert frame is not None
-    asked = Readout("logits", (frame.no, frame.yes))
-    pairs = each.pairs()
+    no_yes = Readout("logits", (frame.no, frame.yes))
+    pairs = parity.pairs()
 
-    rows = each.backend(dtype).launch([Item(ids, what) for ids in pairs for what in (asked, SCORE)]).rows()
+    rows = parity.backend(dtype).launch([Item(ids, readout) for ids in pairs for readout in (no_yes, SCORE)]).rows()
 
     no_yes, score = np.stack(rows[::2]), np.concatenate(rows[1::2])
     assert np.abs(sigmoid(no_yes[:, 1] - no_yes[:, 0]) - sigmoid(score)).max() <= 1e-6
 
 
 def test_one_batch_mixes_read_outs_and_keeps_the_order(case: Callable[[str], Case]) -> None:
-    each = case("two layers, heads 2:1")
-    ids = each.texts[5]
-    asked = [VECTOR, Readout("logits", (7, 3, 7)), SCORE, Readout("logits"), Readout("logits", (3,)), VECTOR]
+    parity = case("two layers, heads 2:1")
+    ids = parity.texts[5]
+    readouts = [VECTOR, Readout("logits", (7, 3, 7)), SCORE, Readout("logits"), Readout("logits", (3,)), VECTOR]
 
-    rows = each.backend().launch([Item(ids, what) for what in asked]).rows()
+    rows = parity.backend().launch([Item(ids, readout) for readout in readouts]).rows()
 
     assert [len(row) for row in rows] == [96, 3, 1, 320, 1, 96]
     np.testing.assert_allclose(rows[1], rows[3][[7, 3, 7]], atol=1e-5)
-    np.testing.assert_allclose(rows[3], reference(each.folder, [ids])[1][0], atol=1e-4)
+    np.testing.assert_allclose(rows[3], reference(parity.folder, [ids])[1][0], atol=1e-4)
     assert rows[4][0] == rows[1][1]
     assert all(row.dtype == np.float32 for row in rows)
 
@@ -344,7 +338,7 @@ def test_an_embedder_has_no_head_to_read(tmp_path: Path) -> None:
     folder = build(tmp_path, "embedder")
     backend = load_backend(folder, load_preprocessor(folder).info)
 
-    with pytest.raises(ModelError, match="no token head to read: score"):
+    with pytest.raises(ModelError, match="has no head, so it cannot give a 'score' readout"):
         backend.launch([Item(texts()[0], SCORE)])
 
 
@@ -359,14 +353,11 @@ def test_other_poolings_equal_the_library(tmp_path: Path, pooling: Any) -> None:
     assert cosines(ours, vectors(library, texts())).min() >= 0.999999
 
 
-# Prefixes that outlive a batch.
-
-
 def test_the_next_batch_of_a_request_computes_the_documents_alone(
     case: Callable[[str], Case], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    each = case("two layers, heads 2:1")
-    backend, pairs = each.backend(), each.pairs()
+    parity = case("two layers, heads 2:1")
+    backend, pairs = parity.backend(), parity.pairs()
     computed = []
 
     def counting(*args: Any) -> PrefixForest:
@@ -381,12 +372,12 @@ def test_the_next_batch_of_a_request_computes_the_documents_alone(
     assert computed[1] < computed[0] - 100
     assert computed[2] < computed[0] - 100
     ours = np.concatenate([first, second, third])
-    assert np.abs(sigmoid(ours) - sigmoid(each.log_odds()[:6])).max() <= 1e-5
+    assert np.abs(sigmoid(ours) - sigmoid(parity.log_odds()[:6])).max() <= 1e-5
 
 
 def test_a_request_that_fits_one_batch_is_computed_in_the_same_way_each_time(case: Callable[[str], Case]) -> None:
-    each = case("two layers, heads 2:1")
-    backend, pairs = each.backend("bfloat16"), each.pairs()[:4]
+    parity = case("two layers, heads 2:1")
+    backend, pairs = parity.backend("bfloat16"), parity.pairs()[:4]
 
     first, second = scores(backend, pairs), scores(backend, pairs)
 
@@ -394,18 +385,15 @@ def test_a_request_that_fits_one_batch_is_computed_in_the_same_way_each_time(cas
 
 
 def test_nothing_is_kept_when_the_last_batch_of_a_request_is_done(case: Callable[[str], Case]) -> None:
-    each = case("two layers, heads 2:1")
-    backend, pairs = each.backend(), each.pairs()
+    parity = case("two layers, heads 2:1")
+    backend, pairs = parity.backend(), parity.pairs()
     scores(backend, pairs[:2], keep_prefix=True)
-    cached_between = backend._prefix_cache.offer()
+    cached_between = backend._prefix_cache.prefixes()
 
     scores(backend, pairs[2:4])
 
     assert cached_between
-    assert backend._prefix_cache.offer() == []
-
-
-# Faults of numbers and of devices.
+    assert backend._prefix_cache.prefixes() == []
 
 
 def spoil(backend: packed.PackedBackend, token: int, value: float) -> None:
@@ -413,9 +401,9 @@ def spoil(backend: packed.PackedBackend, token: int, value: float) -> None:
 
 
 def test_nan_is_reported_for_its_rows_and_the_others_are_good(case: Callable[[str], Case]) -> None:
-    each = case("two layers, heads 2:1")
-    backend = each.backend()
-    good, bad = each.texts[2], np.array([5, 299, 5], dtype=np.int32)
+    parity = case("two layers, heads 2:1")
+    backend = parity.backend()
+    good, bad = parity.texts[2], np.array([5, 299, 5], dtype=np.int32)
     before = vectors(backend, [good])
     spoil(backend, 299, float("nan"))
 
@@ -429,8 +417,8 @@ def test_nan_is_reported_for_its_rows_and_the_others_are_good(case: Callable[[st
 def test_a_bfloat16_row_that_overflows_is_computed_again_in_float32(
     case: Callable[[str], Case], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    each = case("two layers, heads 2:1")
-    backend = each.backend("bfloat16")
+    parity = case("two layers, heads 2:1")
+    backend = parity.backend("bfloat16")
     layer = backend._network.layers[1]
     down_proj = layer.down_proj
 
@@ -440,14 +428,14 @@ def test_a_bfloat16_row_that_overflows_is_computed_again_in_float32(
 
     monkeypatch.setattr(layer, "down_proj", overflowing)
 
-    ours = vectors(backend, each.texts)
+    ours = vectors(backend, parity.texts)
 
-    assert cosines(ours, each.vectors).min() >= 0.999
+    assert cosines(ours, parity.vectors).min() >= 0.999
 
 
 def test_a_prefix_is_not_kept_from_a_batch_with_nan(case: Callable[[str], Case]) -> None:
-    each = case("two layers, heads 2:1")
-    backend = each.backend()
+    parity = case("two layers, heads 2:1")
+    backend = parity.backend()
     spoil(backend, 299, float("nan"))
     head = np.arange(40, dtype=np.int32)
     bad = [np.concatenate([head, np.array([299, n], dtype=np.int32)]) for n in range(3)]
@@ -455,7 +443,7 @@ def test_a_prefix_is_not_kept_from_a_batch_with_nan(case: Callable[[str], Case])
     with pytest.raises(NonFinite):
         backend.launch([Item(ids, VECTOR) for ids in bad], keep_prefix=True).rows()
 
-    assert backend._prefix_cache.offer() == []
+    assert backend._prefix_cache.prefixes() == []
 
 
 def test_memory_that_runs_out_is_told_by_rows(case: Callable[[str], Case], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -486,9 +474,6 @@ def test_the_host_allocator_s_refusal_is_memory_too(
         backend.launch([Item(texts()[0], VECTOR)]).rows()
 
 
-# What is chosen, and why.
-
-
 def test_qwen3_with_known_settings_is_packed(case: Callable[[str], Case]) -> None:
     info = case("two layers, heads 2:1").backend(name="auto").info
 
@@ -509,4 +494,4 @@ def test_an_unknown_setting_goes_to_transformers_with_its_reason(tmp_path: Path)
     info = load_backend(folder, load_preprocessor(folder).info, LoadOptions(dtype="float32")).info
 
     assert info.backend == "transformers"
-    assert "rope_scaling: {'rope_type': 'linear', 'factor': 2.0}" in info.reason
+    assert "rope_scaling = {'rope_type': 'linear', 'factor': 2.0}" in info.reason

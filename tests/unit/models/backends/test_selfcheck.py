@@ -1,4 +1,4 @@
-"""selfcheck: a sound backend passes; one that mixes its batch up, gives NaN or has no head does not."""
+"""A sound backend passes the self-check; a backend that mixes its rows up, gives NaN or has no head does not."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -38,7 +38,7 @@ class Computed:
 
 
 class Scripted:
-    """A backend whose rows are a function of the batch."""
+    """A backend whose rows depend on the batch."""
 
     info = BackendInfo(backend="scripted", reason="test", device="cpu", dtype="float32", parameters=0)
 
@@ -70,12 +70,12 @@ def mixing_unequal_lengths(items: Sequence[Item]) -> list[Row]:
 
 
 def rounding_otherwise_in_batches(items: Sequence[Item]) -> list[Row]:
-    """Vectors turned by so much that their cosine with themselves alone is 0.9995."""
+    """Vectors rotated so that their cosine with the vector alone is 0.9995."""
     return [row(item) + 0.0316 * across(row(item)) * (len(items) > 1) for item in items]
 
 
 def across(vector: Row) -> Row:
-    """As long as the vector, and at a right angle to it."""
+    """A vector of the same length at a right angle."""
     return np.stack([-vector[1::2], vector[::2]], axis=1).ravel() if len(vector) > 1 else np.zeros_like(vector)
 
 
@@ -103,15 +103,15 @@ def test_half_precision_may_round_otherwise_in_a_batch() -> None:
 
 
 def test_float32_may_not() -> None:
-    with pytest.raises(ModelError, match=r"cosine with itself: 0\.9995"):
+    with pytest.raises(ModelError, match=r"has the cosine 0\.9995"):
         check_backend(Scripted(rounding_otherwise_in_batches), INFO)
 
 
 def test_a_head_of_zeros_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"every score would be: 0\.5"):
+    with pytest.raises(ModelError, match=r"every score would be 0\.5"):
         check_backend(Scripted(without_head), INFO)
 
 
 def test_nan_for_a_short_text_is_refused_with_the_dtype() -> None:
-    with pytest.raises(ModelError, match="NaN or Inf for a short text, in float32"):
+    with pytest.raises(ModelError, match="NaN or Inf for a short text in float32"):
         check_backend(Scripted(not_finite), INFO)

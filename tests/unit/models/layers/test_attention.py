@@ -1,4 +1,4 @@
-"""attention: the fast ways equal the plain one, and the plain one equals softmax written out."""
+"""The fast implementations of attention equal PlainAttention, which equals softmax written out."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -13,7 +13,14 @@ from torch import Tensor
 from models.layers import attention
 from models.layers import varlen_attention as varlen
 from models.layers.attention import PlainAttention, prepare
-from models.layers.cpu_attention import MOST_KEYS, MOST_QUERIES, Block, BlockAttention, KeysValues, blocks_of
+from models.layers.cpu_attention import (
+    FULL_BLOCK_KEYS,
+    MAX_BLOCK_QUERIES,
+    Block,
+    BlockAttention,
+    KeysValues,
+    forest_blocks,
+)
 from models.packing import AttentionLayout, pack
 from tests.support.networks.attention_masks import seen
 
@@ -22,16 +29,16 @@ items_of_three = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=9), m
 few = settings(max_examples=40, deadline=None)
 
 
-def layout_of(lists: Sequence[Sequence[int]], kept: Sequence[Sequence[int]] = ()) -> tuple[AttentionLayout, int]:
-    items, prefixes = ([np.array(values, dtype=np.int32) for values in each] for each in (lists, kept))
+def layout_of(lists: Sequence[Sequence[int]], cached: Sequence[Sequence[int]] = ()) -> tuple[AttentionLayout, int]:
+    items, prefixes = ([np.array(values, dtype=np.int32) for values in token_lists] for token_lists in (lists, cached))
     forest = pack(items, prefixes)
     return forest.layout, len(forest.tokens)
 
 
-def tensors(tokens: int, heads: int, groups: int, kept: Sequence[int] = ()) -> tuple[Tensor, list[KeysValues]]:
+def tensors(tokens: int, heads: int, groups: int, cached: Sequence[int] = ()) -> tuple[Tensor, list[KeysValues]]:
     random = torch.Generator().manual_seed(tokens)
     query = torch.randn(tokens, heads, WIDTH, generator=random)
-    lengths = [tokens, *kept]
+    lengths = [tokens, *cached]
     sources = [
         (torch.randn(n, groups, WIDTH, generator=random), torch.randn(n, groups, WIDTH, generator=random))
         for n in lengths
@@ -76,21 +83,21 @@ def test_attention_in_blocks_equals_plain_attention(lists: list[list[int]], head
     layout, tokens = layout_of(lists)
     query, sources = tensors(tokens, *heads)
 
-    found = BlockAttention(layout)(query, sources)
+    states = BlockAttention(layout)(query, sources)
 
-    torch.testing.assert_close(found, PlainAttention(layout)(query, sources), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(states, PlainAttention(layout)(query, sources), rtol=1e-5, atol=1e-5)
 
 
 @few
 @given(items_of_three)
 def test_kept_keys_are_seen_as_if_they_were_in_the_batch(lists: list[list[int]]) -> None:
-    kept = [[0, 1], [2]]
-    layout, tokens = layout_of(lists, kept)
+    cached = [[0, 1], [2]]
+    layout, tokens = layout_of(lists, cached)
     query, sources = tensors(tokens, 4, 2, [2, 1])
 
-    found = BlockAttention(layout)(query, sources)
+    states = BlockAttention(layout)(query, sources)
 
-    torch.testing.assert_close(found, written_out(query, sources, layout), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(states, written_out(query, sources, layout), rtol=1e-5, atol=1e-5)
 
 
 def test_a_path_longer_than_one_stretch_of_queries() -> None:
@@ -98,9 +105,9 @@ def test_a_path_longer_than_one_stretch_of_queries() -> None:
     layout, tokens = layout_of([start + [200 + n] * 150 for n in range(5)])
     query, sources = tensors(tokens, 4, 2)
 
-    found = BlockAttention(layout)(query, sources)
+    states = BlockAttention(layout)(query, sources)
 
-    torch.testing.assert_close(found, PlainAttention(layout)(query, sources), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(states, PlainAttention(layout)(query, sources), rtol=1e-5, atol=1e-5)
 
 
 def test_bfloat16_stays_near_to_float32_behind_a_shared_prefix() -> None:
@@ -108,9 +115,9 @@ def test_bfloat16_stays_near_to_float32_behind_a_shared_prefix() -> None:
     query, sources = tensors(tokens, 4, 2)
     half = [(key.bfloat16(), value.bfloat16()) for key, value in sources]
 
-    found = BlockAttention(layout)(query.bfloat16(), half)
+    states = BlockAttention(layout)(query.bfloat16(), half)
 
-    assert (found.float() - written_out(query, sources, layout)).abs().max() < 0.02
+    assert (states.float() - written_out(query, sources, layout)).abs().max() < 0.02
 
 
 @few
@@ -120,7 +127,7 @@ def test_each_query_is_in_one_block_and_sees_its_own_path(lengths: list[int], sh
         [[*range(shared), *range(200 + 200 * n, 200 + 200 * n + m)] for n, m in enumerate(lengths)]
     )
 
-    assert [row for block in blocks_of(layout) for row in rows_of(block)] == [
+    assert [row for block in forest_blocks(layout) for row in rows_of(block)] == [
         sorted(seen(layout, number)) for number in range(tokens)
     ]
 
@@ -128,15 +135,18 @@ def test_each_query_is_in_one_block_and_sees_its_own_path(lengths: list[int], sh
 def test_short_texts_in_a_row_share_a_block_and_long_runs_are_cut() -> None:
     layout, _ = layout_of([[0] * 20, [1] * 20, [2] * 20, [3] * 20, [4] * 300])
 
-    spans = [block.queries for block in blocks_of(layout)]
+    spans = [block.queries for block in forest_blocks(layout)]
 
     assert spans == [(0, 60), (60, 80), (80, 208), (208, 336), (336, 380)]
 
 
 def test_far_into_a_long_text_blocks_have_fewer_queries() -> None:
-    blocks = list(blocks_of(layout_of([[1] * 9000])[0]))
+    blocks = list(forest_blocks(layout_of([[1] * 9000])[0]))
 
-    assert max((q[1] - q[0]) * blocks[-1].keys[0][1][1] for q in [blocks[-1].queries]) <= MOST_QUERIES * MOST_KEYS
+    assert (
+        max((q[1] - q[0]) * blocks[-1].keys[0][1][1] for q in [blocks[-1].queries])
+        <= MAX_BLOCK_QUERIES * FULL_BLOCK_KEYS
+    )
     assert blocks[-1].queries[1] == 9000
 
 
@@ -153,7 +163,7 @@ def test_heads_that_flash_attention_does_not_take_are_attended_in_the_plain_way(
 def test_keys_that_are_repeated_equal_grouped_ones(heads: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     layout, tokens = layout_of([[1, 2, 3], [1, 2, 4, 5], [6]])
     query, sources = tensors(tokens, *heads)
-    monkeypatch.setattr(attention, "_takes_groups", lambda *_: False)
+    monkeypatch.setattr(attention, "_supports_grouped_heads", lambda *_: False)
 
     torch.testing.assert_close(PlainAttention(layout)(query, sources), written_out(query, sources, layout))
 
@@ -178,9 +188,9 @@ def test_the_calls_for_cuda_equal_plain_attention_for_the_ends_alone() -> None:
     forest = pack([random.integers(0, 3, random.integers(1, 12)).astype(np.int32) for _ in range(20)])
     trimmed = forest.layout.at(forest.ends)
     query, sources = tensors(len(forest.tokens), 4, 2)
-    asked = query[torch.from_numpy(forest.ends)]
+    end_queries = query[torch.from_numpy(forest.ends)]
 
-    packed = varlen.VarlenAttention(trimmed, torch.device("cpu"))(asked, sources)
+    packed = varlen.VarlenAttention(trimmed, torch.device("cpu"))(end_queries, sources)
 
     everything = PlainAttention(forest.layout)(query, sources)[torch.from_numpy(forest.ends)]
     torch.testing.assert_close(packed, everything, rtol=1e-5, atol=1e-5)

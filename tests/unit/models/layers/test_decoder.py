@@ -1,4 +1,4 @@
-"""layers: each part equals its formula written out, and leaves its input as it was."""
+"""Each part of a decoder layer equals its formula, and leaves its input unchanged."""
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ def norm_written_out(hidden: Tensor, weight: Tensor) -> Tensor:
 
 
 def turned_written_out(head: Tensor, position: int) -> Tensor:
-    """Each pair (d, d + half) as a complex number, turned by position x theta^(-2d/D)."""
+    """Each pair (d, d + half) as a complex number, rotated by position x theta^(-2d/D)."""
     half = WIDTH // 2
     angles = position * THETA ** (-torch.arange(half) * 2 / WIDTH)
     pairs = torch.complex(head[:half], head[half:]) * torch.polar(torch.ones(half), angles)

@@ -77,4 +77,4 @@ def test_operators_that_give_other_numbers_are_not_used(
 
     with caplog.at_level(logging.WARNING):
         assert layers_for(CPU, torch.float32) == (Linear, Gated)
-    assert "differ from the plain ones" in caplog.text
+    assert "differ from plain products" in caplog.text

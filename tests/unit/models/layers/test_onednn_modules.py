@@ -1,4 +1,4 @@
-"""Prepacked linear layers compute what the library's compute, and the network around them what it computed."""
+"""Prepacked linear layers give the results of the library's layers, and so does the network around them."""
 
 from pathlib import Path
 from typing import Any

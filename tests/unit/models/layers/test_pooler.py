@@ -8,19 +8,21 @@ import torch
 
 from models.devices import to_device
 from models.interface import Item, ModelError, Pooling, Readout
-from models.layers.pooler import CHUNK_ROWS, Head, by_readout, pool, read
+from models.layers.pooler import CHUNK_ROWS, LanguageModelHead, by_readout, pool_forest, read
 from models.packing import pack
 
 CPU = torch.device("cpu")
 
 
-def head(rows: int = 50, *, no_yes: tuple[int, int] | None = (3, 8), scale: float = 1.0) -> tuple[Head, torch.Tensor]:
+def head(
+    rows: int = 50, *, no_yes: tuple[int, int] | None = (3, 8), scale: float = 1.0
+) -> tuple[LanguageModelHead, torch.Tensor]:
     weight = torch.randn(rows, 64, generator=torch.Generator().manual_seed(0)) * scale
-    return Head(weight, device=CPU, no_yes=no_yes), weight
+    return LanguageModelHead(weight, device=CPU, no_yes=no_yes), weight
 
 
 class Saturating:
-    """A head behind a tanh, as BERT's is."""
+    """A head after a tanh, like BERT's."""
 
     def logits(self, states: torch.Tensor, ids: tuple[int, ...]) -> torch.Tensor:
         return torch.tanh(states)[:, list(ids)]
@@ -73,7 +75,7 @@ def test_softmax_of_no_and_yes_is_the_score_also_for_large_logits(scale: float) 
 def test_a_bfloat16_head_is_read_in_float32() -> None:
     weight = head()[1].bfloat16()
 
-    logits = Head(weight, device=CPU, no_yes=None).logits(states(), (1, 2))
+    logits = LanguageModelHead(weight, device=CPU, no_yes=None).logits(states(), (1, 2))
 
     torch.testing.assert_close(logits, states() @ weight[[1, 2]].float().T)
 
@@ -84,24 +86,24 @@ def test_many_different_questions_do_not_pile_up() -> None:
         reader.logits(states(), (first, first + 1))
 
     torch.testing.assert_close(reader.logits(states(), (0, 1)), states() @ weight[[0, 1]].T)
-    assert len(reader._rows) <= 16
+    assert len(reader._cached_rows) <= 16
 
 
 def test_a_score_without_yes_and_no_is_refused() -> None:
-    with pytest.raises(ModelError, match="no 'yes' and 'no'"):
+    with pytest.raises(ModelError, match="cannot give scores"):
         read(states(), Readout("score"), head(no_yes=None)[0])
 
 
 def test_logits_without_a_head_are_refused() -> None:
-    with pytest.raises(ModelError, match="no token head to read: logits"):
+    with pytest.raises(ModelError, match="has no head, so it cannot give a 'logits' readout"):
         read(states(), Readout("logits", (1,)), None)
 
 
 def test_items_are_grouped_by_what_is_read() -> None:
     ids = np.array([1], dtype=np.int32)
-    asked = [Readout("vector"), Readout("logits", (1,)), Readout("vector"), Readout("logits", (2,))]
+    readouts = [Readout("vector"), Readout("logits", (1,)), Readout("vector"), Readout("logits", (2,))]
 
-    groups = by_readout([Item(ids, what) for what in asked])
+    groups = by_readout([Item(ids, readout) for readout in readouts])
 
     assert list(groups.values()) == [[0, 2], [1], [3]]
 
@@ -111,7 +113,7 @@ def test_pooling_reads_the_whole_path(pooling: Pooling, wanted: list[float]) -> 
     forest = pack([np.array(values, dtype=np.int32) for values in ([5, 6, 8], [5, 6])])
     values = torch.tensor([0.0, 1.0, 3.0])[:, None]
 
-    pooled = pool(values, forest, pooling)
+    pooled = pool_forest(values, forest, pooling)
 
     torch.testing.assert_close(pooled[torch.from_numpy(forest.rows)][:, 0], torch.tensor(wanted))
 
@@ -128,7 +130,7 @@ def test_the_paths_of_all_ends_are_sent_to_the_device_together(
         return to_device(array, device)
 
     monkeypatch.setattr("models.layers.pooler.to_device", counting)
-    pool(states(4), forest, pooling)
+    pool_forest(states(4), forest, pooling)
 
     assert len(sent) == 1
 
@@ -139,7 +141,7 @@ def test_a_tail_or_head_that_saturates_hides_no_overflow(wrong: float, what: Any
     spoilt = states(3)
     spoilt[1] = wrong
 
-    found = read(spoilt, Readout(what), Saturating(), torch.tanh)
+    rows = read(spoilt, Readout(what), Saturating(), torch.tanh)
 
-    assert torch.isfinite(found).all(1).tolist() == [True, False, True]
-    assert torch.equal(found[0], read(states(3), Readout(what), Saturating(), torch.tanh)[0])
+    assert torch.isfinite(rows).all(1).tolist() == [True, False, True]
+    assert torch.equal(rows[0], read(states(3), Readout(what), Saturating(), torch.tanh)[0])

@@ -1,4 +1,4 @@
-"""What stands behind a pooling equals sentence-transformers', behind every network."""
+"""Post-pooling modules give the vectors that sentence-transformers gives, for every kind of network."""
 
 import json
 from pathlib import Path
@@ -13,10 +13,10 @@ from sentence_transformers.sentence_transformer import modules as library
 from models import ModelError
 from tests.support.checkpoints.encoders import WIDTH, random_norm, save_encoder
 from tests.support.checkpoints.qwen3 import build
-from tests.support.networks.embeddings import ours, run, theirs, worst_cosine
+from tests.support.networks.embeddings import ours, reference, run, worst_cosine
 
-# What stands behind a random BERT, by name.
-TAILS: dict[str, Any] = {
+# Modules after a random BERT, by name.
+MODULES: dict[str, Any] = {
     "dense": lambda: [library.Pooling(WIDTH, "mean"), library.Dense(WIDTH, 20)],
     "gemma": lambda: [
         library.Pooling(WIDTH, "mean"),
@@ -35,17 +35,15 @@ TAILS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("backend", ["auto", "sentence_transformers"])
-@pytest.mark.parametrize("behind", TAILS)
-def test_what_stands_behind_a_pooling_is_computed_as_the_library_does(
-    tmp_path: Path, behind: str, backend: str
-) -> None:
-    folder = save_encoder(tmp_path / "model", TAILS[behind]())
+@pytest.mark.parametrize("modules", MODULES)
+def test_post_pooling_modules_equal_those_of_the_library(tmp_path: Path, modules: str, backend: str) -> None:
+    folder = save_encoder(tmp_path / "model", MODULES[modules]())
 
     text, loaded = run(folder, backend)
 
     assert loaded.info.backend == ("encoder" if backend == "auto" else backend)
-    assert worst_cosine(ours(text, loaded), theirs(folder)) >= 0.999999
-    assert text.info.width == theirs(folder).shape[1]
+    assert worst_cosine(ours(text, loaded), reference(folder)) >= 0.999999
+    assert text.info.width == reference(folder).shape[1]
 
 
 def test_a_projection_behind_our_own_network(tmp_path: Path) -> None:
@@ -56,23 +54,23 @@ def test_a_projection_behind_our_own_network(tmp_path: Path) -> None:
     text, loaded = run(tmp_path / "dense")
 
     assert loaded.info.backend == "packed"
-    assert worst_cosine(ours(text, loaded), theirs(tmp_path / "dense")) >= 0.999999
+    assert worst_cosine(ours(text, loaded), reference(tmp_path / "dense")) >= 0.999999
 
 
 def test_a_projection_that_is_left_out_would_be_noticed(tmp_path: Path) -> None:
-    folder = save_encoder(tmp_path / "model", TAILS["labse"]())
+    folder = save_encoder(tmp_path / "model", MODULES["labse"]())
     (folder / "modules.json").write_text(json.dumps(json.loads((folder / "modules.json").read_text())[:2]))
     without = ours(*run(folder))
 
-    assert worst_cosine(without, theirs(save_encoder(tmp_path / "again", TAILS["labse"]()))) < 0.9
+    assert worst_cosine(without, reference(save_encoder(tmp_path / "again", MODULES["labse"]()))) < 0.9
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [(None, r"missing: model\.safetensors"), ({"linear.weight": torch.zeros(3, 3)}, "does not fit its config.json")],
+    [(None, r"has no model\.safetensors"), ({"linear.weight": torch.zeros(3, 3)}, "does not match its config.json")],
 )
 def test_damaged_weights_of_a_projection_are_one_sentence(tmp_path: Path, change: Any, message: str) -> None:
-    folder = save_encoder(tmp_path / "model", TAILS["dense"]())
+    folder = save_encoder(tmp_path / "model", MODULES["dense"]())
     file = folder / "2_Dense" / "model.safetensors"
     tensors = load_file(file)
     file.unlink()

@@ -19,13 +19,13 @@ def tensors(groups: int = HEADS, width: int = 16, value_width: int = 16) -> tupl
     random = torch.Generator().manual_seed(0)
     tokens = sum(LENGTHS)
     shapes = ((HEADS, width), (groups, width), (groups, value_width))
-    query, key, value = (torch.randn(1, heads, tokens, each, generator=random) for heads, each in shapes)
+    query, key, value = (torch.randn(1, heads, tokens, width, generator=random) for heads, width in shapes)
     return query * 2, key, value
 
 
 def written_out(query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
-    """One softmax a sequence over a full matrix of scores."""
-    key, value = (each.repeat_interleave(HEADS // each.shape[1], dim=1) for each in (key, value))
+    """One softmax per sequence over a full matrix of scores."""
+    key, value = (tensor.repeat_interleave(HEADS // tensor.shape[1], dim=1) for tensor in (key, value))
     bounds = np.cumsum([0, *LENGTHS]).tolist()
     return torch.cat([_one(query[0, :, a:b], key[0, :, a:b], value[0, :, a:b], rule) for a, b in pairwise(bounds)])
 
@@ -89,7 +89,7 @@ def test_it_notes_the_windows_that_layers_ask_for() -> None:
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_keys_that_are_repeated_equal_grouped_ones(rule: Rule, monkeypatch: pytest.MonkeyPatch) -> None:
     query, key, value = tensors(groups=2)
-    monkeypatch.setattr("models.layers.attention._takes_groups", lambda *_: False)
+    monkeypatch.setattr("models.layers.attention._supports_grouped_heads", lambda *_: False)
 
     out = SequenceLayout(LENGTHS, torch.device("cpu")).one_by_one(query, key, value, rule)
 
@@ -98,9 +98,9 @@ def test_keys_that_are_repeated_equal_grouped_ones(rule: Rule, monkeypatch: pyte
 
 @pytest.fixture
 def device_of_our_own(varlen_on_cpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A processor that says it has varlen_attn."""
+    """A CPU that claims to have varlen_attn."""
     monkeypatch.setattr(sequences, "has_varlen", lambda *_: True)
-    sequences._is_right_at_once.cache_clear()
+    sequences._is_exact_in_one_call.cache_clear()
 
 
 @pytest.mark.usefixtures("device_of_our_own")
@@ -111,14 +111,14 @@ def test_the_call_for_cuda_equals_the_softmax_written_out(rule: Rule, groups: in
 
     out = SequenceLayout(LENGTHS, torch.device("cpu")).attend(query, key, value, rule)
 
-    assert sequences._is_right_at_once.cache_info().currsize == 1
+    assert sequences._is_exact_in_one_call.cache_info().currsize == 1
     torch.testing.assert_close(out, written_out(query, key, value, rule), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.usefixtures("device_of_our_own")
 def test_heads_whose_numbers_lie_apart_are_laid_together_for_the_kernel() -> None:
     heads = tensors()
-    apart = [each.mT.contiguous().mT for each in heads]
+    apart = [tensor.mT.contiguous().mT for tensor in heads]
 
     out = SequenceLayout(LENGTHS, torch.device("cpu")).attend(*apart, RULES["causal"])
 
@@ -129,16 +129,16 @@ def test_heads_whose_numbers_lie_apart_are_laid_together_for_the_kernel() -> Non
 @pytest.mark.parametrize("wrong", ["window", "sums", "raises"])
 @pytest.mark.parametrize("rule", ["causal window", "sinks, window"])
 def test_a_kernel_that_is_wrong_or_refuses_is_not_used(wrong: str, rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def other(*tensors: Tensor, window_size: tuple[int, int], **options: object) -> tuple[Tensor, Tensor]:
+    def refuses_heads(*tensors: Tensor, window_size: tuple[int, int], **options: object) -> tuple[Tensor, Tensor]:
         if wrong == "raises":
-            message = "head dimension 16 is not taken"
+            message = "head dimension 16 is not supported"
             raise RuntimeError(message)
         left = -1 if wrong == "window" else window_size[0]
         out, sums = flash_varlen(*tensors, **options, window_size=(left, window_size[1]))  # type: ignore[arg-type]
-        # To base 2, as kernels count inside.
+        # To base 2, as inside the kernels.
         return out, sums / np.log(2) if wrong == "sums" else sums
 
-    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", other)
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", refuses_heads)
     monkeypatch.setattr("models.layers.varlen_attention._parameters", lambda: {"window_size", "enable_gqa"})
     query, key, value = tensors()
 

@@ -1,4 +1,4 @@
-"""kept: a prefix stays while batches use it, and the memory has a bound."""
+"""The prefix cache keeps a prefix while batches use it, and its memory has a bound."""
 
 import numpy as np
 
@@ -9,51 +9,51 @@ def prefix(first: int, length: int = 10) -> CachedPrefix:
     return CachedPrefix(np.arange(first, first + length, dtype=np.int32), [])
 
 
-def firsts(kept: PrefixCache) -> list[int]:
-    return sorted(int(each.ids[0]) for each in kept.offer())
+def first_ids(cache: PrefixCache) -> list[int]:
+    return sorted(int(prefix.ids[0]) for prefix in cache.prefixes())
 
 
 def test_a_prefix_that_is_used_stays() -> None:
-    kept = PrefixCache(max_idle_batches=2)
-    one = prefix(0)
-    kept.add(one)
+    cache = PrefixCache(max_idle_batches=2)
+    cached = prefix(0)
+    cache.add(cached)
     for _ in range(5):
-        kept.note_used([one])
+        cache.note_used([cached])
 
-    assert firsts(kept) == [0]
+    assert first_ids(cache) == [0]
 
 
 def test_a_prefix_that_no_batch_used_for_long_is_dropped() -> None:
-    kept = PrefixCache(max_idle_batches=2)
-    kept.add(prefix(0))
+    cache = PrefixCache(max_idle_batches=2)
+    cache.add(prefix(0))
     for _ in range(3):
-        kept.note_used([])
+        cache.note_used([])
 
-    assert firsts(kept) == []
+    assert first_ids(cache) == []
 
 
 def test_the_longest_idle_makes_room() -> None:
-    kept = PrefixCache(max_tokens=20)
+    cache = PrefixCache(max_tokens=20)
     used, idle = prefix(0), prefix(100)
-    kept.add(idle)
-    kept.add(used)
-    kept.note_used([used])
+    cache.add(idle)
+    cache.add(used)
+    cache.note_used([used])
 
-    kept.add(prefix(200))
+    cache.add(prefix(200))
 
-    assert firsts(kept) == [0, 200]
-
-
-def test_the_same_ids_are_kept_once() -> None:
-    kept = PrefixCache()
-    kept.add(prefix(0))
-    kept.add(prefix(0))
-
-    assert firsts(kept) == [0]
+    assert first_ids(cache) == [0, 200]
 
 
-def test_a_prefix_over_the_bound_is_not_kept() -> None:
-    kept = PrefixCache(max_tokens=5)
-    kept.add(prefix(0))
+def test_the_same_ids_are_cache_once() -> None:
+    cache = PrefixCache()
+    cache.add(prefix(0))
+    cache.add(prefix(0))
 
-    assert kept.offer() == []
+    assert first_ids(cache) == [0]
+
+
+def test_a_prefix_over_the_bound_is_not_cache() -> None:
+    cache = PrefixCache(max_tokens=5)
+    cache.add(prefix(0))
+
+    assert cache.prefixes() == []

@@ -1,4 +1,4 @@
-"""A packed architecture is its file, its config reader and one row of the table."""
+"""A packed architecture consists of its file, its config reader and one row of the table."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""weights: every way a checkpoint can be stored gives the same network, and a wrong one is refused by name."""
+"""Every storage layout of a checkpoint gives the same network, and a wrong checkpoint is refused by name."""
 
 import json
 import subprocess
@@ -42,7 +42,7 @@ def set_config(folder: Path, **entries: Any) -> None:
 def test_names_and_files_do_not_change_the_network(tmp_path: Path, layout: dict[str, Any]) -> None:
     plain = vector(build(tmp_path / "plain"))
 
-    assert (vector(build(tmp_path / "other", **layout)) == plain).all()
+    assert (vector(build(tmp_path / "stored", **layout)) == plain).all()
 
 
 def test_bfloat16_files_are_widened_exactly(tmp_path: Path) -> None:
@@ -91,15 +91,15 @@ def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
     folder = build(tmp_path)
     rewrite(folder, layers__1__mlp__up_proj__weight=None)
 
-    with pytest.raises(ModelError, match=r"lacks this tensor: layers\.1\.mlp\.up_proj\.weight"):
+    with pytest.raises(ModelError, match=r"lacks the tensor layers\.1\.mlp\.up_proj\.weight"):
         vector(folder)
 
 
-def test_a_tensor_that_the_network_has_not_is_named(tmp_path: Path) -> None:
+def test_a_tensor_that_the_network_does_not_have_is_named(tmp_path: Path) -> None:
     folder = build(tmp_path)
     rewrite(folder, layers__0__self_attn__q_proj__bias=torch.zeros(128))
 
-    with pytest.raises(ModelError, match=r"has not: layers\.0\.self_attn\.q_proj\.bias"):
+    with pytest.raises(ModelError, match=r"does not have: layers\.0\.self_attn\.q_proj\.bias"):
         vector(folder)
 
 
@@ -108,7 +108,7 @@ def test_a_tensor_of_another_shape_is_named_with_both(tmp_path: Path) -> None:
     set_config(folder, intermediate_size=161)
 
     with pytest.raises(
-        ModelError, match=r"wants \(161, 96\) for layers\.0\.mlp\.gate_proj\.weight, it is: \(160, 96\)"
+        ModelError, match=r"layers\.0\.mlp\.gate_proj\.weight has the shape \(161, 96\); it has \(160, 96\)"
     ):
         vector(folder)
 
@@ -125,7 +125,7 @@ def test_weights_that_do_not_fit_are_told_as_one_sentence(tmp_path: Path, monkey
         vector(folder)
 
 
-# Runs in a process of its own: memory that this one freed would hide what a load takes.
+# Runs in its own process, because memory that this one freed before would hide the memory of a load.
 MEASURE = """
 import sys, threading, time
 import torch

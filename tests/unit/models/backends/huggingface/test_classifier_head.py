@@ -32,7 +32,7 @@ def save_classifier(folder: Path, config: Any, labels: int = 1) -> Any:
 
 
 def pairs() -> list[Ids]:
-    """Texts with a separator at a third of each, and one at its end."""
+    """Texts with one separator at a third of the length, and one at the end."""
     items = [ids.copy() for ids in texts()]
     for ids in items:
         ids[len(ids) // 3] = ids[-1] = SEPARATOR
@@ -40,7 +40,7 @@ def pairs() -> list[Ids]:
 
 
 def one_at_a_time(folder: Path) -> Matrix:
-    """Logits of the library's whole class; token type 1 begins behind the first separator."""
+    """Logits of the library's whole class; token type 1 starts after the first separator."""
     network = transformers.AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
     rows = []
     for ids in pairs():
@@ -60,11 +60,11 @@ def scores(folder: Path, info: Any, options: LoadOptions) -> Matrix:
 def test_scores_equal_those_of_the_whole_class(tmp_path: Path, kind: str) -> None:
     info = save_classifier(tmp_path, CONFIGS[kind]())
 
-    found = scores(tmp_path, info, LoadOptions(dtype="float32"))
+    actual = scores(tmp_path, info, LoadOptions(dtype="float32"))
 
-    wanted = one_at_a_time(tmp_path)
-    assert wanted.std() > 0.5  # a tolerance proves nothing on equal scores
-    assert np.abs(sigmoid(found) - sigmoid(wanted)).max() <= 1e-5
+    expected = one_at_a_time(tmp_path)
+    assert expected.std() > 0.5  # a tolerance proves nothing on equal scores
+    assert np.abs(sigmoid(actual) - sigmoid(expected)).max() <= 1e-5
 
 
 @pytest.mark.parametrize("kind", UNPADDED)
@@ -80,29 +80,29 @@ def test_modernbert_reads_the_state_that_its_config_names(tmp_path: Path, poolin
     config.classifier_pooling = pooling
     info = save_classifier(tmp_path, config)
 
-    found = scores(tmp_path, info, LoadOptions(dtype="float32"))
+    actual = scores(tmp_path, info, LoadOptions(dtype="float32"))
 
-    assert np.abs(sigmoid(found) - sigmoid(one_at_a_time(tmp_path))).max() <= 1e-5
+    assert np.abs(sigmoid(actual) - sigmoid(one_at_a_time(tmp_path))).max() <= 1e-5
 
 
 def test_token_types_matter(tmp_path: Path) -> None:
     info = save_classifier(tmp_path, CONFIGS["bert"]())
 
-    found = scores(
+    actual = scores(
         tmp_path, info_of(tmp_path, CONFIGS["bert"](), "mean", classifier=True), LoadOptions(dtype="float32")
     )
 
     assert info.separator is not None
-    assert np.abs(sigmoid(found) - sigmoid(one_at_a_time(tmp_path))).max() > 1e-3
+    assert np.abs(sigmoid(actual) - sigmoid(one_at_a_time(tmp_path))).max() > 1e-3
 
 
 @pytest.mark.parametrize("kind", ["bert", "xlm-roberta", "qwen2"])
 def test_scores_in_bfloat16_stay_near(tmp_path: Path, kind: str) -> None:
     info = save_classifier(tmp_path, CONFIGS[kind]())
 
-    found = scores(tmp_path, info, LoadOptions(dtype="bfloat16"))
+    actual = scores(tmp_path, info, LoadOptions(dtype="bfloat16"))
 
-    assert np.abs(sigmoid(found) - sigmoid(one_at_a_time(tmp_path))).max() <= 2e-2
+    assert np.abs(sigmoid(actual) - sigmoid(one_at_a_time(tmp_path))).max() <= 2e-2
 
 
 def test_logits_are_those_of_labels(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_head_that_reads_several_tokens_is_refused() -> None:
     states = torch.randn(12, 32)
     ids = [np.zeros(4, dtype=np.int32), np.zeros(8, dtype=np.int32)]
     assert classifier.pooling(states, ids) == "cls"
-    classifier._given.pooler = Middle()
+    classifier._states.pooler = Middle()
 
     with pytest.raises(ModelError, match="reads neither one token nor the mean of all"):
         classifier.pooling(states, ids)
@@ -129,10 +129,10 @@ def test_a_head_that_reads_several_tokens_is_refused() -> None:
 
 
 class Middle(torch.nn.Module):
-    """A pooler of its own kind."""
+    """A pooler that no pooling of ours equals."""
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
-        """The largest of every number."""
+        """The maximum of each dimension."""
         return states.amax(1)
 
 

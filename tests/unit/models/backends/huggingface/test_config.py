@@ -1,4 +1,4 @@
-"""A config.json becomes the library's configuration of the same network, or is refused by the names that differ."""
+"""A config.json becomes the configuration of the library, or is refused with the names of the entries that differ."""
 
 import json
 from pathlib import Path
@@ -62,20 +62,20 @@ def test_kimi_k2_runs_as_deepseek_v3(tmp_path: Path) -> None:
 def test_nomics_own_words_are_understood(tmp_path: Path, sizes: dict[str, int]) -> None:
     config = library_config(write(tmp_path, {**NOMIC, **sizes, "rotary_emb_base": 2000}))
 
-    asked = {**NOMIC, **sizes}
-    assert config.hidden_size == asked["n_embd"]
-    assert config.num_hidden_layers == asked["n_layer"]
-    assert config.num_attention_heads == asked["n_head"]
-    assert config.intermediate_size == asked["n_inner"]
-    assert config.head_dim == asked["n_embd"] // asked["n_head"]
+    published = {**NOMIC, **sizes}
+    assert config.hidden_size == published["n_embd"]
+    assert config.num_hidden_layers == published["n_layer"]
+    assert config.num_attention_heads == published["n_head"]
+    assert config.intermediate_size == published["n_inner"]
+    assert config.head_dim == published["n_embd"] // published["n_head"]
     assert config.rope_parameters["rope_theta"] == 2000
 
 
 def test_nomics_words_and_the_librarys_give_the_same_network(tmp_path: Path) -> None:
-    found = library_config(write(tmp_path, dict(NOMIC))).to_dict()
+    entries = library_config(write(tmp_path, dict(NOMIC))).to_dict()
 
-    wanted = transformers.NomicBertConfig().to_dict()
-    differ = {key for key in wanted if found[key] != wanted[key]}
+    expected = transformers.NomicBertConfig().to_dict()
+    differ = {key for key in expected if entries[key] != expected[key]}
     assert differ <= {"max_position_embeddings", "bos_token_id", "eos_token_id"}
 
 
@@ -89,18 +89,18 @@ def test_nomics_words_and_the_librarys_give_the_same_network(tmp_path: Path) -> 
     ],
 )
 def test_another_nomic_is_refused_by_name(tmp_path: Path, entries: dict[str, Any], named: str) -> None:
-    with pytest.raises(ModelError, match=f"it differs in: {named}$"):
+    with pytest.raises(ModelError, match=f"missing or have another value: {named}$"):
         library_config(write(tmp_path, {**NOMIC, **entries}))
 
 
 def test_a_nomic_that_leaves_out_what_it_means_is_refused(tmp_path: Path) -> None:
     config = {key: value for key, value in NOMIC.items() if key != "rotary_emb_fraction"}
 
-    with pytest.raises(ModelError, match=r"it differs in: rotary_emb_fraction$"):
+    with pytest.raises(ModelError, match=r"missing or have another value: rotary_emb_fraction$"):
         library_config(write(tmp_path, config))
 
 
-def test_nomic_takes_2048_tokens_unless_more_are_asked_for(tmp_path: Path) -> None:
+def test_nomic_takes_2048_tokens_unless_more_are_published_for(tmp_path: Path) -> None:
     folder = build(next(recipe for recipe in ZOO if recipe.name == "nomic-ai/nomic-embed-text-v1.5"), tmp_path)
 
     assert load_preprocessor(folder).info.max_tokens == 2048

@@ -1,4 +1,4 @@
-"""Texts one after another through the library's network equal one at a time, for every architecture that may."""
+"""The unpadded layout gives the states of one text at a time, for every architecture that supports it."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -65,12 +65,12 @@ def without(field: str) -> Callable[..., Rule]:
 
 
 def as_one(lengths: Sequence[int], device: torch.device) -> SequenceLayout:
-    """A packing that lets texts see each other."""
+    """A layout that lets texts see each other."""
     return SequenceLayout([sum(lengths)], device)
 
 
 def from_zero(_network: LibraryNetwork, ids: Ids) -> Any:
-    """Positions that forget where RoBERTa's begin."""
+    """Positions that start at 0, unlike RoBERTa's."""
     return np.arange(len(ids))
 
 
@@ -117,7 +117,7 @@ def test_overflow_in_bfloat16_is_computed_again_in_float32_unpadded(tmp_path: Pa
     assert isinstance(backend, TransformersBackend)
     assert backend.info.layout == "unpadded"
 
-    again = torch.stack([backend._again(Item(ids, Readout("vector")))[0] for ids in texts()]).numpy()
+    again = torch.stack([backend._rerun(Item(ids, Readout("vector")))[0] for ids in texts()]).numpy()
 
     assert cosines(again, vectors(backend)).min() >= 0.999
     assert cosines(again, alone(tmp_path)).min() >= 0.9999

@@ -1,4 +1,4 @@
-"""How much memory loading a network takes, in a process of its own: memory freed before would hide it."""
+"""The memory of loading a network, in its own process, because memory freed before would hide it."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ info = ModelInfo(
     width=config["hidden_size"], max_tokens=512, table_rows=config["vocab_size"], head_rows=0, pooling="mean",
     matryoshka=True, layer_norm_before_dimensions=False,
 )
-getattr(transformers, sys.argv[3])  # its imports are no part of a load
+getattr(transformers, sys.argv[3])  # its imports do not count as memory of a load
 torch.nn.functional.linear(torch.ones(64, 64), torch.ones(64, 64))
 before, peak, done = anonymous(), [0], threading.Event()
 def watch():
@@ -47,7 +47,7 @@ BERT: dict[str, Any] = {
     "num_attention_heads": 16,
     "intermediate_size": 4096,
 }
-# Many small layers: while a layer is checked, it lies in memory as float32 too.
+# Many small layers, because a layer is also held in float32 while it is checked.
 EXPERTS: dict[str, Any] = {
     "hidden_size": 512,
     "num_hidden_layers": 24,

@@ -1,4 +1,4 @@
-"""Parts that are not ours run through sentence-transformers' own modules, over our ids."""
+"""Modules that only sentence-transformers has run by its own code, on our token ids."""
 
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ from sentence_transformers.sentence_transformer import modules as library
 from models import Item, ModelError, NonFinite, Readout
 from models.backends.huggingface.sentence_transformers_backend import ModulesBackend
 from tests.support.checkpoints.encoders import WIDTH, save_encoder
-from tests.support.networks.embeddings import ours, run, theirs, worst_cosine
+from tests.support.networks.embeddings import ours, reference, run, worst_cosine
 
-# What only the library's own modules do.
-OTHERS: dict[str, Any] = {
+# Modules that only the library has.
+LIBRARY_MODULES: dict[str, Any] = {
     "two-poolings": lambda: [library.Pooling(WIDTH, ("cls", "mean")), library.Dense(2 * WIDTH, 20)],
     "weightedmean": lambda: [library.Pooling(WIDTH, "weightedmean")],
     "mean-sqrt-len": lambda: [library.Pooling(WIDTH, "mean_sqrt_len_tokens"), library.Normalize()],
@@ -27,43 +27,43 @@ OTHERS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("behind", OTHERS)
-def test_other_parts_run_through_the_librarys_own_modules(tmp_path: Path, behind: str) -> None:
-    folder = save_encoder(tmp_path / "model", OTHERS[behind]())
+@pytest.mark.parametrize("modules", LIBRARY_MODULES)
+def test_other_modules_run_through_the_librarys_own_modules(tmp_path: Path, modules: str) -> None:
+    folder = save_encoder(tmp_path / "model", LIBRARY_MODULES[modules]())
 
     text, loaded = run(folder)
 
     assert loaded.info.backend == "sentence_transformers"
     assert loaded.info.layout == "padded"
     assert loaded.info.reason == text.info.library_modules
-    assert worst_cosine(ours(text, loaded), theirs(folder)) >= 0.999999
-    assert text.info.width == theirs(folder).shape[1]
+    assert worst_cosine(ours(text, loaded), reference(folder)) >= 0.999999
+    assert text.info.width == reference(folder).shape[1]
 
 
-@pytest.mark.parametrize("behind", ["two-poolings", "residual", "activation"])
-def test_projections_are_computed_in_float32_behind_a_network_in_bfloat16(tmp_path: Path, behind: str) -> None:
-    folder = save_encoder(tmp_path / "model", OTHERS[behind]())
+@pytest.mark.parametrize("modules", ["two-poolings", "residual", "activation"])
+def test_projections_are_computed_in_float32_behind_a_network_in_bfloat16(tmp_path: Path, modules: str) -> None:
+    folder = save_encoder(tmp_path / "model", LIBRARY_MODULES[modules]())
 
     text, loaded = run(folder, dtype="bfloat16")
 
-    assert worst_cosine(ours(text, loaded), theirs(folder)) >= 0.999
+    assert worst_cosine(ours(text, loaded), reference(folder)) >= 0.999
 
 
 def test_half_of_a_network_runs_through_the_librarys_own_modules(tmp_path: Path) -> None:
     """sentence-t5 and instructor: the encoder of T5, a projection without bias, unit vectors."""
-    behind = [library.Pooling(WIDTH, "mean"), library.Dense(WIDTH, 24, bias=False), library.Normalize()]
-    folder = save_encoder(tmp_path / "model", behind, name="T5", max_seq_length=64)
+    modules = [library.Pooling(WIDTH, "mean"), library.Dense(WIDTH, 24, bias=False), library.Normalize()]
+    folder = save_encoder(tmp_path / "model", modules, name="T5", max_seq_length=64)
 
     text, loaded = run(folder)
 
     assert loaded.info.backend == "sentence_transformers"
     assert loaded.info.reason == "sentence-transformers takes one half of the network: t5"
     assert (text.info.width, text.info.max_tokens) == (24, 64)
-    assert worst_cosine(ours(text, loaded), theirs(folder)) >= 0.999999
+    assert worst_cosine(ours(text, loaded), reference(folder)) >= 0.999999
 
 
 def test_weights_that_the_library_would_make_up_are_named(tmp_path: Path) -> None:
-    folder = save_encoder(tmp_path / "model", OTHERS["weightedmean"]())
+    folder = save_encoder(tmp_path / "model", LIBRARY_MODULES["weightedmean"]())
     tensors = load_file(folder / "model.safetensors")
     del tensors["encoder.layer.1.output.dense.weight"]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
@@ -72,12 +72,12 @@ def test_weights_that_the_library_would_make_up_are_named(tmp_path: Path) -> Non
         run(folder)
 
 
-# The Dense behind two poolings ends in a Tanh, which makes 1 of an Inf.
-@pytest.mark.parametrize("behind", ["weightedmean", "two-poolings"])
+# The Dense after two poolings ends in a Tanh, which turns Inf into 1.
+@pytest.mark.parametrize("modules", ["weightedmean", "two-poolings"])
 def test_overflow_in_bfloat16_is_computed_again_in_float32(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behind: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modules: str
 ) -> None:
-    folder = save_encoder(tmp_path / "model", OTHERS[behind]())
+    folder = save_encoder(tmp_path / "model", LIBRARY_MODULES[modules]())
     text, loaded = run(folder, dtype="bfloat16")
     assert isinstance(loaded, ModulesBackend)
     part = loaded._modules[0].model.encoder.layer[1].output.LayerNorm  # type: ignore[union-attr, index]
@@ -89,11 +89,11 @@ def test_overflow_in_bfloat16_is_computed_again_in_float32(
 
     monkeypatch.setattr(part, "forward", overflowing)
 
-    assert worst_cosine(ours(text, loaded), theirs(folder)) >= 0.999
+    assert worst_cosine(ours(text, loaded), reference(folder)) >= 0.999
 
 
 def test_nan_is_reported_for_its_rows(tmp_path: Path) -> None:
-    _, loaded = run(save_encoder(tmp_path / "model", OTHERS["weightedmean"]()))
+    _, loaded = run(save_encoder(tmp_path / "model", LIBRARY_MODULES["weightedmean"]()))
     assert isinstance(loaded, ModulesBackend)
     with torch.no_grad():
         loaded._modules[0].model.embeddings.word_embeddings.weight[7] = torch.nan  # type: ignore[union-attr, index]
@@ -105,7 +105,7 @@ def test_nan_is_reported_for_its_rows(tmp_path: Path) -> None:
 
 
 def test_ids_of_the_padding_token_are_tokens_like_others(tmp_path: Path) -> None:
-    text, loaded = run(save_encoder(tmp_path / "model", OTHERS["weightedmean"]()))
+    text, loaded = run(save_encoder(tmp_path / "model", LIBRARY_MODULES["weightedmean"]()))
     item = Item(np.array([0, 5, 0], np.int32), Readout("vector"))
     longer = Item(np.array([0, 5, 0, 9], np.int32), Readout("vector"))
 

@@ -1,4 +1,4 @@
-"""The transformers backend: padded groups equal one text at a time, and no checkpoint is half understood."""
+"""The transformers backend: padded groups equal one text at a time; a checkpoint is supported in full or refused."""
 
 import json
 from collections.abc import Sequence
@@ -52,13 +52,13 @@ def test_bert_pooled_in_each_way_equals_one_at_a_time(tmp_path: Path, pooling: P
 def test_scores_and_logits_equal_those_of_the_packed_backend(tmp_path: Path) -> None:
     folder = build(tmp_path, "reranker", tie_word_embeddings=False)
     info = load_preprocessor(folder).info
-    asked = (VECTOR, Readout("logits", (4, 9)), Readout("score"), Readout("logits"))
-    items = [Item(ids, what) for ids in texts() for what in asked]
+    readouts = (VECTOR, Readout("logits", (4, 9)), Readout("score"), Readout("logits"))
+    items = [Item(ids, readout) for ids in texts() for readout in readouts]
 
     library = load_backend(folder, info, FLOAT32).launch(items).rows()
 
     packed = load_backend(folder, info, LoadOptions(dtype="float32", backend="packed")).launch(items).rows()
-    assert max(np.abs(one - other).max() for one, other in zip(library, packed, strict=True)) < 1e-4
+    assert max(np.abs(a - b).max() for a, b in zip(library, packed, strict=True)) < 1e-4
 
 
 def test_overflow_in_bfloat16_is_computed_again_in_float32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +83,7 @@ def test_bert_is_computed_again_in_float32_too(tmp_path: Path) -> None:
     info = save(tmp_path, CONFIGS["bert"](), "mean")
     backend = load_backend(tmp_path, info, HALF)
     assert isinstance(backend, TransformersBackend)
-    widened = torch.stack([backend._again(Item(ids, VECTOR))[0] for ids in texts()]).numpy()
+    widened = torch.stack([backend._rerun(Item(ids, VECTOR))[0] for ids in texts()]).numpy()
 
     assert cosines(widened, vectors(backend, texts())).min() >= 0.999
     assert {weight.dtype for weight in backend._network.module.parameters()} == {torch.bfloat16}
@@ -148,7 +148,7 @@ def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
     info = save(tmp_path, CONFIGS["bert"](), "mean")
     set_config(tmp_path, intermediate_size=50)
 
-    with pytest.raises(ModelError, match=r"do not fit: encoder\.layer\.0\.intermediate\.dense\.bias"):
+    with pytest.raises(ModelError, match=r"have another shape: encoder\.layer\.0\.intermediate\.dense\.bias"):
         load_backend(tmp_path, info, FLOAT32)
 
 
@@ -156,7 +156,7 @@ def test_an_unknown_architecture_is_refused_in_one_line(tmp_path: Path) -> None:
     info = save(tmp_path, CONFIGS["bert"](), "mean")
     set_config(tmp_path, model_type="bert_of_next_year", architectures=["X"])
 
-    with pytest.raises(ModelError, match="knows no such network: bert_of_next_year") as caught:
+    with pytest.raises(ModelError, match="does not have the model_type 'bert_of_next_year'") as caught:
         load_backend(tmp_path, info)
     assert "\n" not in str(caught.value)
 
