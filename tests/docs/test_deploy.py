@@ -144,7 +144,9 @@ def test_make_serve_reads_the_local_file_if_there_is_one(tmp_path: Path) -> None
         (tmp_path / file).touch()
 
     def command() -> str:
-        run = subprocess.run(["make", "-n", "serve"], cwd=tmp_path, capture_output=True, text=True, check=True)
+        run = subprocess.run(
+            ["make", "-n", "--no-print-directory", "serve"], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
         return run.stdout.strip()
 
     without = command()

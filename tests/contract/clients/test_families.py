@@ -9,7 +9,7 @@ from tests.contract.clients.families import HERE, ROOT, Family, find_families
 
 PAGE = (ROOT / "docs" / "clients.md").read_text("utf-8")
 SECTIONS = [section.split("\n", 1) for section in re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]]
-SHOWING_CODE = [title for title, text in SECTIONS if re.search(r"^```(?!yaml|sh)", text, re.MULTILINE)]
+SHOWING_CODE = [title for title, text in SECTIONS if re.search(r"^```(?:python|js|ts)$", text, re.MULTILINE)]
 PROGRAMS = "".join(file.read_text("utf-8") for file in HERE.glob("*/run.*"))
 PYTHON = [family for family in find_families().values() if not family.is_node]
 
