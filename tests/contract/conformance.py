@@ -19,20 +19,20 @@ DEVICE = "tests/faults/test_device.py"
 QUEUE = "tests/faults/test_queue.py"
 CLIENT = "tests/contract/applications/test_openai_client.py"
 ELSEWHERE = {
-    27: (f"{DEVICE}::test_a_row_with_nan_fails_its_request_alone",),
+    27: (f"{DEVICE}::test_a_row_with_nan_fails_only_its_request",),
     67: (
         f"{CLIENT}::test_09_the_default_call_gives_floats",
         f"{CLIENT}::test_54_rerank_through_the_same_client",
         f"{CLIENT}::test_36_logits_through_extra_body",
     ),
     75: (f"{QUEUE}::test_a_full_queue_refuses_before_it_tokenises",),
-    76: ("tests/faults/test_ending.py::test_sigterm_lets_100_requests_in_flight_be_answered",),
+    76: ("tests/faults/test_signals_and_crashes.py::test_sigterm_lets_100_requests_in_flight_be_answered",),
     68: ("tests/unit/models/backends/test_packed.py::test_a_score_is_the_same_alone_and_behind_a_shared_prefix",),
-    77: (f"{QUEUE}::test_for_clients_that_hang_up_while_they_wait_nothing_is_computed",),
+    77: (f"{QUEUE}::test_requests_of_clients_that_hang_up_while_they_wait_never_run",),
     78: (
         f"{QUEUE}::test_a_request_that_waited_too_long_is_answered_and_dropped",
         f"{DEVICE}::test_a_batch_that_does_not_fit_is_halved",
-        f"{DEVICE}::test_an_input_that_fits_no_batch_fails_alone",
+        f"{DEVICE}::test_an_input_that_fits_no_batch_fails_only_its_request",
     ),
 }
 LISTED = {name for names in ELSEWHERE.values() for name in names}

@@ -7,7 +7,7 @@ import pytest
 
 from docs.generate.http_contract import PAGE, sections
 from docs.generate.page import filled
-from tests.contract.conformance import ELSEWHERE, cases
+from tests.contract.conformance import ELSEWHERE, LISTED, cases
 
 TESTS = Path(__file__).parents[1]
 
@@ -27,6 +27,13 @@ def test_every_case_has_a_test() -> None:
     tested = {int(number) for source in sources for number in re.findall(r"def test_(\d\d)_", source)}
 
     assert set(cases()) <= tested | set(ELSEWHERE)
+
+
+@pytest.mark.parametrize("test", sorted(LISTED))
+def test_a_test_that_is_named_for_a_case_exists(test: str) -> None:
+    file, name = test.split("::")
+
+    assert re.search(rf"^(async )?def {name}\(", (TESTS.parent / file).read_text("utf-8"), re.MULTILINE)
 
 
 def test_a_page_without_the_section_is_refused() -> None:
