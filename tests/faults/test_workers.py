@@ -1,4 +1,4 @@
-"""Several HTTP processes behind first port."""
+"""Several HTTP processes behind one port."""
 
 import asyncio
 import signal
