@@ -1,10 +1,10 @@
-"""docs/models.md: the reader's guide and the tables of all models. Words only; nothing is measured here."""
+"""docs/models.md: the reader's guide and the tables of all models. It formats; it measures nothing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.support.report import Rows, markdown
-from tests.support.zoo.measure import Measured
+from tests.support.zoo.measure import Measurement
 from tests.support.zoo.recipe import Recipe
 
 HEAD = "Model", "Class", "Parameters", "Runs", "Against the reference", "In a batch and alone", "Small twin loads in"
@@ -20,50 +20,50 @@ OFFERS = (
     "Not tried",
 )
 POOLINGS = {"cls": "first token", "mean": "mean", "lasttoken": "last token", "max": "max"}
-# Above this nobody has the memory to try it here: half precision of more than a hundred thousand million numbers.
+# Parameters above which the network's size is untried too, not only its weights.
 HUGE = 100e9
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One model: what was found of it, or nothing, and what is wrong with it."""
+    """One model: its measurement, or None if it did not load, and its faults."""
 
     recipe: Recipe
     parameters: int
-    found: Measured | None
-    wrong: tuple[str, ...]
-    real: bool = False  # its published weights were run, not a small twin
-    stored: str = ""  # what became of weights in the published format, where that is not plain numbers
+    measurement: Measurement | None
+    faults: tuple[str, ...]
+    real: bool = False  # the published weights ran, not a small twin
+    stored: str = ""  # the result with weights in the published format, if that is not plain numbers
 
     @property
     def name(self) -> str:
-        """The repository's name, and how the seed documents call it if that is another."""
+        """The repository's name, and its name in seed_models.txt if that differs."""
         seed = self.recipe.seed_name
-        other = f" (`{seed}`)" if seed and seed != self.recipe.name else ""
-        return f"{self.recipe.name}{other}{', real weights' if self.real else ''}"
+        alias = f" (`{seed}`)" if seed and seed != self.recipe.name else ""
+        return f"{self.recipe.name}{alias}{', real weights' if self.real else ''}"
 
 
 def run_rows(lines: Sequence[Line]) -> Rows:
-    """How each model runs; the first row is the header."""
+    """Return how each model runs; the first row is the header."""
     return [HEAD, *(_run_row(line) for line in lines)]
 
 
 def offer_rows(lines: Sequence[Line]) -> Rows:
-    """What each model offers; the first row is the header."""
+    """Return what each model offers; the first row is the header."""
     return [OFFERS, *(_offer_row(line) for line in lines)]
 
 
 def page(guide: str, lines: Sequence[Line], machine: str) -> str:
-    """The whole page."""
+    """Return the whole page."""
     seeds = [line for line in lines if line.recipe.seed_name]
-    others = [line for line in lines if not line.recipe.seed_name]
+    relatives = [line for line in lines if not line.recipe.seed_name]
     return "\n".join(
         [
             guide,
             markdown("How the models of the guides run", run_rows(seeds)),
             markdown("What each of them offers", offer_rows(seeds)),
-            markdown("How their relatives run", run_rows(others)),
-            markdown("What the relatives offer", offer_rows(others)),
+            markdown("How their relatives run", run_rows(relatives)),
+            markdown("What the relatives offer", offer_rows(relatives)),
             f"Made by `make model-table` on: {machine}.",
             "",
         ]
@@ -71,13 +71,13 @@ def page(guide: str, lines: Sequence[Line], machine: str) -> str:
 
 
 def _run_row(line: Line) -> tuple[str, ...]:
-    found = line.found
+    measurement = line.measurement
     name = (line.name, str(line.recipe.config["architectures"][0]), _count(line.parameters))
-    if found is None:
-        return (*name, f"**not supported**: {'; '.join(line.wrong)}", "", "", "")
-    if line.wrong:
-        return (*name, f"**wrong**: {'; '.join(line.wrong)}", _parity(found), _alone(found), "")
-    return (*name, _way(found), _parity(found), _alone(found), f"{found.load_seconds:.2f} s")
+    if measurement is None:
+        return (*name, f"**not supported**: {'; '.join(line.faults)}", "", "", "")
+    if line.faults:
+        return (*name, f"**wrong**: {'; '.join(line.faults)}", _parity(measurement), _alone(measurement), "")
+    return (*name, _runs(measurement), _parity(measurement), _alone(measurement), f"{measurement.load_seconds:.2f} s")
 
 
 def _offer_row(line: Line) -> tuple[str, ...]:
@@ -86,7 +86,7 @@ def _offer_row(line: Line) -> tuple[str, ...]:
         line.name,
         "LLM" if recipe.kind == "llm" else recipe.kind,
         _pooling(recipe),
-        ", ".join(f"`{name}`" for name in line.found.about["prompts"]) if line.found else "",
+        ", ".join(f"`{name}`" for name in line.measurement.about["prompts"]) if line.measurement else "",
         f"{recipe.max_tokens:,}",
         _dimensions(recipe),
         _logits(line),
@@ -96,28 +96,28 @@ def _offer_row(line: Line) -> tuple[str, ...]:
 
 
 def _count(parameters: int) -> str:
-    unit, each = ("B", 1e9) if parameters >= 1e9 else ("M", 1e6)
-    return f"{parameters / each:,.4g} {unit}"
+    unit, divisor = ("B", 1e9) if parameters >= 1e9 else ("M", 1e6)
+    return f"{parameters / divisor:,.4g} {unit}"
 
 
-def _way(found: Measured) -> str:
-    # Why the layout, where one was looked for; else why the backend.
-    searched = found.about["backend"] == "transformers"
-    return f"{found.way}: {found.about['layout_reason' if searched else 'reason']}"
+def _runs(measurement: Measurement) -> str:
+    # The reason for the layout if one was chosen, else that for the backend.
+    searched = measurement.about["backend"] == "transformers"
+    return f"{measurement.runs_as}: {measurement.about['layout_reason' if searched else 'reason']}"
 
 
-def _parity(found: Measured) -> str:
-    if found.recipe.kind == "reranker":
-        return _scores(found.worst_score)
-    assert found.worst_cosine is not None, "an embedder that was measured without vectors"
-    return _cosine(found.worst_cosine)
+def _parity(measurement: Measurement) -> str:
+    if measurement.recipe.kind == "reranker":
+        return _scores(measurement.worst_score)
+    assert measurement.worst_cosine is not None, "an embedder that was measured without vectors"
+    return _cosine(measurement.worst_cosine)
 
 
-def _alone(found: Measured) -> str:
-    assert found.worst_alone is not None, "a model that was measured without its batch"
-    if found.recipe.kind == "reranker":
-        return _scores(found.worst_alone)
-    return _cosine(found.worst_alone)
+def _alone(measurement: Measurement) -> str:
+    assert measurement.worst_alone is not None, "a model that was measured without its batch"
+    if measurement.recipe.kind == "reranker":
+        return _scores(measurement.worst_alone)
+    return _cosine(measurement.worst_alone)
 
 
 def _scores(difference: float | None) -> str:
@@ -149,12 +149,12 @@ def _dimensions(recipe: Recipe) -> str:
 
 
 def _logits(line: Line) -> str:
-    found = line.found
-    if found is None:
+    measurement = line.measurement
+    if measurement is None:
         return ""
-    if found.worst_logit is not None:
-        return f"every token's, within {found.worst_logit:.0e}"
-    return "its label's" if found.label_logits else "none"
+    if measurement.worst_logit is not None:
+        return f"every token's, within {measurement.worst_logit:.0e}"
+    return "its label's" if measurement.label_logits else "none"
 
 
 def _stored(recipe: Recipe) -> str:

@@ -10,7 +10,7 @@ import torch
 from docs.generate import models as models_page
 from models import ModelError
 from tests.support.zoo.catalogue import SEEDS
-from tests.support.zoo.measure import Measured
+from tests.support.zoo.measure import Measurement
 from tests.support.zoo.recipe import Recipe
 
 
@@ -23,7 +23,7 @@ def _as_it_was() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-async def _breaks(recipe: Recipe, folder: Path) -> Measured:
+async def _breaks(recipe: Recipe, folder: Path) -> Measurement:
     raise ModelError(f"{folder.name} lists a module that is not supported: Thing")
 
 

@@ -1,4 +1,4 @@
-"""The zoo's measurements, each taken once, on one thread: its networks are tiny."""
+"""The zoo's measurements, made once per model, on one thread because its networks are tiny."""
 
 import asyncio
 import functools
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.support.zoo.build import build
-from tests.support.zoo.measure import Measured, measure
+from tests.support.zoo.measure import Measurement, measure
 from tests.support.zoo.recipe import Recipe
 
 
@@ -23,11 +23,11 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Recipe], Path]:
-    """A recipe's small twin, built when the first test asks for it."""
+    """The folder of a recipe's small twin, built for the first test that uses it."""
     return functools.cache(lambda recipe: build(recipe, tmp_path_factory.mktemp("zoo")))
 
 
 @pytest.fixture(scope="session")
-def measured(folder_of: Callable[[Recipe], Path]) -> Callable[[Recipe], Measured]:
-    """The same, served and measured."""
+def measured(folder_of: Callable[[Recipe], Path]) -> Callable[[Recipe], Measurement]:
+    """The measurement of a recipe's small twin."""
     return functools.cache(lambda recipe: asyncio.run(measure(recipe, folder_of(recipe))))

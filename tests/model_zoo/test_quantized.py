@@ -1,4 +1,4 @@
-"""Weights as they are published: what the small twins store is what the library reads, and what is served."""
+"""Published weight formats: what the small twins store is what the library reads and what the server computes with."""
 
 from pathlib import Path
 
@@ -50,13 +50,13 @@ def test_a_last_block_may_be_smaller() -> None:
     assert (meant["kv_a_proj_with_mqa.weight"] - matrix).abs().max() < 0.15
 
 
-async def test_mxfp4_weights_are_served_as_what_they_mean(tmp_path: Path) -> None:
+async def test_mxfp4_weights_give_the_results_of_what_they_mean(tmp_path: Path) -> None:
     stored, meant = build_quantised(GPT_OSS, tmp_path)
 
-    found = await measure(GPT_OSS, stored, reference=meant)
+    measurement = await measure(GPT_OSS, stored, reference=meant)
 
-    assert faults(found) == []
-    assert found.about["parameters"] == 526_560
+    assert faults(measurement) == []
+    assert measurement.about["parameters"] == 526_560
 
 
 @pytest.mark.parametrize("recipe", [recipe for recipe in ZOO if recipe.quantised == "fp8"], ids=lambda it: it.name)

@@ -1,4 +1,4 @@
-"""The recipes themselves: the published configurations, and folders that hold what the repositories hold."""
+"""The recipes: they have the published configurations, and write the files that the repositories have."""
 
 from pathlib import Path
 
@@ -40,8 +40,8 @@ def test_no_model_of_the_seed_documents_is_missing() -> None:
 def test_the_same_recipe_gives_the_same_files(tmp_path: Path) -> None:
     recipe = ZOO[0]
 
-    one, other = (build(recipe, tmp_path / name) for name in ("one", "other"))
+    first, second = (build(recipe, tmp_path / name) for name in ("first", "second"))
 
-    files = sorted(file.relative_to(one) for file in one.rglob("*") if file.is_file())
-    assert files == sorted(file.relative_to(other) for file in other.rglob("*") if file.is_file())
-    assert all((one / file).read_bytes() == (other / file).read_bytes() for file in files)
+    files = sorted(file.relative_to(first) for file in first.rglob("*") if file.is_file())
+    assert files == sorted(file.relative_to(second) for file in second.rglob("*") if file.is_file())
+    assert all((first / file).read_bytes() == (second / file).read_bytes() for file in files)

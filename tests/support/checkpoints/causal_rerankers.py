@@ -10,7 +10,7 @@ from tests.support.checkpoints.qwen3 import build
 
 ROLE = "messages | selectattr('role', 'eq', '{}') | map(attribute='content') | first"
 QUERY, DOCUMENT = "{{ " + ROLE.format("query") + " }}", "{{ " + ROLE.format("document") + " }}"
-# As a causal network of another family than our own network's.
+# A causal network of another family than the packed backend's.
 QWEN2: dict[str, Any] = {
     "vocab_size": 320,
     "hidden_size": 64,
@@ -24,13 +24,13 @@ QWEN2: dict[str, Any] = {
 TASK = "{{ " + ROLE.format("system") + f" | default('{DEFAULT_INSTRUCTION}')" + " }}"
 # Jinja drops the last newline of a template: three, so that two are left.
 QWEN3 = f"{FRAME_PREFIX}<Instruct>: {TASK}\n<Query>: {QUERY}\n<Document>: {DOCUMENT}{FRAME_SUFFIX}\n"
-# The form of mxbai-rerank-v2: no place for an instruction, and text behind the document.
+# The form of mxbai-rerank-v2: without an instruction, and with text after the document.
 OTHER = (
     "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
     f"query: {QUERY} \ndocument: {DOCUMENT} \nDoes the document answer the query? Relevance:<|im_end|>\n"
     "<|im_start|>assistant\n\n"
 )
-# Query first, the task last of what stands before the document.
+# The query comes first, and the task directly before the document.
 TASKED = f"{{% if true %}}Query: {QUERY}\n{{% endif %}}<|im_start|>Task: {TASK}\nDocument:\n{DOCUMENT}<|im_end|>"
 
 

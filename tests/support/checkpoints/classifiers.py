@@ -78,7 +78,7 @@ def qwen2_tokenizer(folder: Path) -> transformers.PreTrainedTokenizerFast:
 
 
 def cross_encoder(folder: Path, name: str, **config: Any) -> Path:
-    """Write a random classification reranker of one architecture and return its folder."""
+    """Write a random classification reranker of this architecture and return its folder."""
     tokenizers = {"XLMRoberta": xlm_roberta_tokenizer, "Qwen2": lambda: qwen2_tokenizer(folder)}
     tokenizer = tokenizers.get(name, bert_tokenizer)()
     sizes = SIZES | {"vocab_size": len(tokenizer), "max_position_embeddings": 128} | config

@@ -1,4 +1,4 @@
-"""Random encoders with what stands behind them, as sentence-transformers saves them."""
+"""Random encoders with pooling and further modules, as sentence-transformers saves them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,13 +28,13 @@ T5_SIZES = {
 
 def save_encoder(
     folder: Path,
-    behind: Sequence[torch.nn.Module],
+    post_modules: Sequence[torch.nn.Module],
     *,
     name: str = "Bert",
     max_seq_length: int | None = None,
     **config: Any,
 ) -> Path:
-    """Write a random encoder of one architecture with these modules behind it, and return `folder`."""
+    """Write a random encoder of this architecture, followed by `post_modules`, and return `folder`."""
     torch.manual_seed(0)
     tokenizer = xlm_roberta_tokenizer() if name == "T5" else bert_tokenizer()
     sizes = (T5_SIZES if name == "T5" else SIZES | {"max_position_embeddings": 128}) | config
@@ -49,12 +49,12 @@ def save_encoder(
     network.save_pretrained(bare)
     tokenizer.save_pretrained(bare)
     first = library.Transformer(str(bare), max_seq_length=max_seq_length)
-    SentenceTransformer(modules=[first, *behind], device="cpu").save(str(folder))
+    SentenceTransformer(modules=[first, *post_modules], device="cpu").save(str(folder))
     return folder
 
 
 def random_norm(width: int = WIDTH) -> torch.nn.Module:
-    """A LayerNorm that changes what it is given."""
+    """Return a LayerNorm that changes its input."""
     norm = library.LayerNorm(width)
     torch.nn.init.normal_(norm.norm.weight)
     torch.nn.init.normal_(norm.norm.bias)

@@ -62,7 +62,7 @@ def build(
         kind: an embedder has modules.json, pooling and a tokenizer that ends each text with <|endoftext|>; a
             reranker has the frame's tokens, single "yes" and "no", and a name that says so; an llm has neither.
         seed: the same seed and shape give the same weights.
-        prefix: whether tensor names begin with "model."; None is as published: embedders without, others with.
+        prefix: whether tensor names begin with "model."; None is as published: embedders without it, the rest with it.
         shards: how many safetensors files; more than one adds model.safetensors.index.json.
         dtype: of the stored weights.
         log_odds_std: of a reranker, over the pairs of tests.support.checkpoints.calibration; their mean is near 0.
@@ -112,7 +112,7 @@ def _tensors(config: dict[str, object], generator: torch.Generator) -> Tensors:
             f"{at}self_attn.k_proj.weight": linear(keys, hidden),
             f"{at}self_attn.v_proj.weight": linear(keys, hidden),
             f"{at}self_attn.o_proj.weight": linear(hidden, queries, 1.2 * damping),
-            # Above one: flat attention would hide a wrong mask or a wrong position.
+            # Above 1: flat attention would hide a wrong mask or a wrong position.
             f"{at}self_attn.q_norm.weight": norm(sizes["head_dim"], 1.5),
             f"{at}self_attn.k_norm.weight": norm(sizes["head_dim"], 1.5),
             f"{at}mlp.gate_proj.weight": linear(inner, hidden),

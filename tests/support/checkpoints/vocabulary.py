@@ -43,7 +43,7 @@ def write_tokenizer(folder: Path, *, terminator: bool) -> None:
 
 
 def byte_symbols() -> list[str]:
-    # GPT-2's mapping: bytes that print stand for themselves, the others for the characters from 256 on.
+    # GPT-2's mapping: bytes that print stand for themselves, the rest for the characters from 256 on.
     printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     hidden = [byte for byte in range(256) if byte not in printable]
     return [chr(code) for code in (*printable, *range(256, 256 + len(hidden)))]

@@ -1,4 +1,4 @@
-"""From a recipe to a folder that a server loads as it would load the real one."""
+"""Writes the folder of a recipe, which a server loads as it would load the published one."""
 
 import json
 import shutil
@@ -41,7 +41,7 @@ def build(recipe: Recipe, parent: Path, *, seed: int = 0) -> Path:
 
 
 def build_quantised(recipe: Recipe, parent: Path) -> tuple[Path, Path]:
-    """The small twin with its weights stored as published, and the same twin with the numbers that they stand for."""
+    """Write the small twin with its weights stored as published, and the same twin with the numbers that they mean."""
     assert recipe.quantised is not None, "a recipe whose weights are published as they are"
     meant = build(recipe, parent / "meant")
     stored = parent / meant.name
@@ -49,11 +49,11 @@ def build_quantised(recipe: Recipe, parent: Path) -> tuple[Path, Path]:
     tensors, numbers = QUANTISED[recipe.quantised](load_file(meant / "model.safetensors"))
     save_file(tensors, stored / "model.safetensors", metadata={"format": "pt"})
     save_file(numbers, meant / "model.safetensors", metadata={"format": "pt"})
-    how = dict(recipe.config["quantization_config"])
-    if "weight_block_size" in how:
-        how["weight_block_size"] = [FP8_BLOCK, FP8_BLOCK]
+    quantization = dict(recipe.config["quantization_config"])
+    if "weight_block_size" in quantization:
+        quantization["weight_block_size"] = [FP8_BLOCK, FP8_BLOCK]
     config = json.loads((stored / "config.json").read_text("utf-8"))
-    _write(stored / "config.json", config | {"quantization_config": how})
+    _write(stored / "config.json", config | {"quantization_config": quantization})
     return stored, meant
 
 

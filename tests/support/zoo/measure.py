@@ -1,4 +1,4 @@
-"""One model of the zoo, served and held against the reference: what the tests assert and the table shows."""
+"""One model of the zoo, served and compared with the reference: what the tests assert and the table shows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from tests.support.checkpoints.calibration import DOCUMENTS, QUERIES
 from tests.support.zoo import references
 from tests.support.zoo.recipe import Recipe
 from tests.support.zoo.references import Matrix
-from tests.support.zoo.serve import RAW, Served, served
+from tests.support.zoo.serve import RAW, ServedModel, served
 
 # Mixed lengths, beyond every window of the small twins and beyond the 128, 256 and 512 tokens of the encoders.
 TEXTS = (
@@ -32,85 +32,85 @@ LOGIT_IDS = (40, 7, 41, 7)
 
 
 @dataclass(slots=True)
-class Measured:
-    """What was found of one model; what does not apply to its kind stays None."""
+class Measurement:
+    """The measurements of one model; those that do not apply to its kind stay None."""
 
     recipe: Recipe
     about: dict[str, Any]
     load_seconds: float
     worst_cosine: float | None = None
-    worst_length: float | None = None  # of raw vectors: their lengths' largest relative difference
-    worst_alone: float | None = None  # cosine, or difference of scores, of alone with in a batch
+    worst_length: float | None = None  # the largest relative difference of raw vectors' lengths
+    worst_alone: float | None = None  # alone against in a batch: cosine, or difference of scores
     shuffled_cosine: float | None = None
     prompt_cosine: float | None = None
-    dimensions: dict[int, int] = field(default_factory=dict)  # asked -> HTTP status
-    cut_cosine: float | None = None  # of vectors cut to half, with the rule computed apart
+    dimensions: dict[int, int] = field(default_factory=dict)  # requested -> HTTP status
+    cut_cosine: float | None = None  # vectors cut to half, against the rule computed apart
     worst_score: float | None = None
     log_odds_std: float | None = None
     worst_logit: float | None = None
-    label_logits: bool = False  # whether a classifier's labels may be asked for by return_logits
+    label_logits: bool = False  # whether return_logits works for a classifier's labels
 
     @property
-    def way(self) -> str:
-        """How the batches lie, or that another library runs them."""
+    def runs_as(self) -> str:
+        """The layout of its batches, or the backend if that has no layout of ours."""
         backend = str(self.about["backend"])
         return backend if backend == "sentence_transformers" else str(self.about.get("layout") or backend)
 
 
-async def measure(recipe: Recipe, folder: Path, *, reference: Path | None = None, **options: Any) -> Measured:
+async def measure(recipe: Recipe, folder: Path, *, reference: Path | None = None, **options: Any) -> Measurement:
     """Serve the folder and compare everything that its kind offers.
 
     Args:
         recipe: what the folder was made by.
-        folder: what is served.
+        folder: the model to serve.
         reference: a folder with the same numbers that the libraries read, if they cannot read this one.
-        options: of ModelConfig; float32 by default.
+        options: fields of ModelConfig; float32 by default.
 
-    Raises: ModelError: it does not load.
+    Raises: ModelError: the folder does not load.
     """
     reference = references.readable(recipe, reference or folder)
     async with served(folder, **options) as model:
-        found = Measured(recipe, await model.about(), model.load_seconds)
+        measurement = Measurement(recipe, await model.about(), model.load_seconds)
         if recipe.kind == "reranker":
-            await _scores(model, reference, found)
+            await _scores(model, reference, measurement)
         else:
-            await _vectors(model, reference, found)
-            await _dimensions(model, found)
+            await _vectors(model, reference, measurement)
+            await _dimensions(model, measurement)
         if recipe.saved_as == "AutoModelForCausalLM":
-            await _logits(model, reference, found)
-    return found
+            await _logits(model, reference, measurement)
+    return measurement
 
 
-def cosines(rows: Matrix, others: Matrix) -> Matrix:
-    """Cosine of each row with its partner."""
-    lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(others, axis=1)
-    return np.asarray((rows * others).sum(axis=1) / lengths)
+def cosines(a: Matrix, b: Matrix) -> Matrix:
+    """Cosine of each row of `a` with the same row of `b`."""
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return np.asarray((a * b).sum(axis=1) / lengths)
 
 
-async def _vectors(model: Served, reference: Path, found: Measured) -> None:
+async def _vectors(model: ServedModel, reference: Path, measurement: Measurement) -> None:
     truth = references.vectors(reference, TEXTS)
     ours = await model.vectors(TEXTS)
-    found.worst_cosine = float(cosines(ours, truth).min())
-    found.worst_alone = float(cosines(await model.alone(TEXTS), ours).min())
-    found.shuffled_cosine = float(cosines(await model.vectors([SHUFFLED]), ours[2:3])[0])
-    modules = found.recipe.modules
+    measurement.worst_cosine = float(cosines(ours, truth).min())
+    measurement.worst_alone = float(cosines(await model.alone(TEXTS), ours).min())
+    measurement.shuffled_cosine = float(cosines(await model.vectors([SHUFFLED]), ours[2:3])[0])
+    modules = measurement.recipe.modules
     if modules is None or not modules.normalize:
         lengths, wanted = (np.linalg.norm(rows, axis=1) for rows in (await model.vectors(TEXTS, RAW), truth))
-        found.worst_length = float(np.abs(lengths / wanted - 1).max())
-    if (prompt := found.recipe.query_prompt) is not None:
-        asked = await model.vectors(TEXTS[:1], prompt_name="query")
-        found.prompt_cosine = float(cosines(asked, references.vectors(reference, [prompt + TEXTS[0]]))[0])
+        measurement.worst_length = float(np.abs(lengths / wanted - 1).max())
+    if (prompt := measurement.recipe.query_prompt) is not None:
+        prompted = await model.vectors(TEXTS[:1], prompt_name="query")
+        measurement.prompt_cosine = float(cosines(prompted, references.vectors(reference, [prompt + TEXTS[0]]))[0])
 
 
-async def _dimensions(model: Served, found: Measured) -> None:
+async def _dimensions(model: ServedModel, measurement: Measurement) -> None:
     raw = await model.vectors(TEXTS[:3], RAW)
     width = raw.shape[1]
     for dimensions in (1, width // 2, width, width + 1):
-        answer = await model.post("/v1/embeddings", input=TEXTS[0], dimensions=dimensions)
-        found.dimensions[dimensions] = answer.status_code
-    if found.dimensions[width // 2] == 200:
+        response = await model.post("/v1/embeddings", input=TEXTS[0], dimensions=dimensions)
+        measurement.dimensions[dimensions] = response.status_code
+    if measurement.dimensions[width // 2] == 200:
         ours = await model.vectors(TEXTS[:3], dimensions=width // 2)
-        found.cut_cosine = float(cosines(ours, _cut(raw, width // 2, found.recipe)).min())
+        measurement.cut_cosine = float(cosines(ours, _cut(raw, width // 2, measurement.recipe)).min())
 
 
 def _cut(raw: Matrix, dimensions: int, recipe: Recipe) -> Matrix:
@@ -121,23 +121,25 @@ def _cut(raw: Matrix, dimensions: int, recipe: Recipe) -> Matrix:
     return raw[:, :dimensions]
 
 
-async def _scores(model: Served, reference: Path, found: Measured) -> None:
+async def _scores(model: ServedModel, reference: Path, measurement: Measurement) -> None:
     documents = [*DOCUMENTS, LONG]
     ours = np.stack([await model.scores(query, documents) for query in QUERIES])
     truth = np.stack([references.scores(reference, query, documents) for query in QUERIES])
     alone = np.concatenate([await model.scores(QUERIES[0], [document]) for document in documents])
-    found.worst_score = float(np.abs(ours - truth).max())
-    found.worst_alone = float(np.abs(ours[0] - alone).max())
-    found.log_odds_std = float(np.log(truth / (1 - truth)).std())
-    found.label_logits = (await model.post(RAW, input=TEXTS[0], return_logits=[0])).status_code == 200
+    measurement.worst_score = float(np.abs(ours - truth).max())
+    measurement.worst_alone = float(np.abs(ours[0] - alone).max())
+    measurement.log_odds_std = float(np.log(truth / (1 - truth)).std())
+    measurement.label_logits = (await model.post(RAW, input=TEXTS[0], return_logits=[0])).status_code == 200
 
 
-async def _logits(model: Served, reference: Path, found: Measured) -> None:
+async def _logits(model: ServedModel, reference: Path, measurement: Measurement) -> None:
     truth = references.token_logits(reference, TEXTS[:4])
-    every = await _asked_logits(model, ())
-    some = await _asked_logits(model, LOGIT_IDS)
-    found.worst_logit = float(max(np.abs(every - truth).max(), np.abs(some - truth[:, list(LOGIT_IDS)]).max()))
+    all_logits = await _requested_logits(model, ())
+    some_logits = await _requested_logits(model, LOGIT_IDS)
+    measurement.worst_logit = float(
+        max(np.abs(all_logits - truth).max(), np.abs(some_logits - truth[:, list(LOGIT_IDS)]).max())
+    )
 
 
-async def _asked_logits(model: Served, ids: Sequence[int]) -> Matrix:
+async def _requested_logits(model: ServedModel, ids: Sequence[int]) -> Matrix:
     return await model.vectors(TEXTS[:4], RAW, return_logits=list(ids))

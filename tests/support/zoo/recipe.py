@@ -11,14 +11,14 @@ from tests.support.zoo.tokenizers.vocabularies import Vocabulary
 JsonObject = Mapping[str, Any]
 SavedAs = Literal["AutoModel", "AutoModelForCausalLM", "AutoModelForSequenceClassification", "T5EncoderModel"]
 Kind = Literal["embedder", "reranker", "llm"]
-Way = Literal["packed", "unpadded", "padded", "sentence_transformers"]
+RunsAs = Literal["packed", "unpadded", "padded", "sentence_transformers"]
 
 CONFIGS = Path(__file__).with_name("configs")
 
 
 @dataclass(frozen=True, slots=True)
 class Modules:
-    """The sentence-transformers side of a repository: modules.json and what it points to."""
+    """A repository's modules.json and the files that it points to."""
 
     pooling: Literal["cls", "mean", "lasttoken", "max"]
     normalize: bool
@@ -32,8 +32,8 @@ class Recipe:
     """How to write a folder with a model's architecture and file layout, at reduced size, with random weights.
 
     `config`: config.json as published, in full. `reduced`: the entries that the small twin changes.
-    `native`: the same network in the form that the library's class reads, where the published form is another.
-    `seed_name`: how the project's seed documents call it; None for a relative that they do not name.
+    `native`: the same network in the form that the library's class reads, if the published form differs.
+    `seed_name`: its name in seed_models.txt; None for a relative that is not listed there.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Recipe:
     modules: Modules | None = None
     seed_name: str | None = None
     kind: Kind = "embedder"
-    way: Way = "unpadded"
+    runs_as: RunsAs = "unpadded"
     max_tokens: int = 512
     dimensions: bool = True
     quantised: Literal["mxfp4", "fp8"] | None = None
@@ -64,7 +64,7 @@ class Recipe:
 
     @property
     def query_prompt(self) -> str | None:
-        """What stands before a query, by its files or its model card."""
+        """The text before a query, from its files or its model card."""
         return (self.modules.prompts.get("query") if self.modules else None) or self.card_query
 
     @property
@@ -84,9 +84,9 @@ class Recipe:
 
 
 def published(name: str) -> JsonObject:
-    """A config.json as its repository has it, from configs/."""
-    found: JsonObject = json.loads((CONFIGS / f"{name}.json").read_text("utf-8"))
-    return found
+    """Read a published config.json from configs/."""
+    config: JsonObject = json.loads((CONFIGS / f"{name}.json").read_text("utf-8"))
+    return config
 
 
 def _width(config: JsonObject) -> int:

@@ -1,4 +1,4 @@
-"""What sentence-transformers and transformers give, in float32, one text at a time: nothing of Hearth is in it."""
+"""The results of sentence-transformers and transformers, in float32, one text at a time, without Hearth."""
 
 import json
 import shutil
@@ -27,14 +27,14 @@ INSTRUCTION = "Given a web search query, retrieve relevant passages that answer 
 
 
 def readable(recipe: Recipe, folder: Path) -> Path:
-    """A folder that the libraries read right: the same, or a copy with the configuration in their words."""
+    """Return a folder that the libraries read: the same, or a copy with the configuration in their form."""
     if recipe.native is None:
         return folder
-    twin = folder.parent / "in-the-librarys-words" / folder.name
+    twin = folder.parent / "in-the-librarys-form" / folder.name
     shutil.copytree(folder, twin)
     config = json.loads((folder / "config.json").read_text("utf-8"))
-    kept = {key: config[key] for key in recipe.small_native if key in config and key not in recipe.native_reduced}
-    native = {**recipe.small_native, **kept, "model_type": recipe.small_native["model_type"]}
+    fitted = {key: config[key] for key in recipe.small_native if key in config and key not in recipe.native_reduced}
+    native = {**recipe.small_native, **fitted, "model_type": recipe.small_native["model_type"]}
     native.pop("quantization_config", None)
     (twin / "config.json").write_text(json.dumps(native), "utf-8")
     if (twin / "tiktoken.model").is_file():
@@ -43,18 +43,18 @@ def readable(recipe: Recipe, folder: Path) -> Path:
 
 
 def vectors(folder: Path, texts: Sequence[str]) -> Matrix:
-    """sentence-transformers' vectors, with whatever modules the folder names; an LLM's are of its last token."""
+    """Return sentence-transformers' vectors, with the folder's own modules; an LLM's are its last token's states."""
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32}, local_files_only=True)
-    # Llama's tokenizer names none, and the library pads even a single text.
+    # Llama's tokenizer has no padding token, and the library pads even a single text.
     model.tokenizer.pad_token = model.tokenizer.pad_token or model.tokenizer.eos_token
     rows = [model.encode([text], show_progress_bar=False)[0] for text in texts]
     return np.stack(rows).astype(np.float64)
 
 
 def token_logits(folder: Path, texts: Sequence[str]) -> Matrix:
-    """Every token's logit behind each text's last token."""
+    """Return the logits of the whole vocabulary after each text's last token."""
     network = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     with torch.inference_mode():
@@ -63,7 +63,7 @@ def token_logits(folder: Path, texts: Sequence[str]) -> Matrix:
 
 
 def scores(folder: Path, query: str, documents: Sequence[str]) -> Matrix:
-    """Probabilities: by a language model's yes and no, by a classifier's one logit."""
+    """Return probabilities, from a language model's yes and no or from a classifier's single logit."""
     config = json.loads((folder / "config.json").read_text("utf-8"))
     if config["model_type"] != "qwen3":
         return _cross_encoder(folder, query, documents)
@@ -77,13 +77,13 @@ def scores(folder: Path, query: str, documents: Sequence[str]) -> Matrix:
         return _yes_no(folder, ids, *(tokenizer.convert_tokens_to_ids(word) for word in ("no", "yes")))
     network = transformers.AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
     with torch.inference_mode():
-        return np.array([torch.sigmoid(network(**each).logits[0, 0].double()).item() for each in ids])
+        return np.array([torch.sigmoid(network(**encoded).logits[0, 0].double()).item() for encoded in ids])
 
 
 def _yes_no(folder: Path, prompts: Sequence[Any], no: int, yes: int) -> Matrix:
     network = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     with torch.inference_mode():
-        logits = [network(**each).logits[0, -1].double() for each in prompts]
+        logits = [network(**encoded).logits[0, -1].double() for encoded in prompts]
     return np.array([torch.softmax(row[[no, yes]], dim=0)[1].item() for row in logits])
 
 

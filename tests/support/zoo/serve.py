@@ -1,4 +1,4 @@
-"""A server of one model within this process, loaded as `hearth serve` loads it and asked as a client asks."""
+"""A server of one model within this process: loaded as `hearth serve` loads it, requested as a client does."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -23,7 +23,7 @@ RAW = "/inference/v1/embeddings"
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedModel:
     """One loaded model behind both base URLs."""
 
     client: httpx.AsyncClient
@@ -31,35 +31,35 @@ class Served:
     load_seconds: float
 
     async def about(self) -> dict[str, Any]:
-        """What GET /v1/models says of it."""
-        listed = (await self.client.get("/v1/models")).raise_for_status().json()["data"]
-        return {"context_length": listed[0]["context_length"], **listed[0]["hearth"]}
+        """Return what GET /v1/models says about the model."""
+        models = (await self.client.get("/v1/models")).raise_for_status().json()["data"]
+        return {"context_length": models[0]["context_length"], **models[0]["hearth"]}
 
     async def vectors(self, texts: Sequence[str], path: str = UNIT, **fields: Any) -> Matrix:
-        """One row for each text; texts are cut to what the model takes."""
-        answer = await self.post(path, input=list(texts), truncate=True, **fields)
-        return np.array([item["embedding"] for item in answer.raise_for_status().json()["data"]])
+        """Return one row for each text. Texts that are too long are cut."""
+        response = await self.post(path, input=list(texts), truncate=True, **fields)
+        return np.array([item["embedding"] for item in response.raise_for_status().json()["data"]])
 
     async def alone(self, texts: Sequence[str]) -> Matrix:
-        """The same, one request for each text."""
+        """Return the same rows, from one request for each text."""
         return np.concatenate([await self.vectors([text]) for text in texts])
 
     async def scores(self, query: str, documents: Sequence[str]) -> Matrix:
-        """The documents' scores, in their own order."""
-        answer = (await self.post("/v1/rerank", query=query, documents=list(documents))).raise_for_status().json()
-        found = {item["index"]: item["relevance_score"] for item in answer["results"]}
-        return np.array([found[index] for index in range(len(documents))])
+        """Return the documents' scores in the order of the documents."""
+        body = (await self.post("/v1/rerank", query=query, documents=list(documents))).raise_for_status().json()
+        by_index = {item["index"]: item["relevance_score"] for item in body["results"]}
+        return np.array([by_index[index] for index in range(len(documents))])
 
     async def post(self, path: str, **body: Any) -> httpx.Response:
-        """A request of one's own."""
+        """Send any fields to any path."""
         return await self.client.post(path, json={"model": self.id, **body})
 
 
 @asynccontextmanager
-async def served(folder: Path, **options: Any) -> AsyncIterator[Served]:
-    """One of it, in float32 unless `options` (of ModelConfig) say otherwise.
+async def served(folder: Path, **options: Any) -> AsyncIterator[ServedModel]:
+    """Serve the folder's model, in float32 unless `options` (fields of ModelConfig) say otherwise.
 
-    Raises: ModelError: what `hearth serve` would say before it ends.
+    Raises: ModelError: the reason for which `hearth serve` would end.
     """
     config = Config(models=(ModelConfig(path=str(folder), **({"dtype": "float32"} | options)),))
     started = perf_counter()
@@ -68,11 +68,11 @@ async def served(folder: Path, **options: Any) -> AsyncIterator[Served]:
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://hearth", timeout=60) as client,
     ):
         await _until_ready(client)
-        yield Served(client, folder.name, perf_counter() - started)
+        yield ServedModel(client, folder.name, perf_counter() - started)
 
 
 async def _until_ready(client: httpx.AsyncClient) -> None:
-    while (answer := (await client.get("/health")).json())["status"] != "ready":
-        if answer["status"] == "failed":
-            raise ModelError(answer["reason"])
+    while (health := (await client.get("/health")).json())["status"] != "ready":
+        if health["status"] == "failed":
+            raise ModelError(health["reason"])
         await asyncio.sleep(0.005)

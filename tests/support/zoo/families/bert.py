@@ -1,4 +1,4 @@
-"""The BERT-family embedders that the seed documents name. Sources: MODELS.md section 5, the repositories' own files."""
+"""The BERT-family embedders that the seed documents name. Source: the repositories' own files."""
 
 from tests.support.zoo.recipe import JsonObject, Modules, Recipe, published
 from tests.support.zoo.tokenizers.vocabularies import BERT_WORDS, MINILM_WORDS, MULTILINGUAL_WORDS

@@ -19,15 +19,15 @@ def calibrate_classifier(folder: Path, std: float) -> None:
     network = transformers.AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
     name, last = next((name, part) for name, part in network.named_modules() if _is_last(part))
     states: list[torch.Tensor] = []
-    last.register_forward_pre_hook(lambda _part, given: states.append(given[0][0]))
+    last.register_forward_pre_hook(lambda _part, inputs: states.append(inputs[0][0]))
     with torch.inference_mode():
         for text in _texts(framed=network.config.model_type == "qwen3"):
             encoded = tokenizer(*text, return_tensors="pt", add_special_tokens=len(text) == 2)
             network(**encoded)
     # A causal model's last layer sees every token; a pooled one sees one row.
-    seen = np.stack([state.reshape(-1, state.shape[-1])[-1].numpy() for state in states]).astype(np.float64)
+    rows = np.stack([state.reshape(-1, state.shape[-1])[-1].numpy() for state in states]).astype(np.float64)
     tensors = load_file(folder / "model.safetensors")
-    tensors[f"{name}.weight"] = torch.from_numpy(direction(seen, std))[None].float()
+    tensors[f"{name}.weight"] = torch.from_numpy(direction(rows, std))[None].float()
     if f"{name}.bias" in tensors:
         tensors[f"{name}.bias"] = torch.zeros(1)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})

@@ -3,7 +3,7 @@
 from tests.support.zoo.recipe import JsonObject, Modules, Recipe, published
 from tests.support.zoo.tokenizers.vocabularies import BERT_WORDS
 
-# The library maps none of the old sizes (MODELS.md section 5): the weights are drawn by the native form.
+# The library does not map the old sizes, so the weights are drawn by the native form.
 OLD = published("nomic-embed-text-v1.5")
 NATIVE = published("nomic-embed-text-v1.5-native")
 OLD_REDUCED: JsonObject = {"n_embd": 64, "n_head": 4, "n_inner": 96, "n_layer": 3}

@@ -24,7 +24,7 @@ def mxfp4(tensors: Mapping[str, Tensor]) -> tuple[Tensors, Tensors]:
         if not name.endswith(("experts.gate_up_proj", "experts.down_proj")):
             stored[name] = meant[name] = tensor
             continue
-        # Stored with the inputs last, [experts, out, in]; the network has them the other way round.
+        # Stored with the inputs last, [experts, out, in]; the network has them in reverse.
         blocks, scales, values = _mxfp4(tensor.transpose(1, 2).contiguous())
         stored |= {f"{name}_blocks": blocks, f"{name}_scales": scales}
         meant[name] = values.transpose(1, 2).contiguous()

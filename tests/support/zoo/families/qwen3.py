@@ -1,4 +1,4 @@
-"""Qwen3-Embedding and Qwen3-Reranker in their three sizes. Sources: MODELS.md sections 2 and 3."""
+"""Qwen3-Embedding and Qwen3-Reranker in their three sizes. Source: the repositories' own files."""
 
 from tests.support.checkpoints.qwen3 import CONFIG
 from tests.support.zoo.recipe import JsonObject, Modules, Recipe
@@ -35,7 +35,7 @@ def _embedder(size: str) -> Recipe:
         reduced={**REDUCED[size], "head_dim": 32, "num_hidden_layers": 2, "max_window_layers": 2},
         vocabulary=QWEN3_EMBEDDING_WORDS,
         modules=Modules("lasttoken", normalize=True, prompts=PROMPTS),
-        way="packed",
+        runs_as="packed",
         max_tokens=positions,
     )
 
@@ -50,7 +50,7 @@ def _reranker(size: str) -> Recipe:
         vocabulary=QWEN3_WORDS,
         saved_as="AutoModelForCausalLM",
         kind="reranker",
-        way="packed",
+        runs_as="packed",
         max_tokens=40960,
     )
 

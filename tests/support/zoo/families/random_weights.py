@@ -14,7 +14,7 @@ from torch import Tensor, nn
 DECIDES_WHERE_TO_LOOK = re.compile(r"query|key|Wqkv|qkv|attn\.(q|k|q_a|q_b|kv_a|kv_b)_|attn\.[qk]\.|relative_attention")
 
 
-# What is no argument of a configuration's class; the dtype is float32 here, whatever is published.
+# Entries that are no arguments of a configuration's class. The dtype is float32 here, whatever is published.
 UNREAD = ("model_type", "auto_map", "quantization_config", "torch_dtype", "dtype")
 
 
@@ -36,7 +36,7 @@ def random_weights(saved_as: str, entries: Mapping[str, Any], seed: int) -> dict
 
 
 def parameters(saved_as: str, entries: Mapping[str, Any]) -> int:
-    """How many parameters a network of the published size has; no memory is taken."""
+    """Count the parameters of a network of the published size, without allocating memory."""
     with torch.device("meta"):
         network = _network(saved_as, entries)
     return sum(weight.numel() for weight in network.parameters())
@@ -49,8 +49,8 @@ def _network(saved_as: str, entries: Mapping[str, Any]) -> nn.Module:
 
 
 def _drawn(network: nn.Module) -> list[tuple[str, Tensor]]:
-    found: list[tuple[str, Tensor]] = list(network.named_parameters())
-    return [*found, *((name, buffer) for name, buffer in network.named_buffers() if name.endswith("correction_bias"))]
+    drawn: list[tuple[str, Tensor]] = list(network.named_parameters())
+    return [*drawn, *((name, buffer) for name, buffer in network.named_buffers() if name.endswith("correction_bias"))]
 
 
 def _draw(name: str, weight: Tensor, generator: torch.Generator) -> None:
@@ -66,7 +66,7 @@ def _draw(name: str, weight: Tensor, generator: torch.Generator) -> None:
 
 
 def unread_beside(tensors: dict[str, Tensor], entries: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The same with what published files hold beyond the network: BERT's positions, a layer that predicts ahead."""
+    """Add what published files hold beyond the network: BERT's positions, a layer that predicts ahead."""
     if entries["model_type"] == "bert":
         positions = torch.arange(entries["max_position_embeddings"])[None]
         return {"embeddings.position_ids": positions} | tensors

@@ -53,8 +53,8 @@ RELATIVES = (
         reduced=ENCODER,
         vocabulary=MPNET_WORDS,
         modules=Modules("mean", normalize=True, max_seq_length=384),
-        # Its attention adds a bias by distance and is no function that can be exchanged.
-        way="padded",
+        # Its attention adds a bias by distance and is not a function that can be replaced.
+        runs_as="padded",
         max_tokens=384,
     ),
     Recipe(
@@ -79,9 +79,9 @@ RELATIVES = (
         vocabulary=T5_WORDS,
         saved_as="T5EncoderModel",
         modules=Modules("mean", normalize=True, max_seq_length=512, dense=((48, 48),)),
-        way="sentence_transformers",
+        runs_as="sentence_transformers",
     ),
-    # A decoder whose tokens see each other both ways, by an entry of its config.json alone.
+    # A decoder with bidirectional attention, by an entry of its config.json alone.
     Recipe(
         name="Alibaba-NLP/gte-Qwen2-1.5B-instruct",
         config=published("gte-qwen2-1.5b-instruct"),

@@ -2,7 +2,7 @@
 
 from tests.support.zoo.families.qwen3 import QWEN3
 from tests.support.zoo.families.relatives import ENCODER
-from tests.support.zoo.recipe import JsonObject, Recipe, Way, published
+from tests.support.zoo.recipe import JsonObject, Recipe, RunsAs, published
 from tests.support.zoo.tokenizers.vocabularies import (
     BERT_WORDS,
     BGE_M3_WORDS,
@@ -28,8 +28,8 @@ MINILM: JsonObject = {
     "num_hidden_layers": 6,
     "sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity", "version": "4.0.1"},
 }
-# DeBERTa's attention is no function that can be replaced.
-WAYS: dict[str, Way] = {"Qwen3": "packed", "DebertaV2": "padded"}
+# DeBERTa's attention is not a function that can be replaced.
+RUNS_AS: dict[str, RunsAs] = {"Qwen3": "packed", "DebertaV2": "padded"}
 QWEN3_SMALL = next(recipe for recipe in QWEN3 if recipe.name == "Qwen/Qwen3-Reranker-0.6B")
 
 
@@ -42,7 +42,7 @@ def _reranker(name: str, config: JsonObject, reduced: JsonObject, vocabulary: Vo
         vocabulary=vocabulary,
         saved_as="AutoModelForSequenceClassification",
         kind="reranker",
-        way=WAYS.get(family, "unpadded"),
+        runs_as=RUNS_AS.get(family, "unpadded"),
         max_tokens=max_tokens,
     )
 

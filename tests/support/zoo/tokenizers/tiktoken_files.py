@@ -1,4 +1,4 @@
-"""A small tiktoken.model as Kimi K2's repository has it, and the library's own way to read it."""
+"""A small tiktoken.model as Kimi K2's repository has it, and its conversion by the library."""
 
 import base64
 import json
@@ -43,6 +43,6 @@ def convert(folder: Path) -> None:
 
 
 def _bytes_in_order() -> list[int]:
-    # The order of byte_symbols(): those that print, then the others.
+    # The order of byte_symbols(): those that print, then the rest.
     printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     return [*printable, *(byte for byte in range(256) if byte not in printable)]

@@ -69,11 +69,11 @@ _MODELS = {"wordpiece": _wordpiece, "unigram": _unigram, "byte-level": _byte_lev
 
 
 def _merges(words: list[str]) -> list[list[str]]:
-    found: dict[str, list[str]] = {}
+    splits: dict[str, list[str]] = {}
     for word in words:
         for end in range(1, len(word)):
-            found.setdefault(word[: end + 1], [word[:end], word[end]])
-    return list(found.values())
+            splits.setdefault(word[: end + 1], [word[:end], word[end]])
+    return list(splits.values())
 
 
 def _model(vocabulary: Vocabulary, ids: dict[str, int], merges: list[list[str]]) -> JsonObject:

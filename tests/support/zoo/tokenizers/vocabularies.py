@@ -29,7 +29,7 @@ class Vocabulary:
     lowercase: bool = False
     special: int | None = None  # how many of the added tokens are marked special; None: all
     split: str | None = SPLIT
-    # Of unigram: published ones have a character map there, which only sentencepiece makes; the library keeps no other.
+    # For unigram only. Published files have sentencepiece's character map here, which the library drops.
     normalizer: Mapping[str, Any] | None = None
     cuts_at: int | None = None  # some published files cut and pad, and must not be believed
     settings: tuple[tuple[str, Any], ...] = ()
