@@ -7,7 +7,7 @@ from typing import TypeVar
 from anyio import to_thread
 from fastapi import Request
 
-from server.api.content_encoding import coding_of, decode_body
+from server.api.body.content_encoding import coding_of, decode_body
 from server.api.dialects.parsing import read_object
 from server.config import Config, RequestLimits
 from server.errors import BodyTimeout, PayloadTooLarge, UnsupportedMedia

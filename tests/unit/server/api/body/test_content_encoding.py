@@ -6,7 +6,7 @@ import zlib
 
 import pytest
 
-from server.api.content_encoding import coding_of, decode_body
+from server.api.body.content_encoding import coding_of, decode_body
 from server.errors import PayloadTooLarge, UnsupportedMedia
 
 TEXT = b'{"input": "a"}'
