@@ -80,7 +80,7 @@ def _head(
             )
         matrix = network.embed_tokens
     elif weights.has(HEAD):
-        matrix = weights.mapped(HEAD)
+        matrix = weights.copy(HEAD) if info.head_rows else weights.mapped(HEAD)
     else:
         return None
     return LanguageModelHead(matrix, device=weights.device, no_yes=info.no_yes) if info.head_rows else None

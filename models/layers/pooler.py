@@ -98,7 +98,7 @@ class LanguageModelHead:
         """Take the matrix.
 
         Args:
-            weight: [V, H], any float dtype. It may be mapped from a file on the CPU: only requested rows are copied.
+            weight: [V, H], any float dtype. It may be on the CPU: only requested rows are copied to the device.
             device: where states are.
             no_yes: token ids of "no" and "yes", for scores().
         """
@@ -134,7 +134,7 @@ class LanguageModelHead:
         return torch.matmul(states.double(), self._score_row[:, None]).float()
 
     def _rows(self, ids: tuple[int, ...]) -> Tensor:
-        # Clients request the same few ids again and again, and the matrix may be mapped from a file.
+        # Clients request the same few ids again and again, and the matrix may be on another device.
         if ids in self._cached_rows:
             return self._cached_rows[ids]
         indexes = to_device(np.array(ids, dtype=np.int64), self._weight.device)

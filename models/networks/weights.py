@@ -20,7 +20,8 @@ CLASSIFIER = "score.weight"
 class Weights:
     """The tensors of one checkpoint, named without the prefix `model.`. Close it when the load is done.
 
-    Files are mapped: reading fills the page cache, and only copies take memory of the process.
+    Files are mapped until close(): reading fills the page cache, and only copies take memory of the process. Nothing
+    mapped may outlive a load: it would change with its file, and reading behind the end of a file ends the process.
     """
 
     def __init__(self, checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype) -> None:
@@ -73,6 +74,13 @@ class Weights:
         self._unused.discard(name)
         tensors, stored = self._files[name]
         return cast("Tensor", tensors.get_tensor(stored))
+
+    def copy(self, name: str) -> Tensor:
+        """One tensor as it is stored, on the CPU, in memory of the process.
+
+        Raises: ModelError: the checkpoint lacks it.
+        """
+        return self.mapped(name).clone()
 
     def has(self, name: str) -> bool:
         return name in self._files

@@ -122,6 +122,20 @@ def load_network(checkpoint: Checkpoint, dtype: torch.dtype, *, classifier: bool
     return cast("nn.Module", network.eval())
 
 
+def copy_mapped(module: nn.Module) -> None:
+    """Copy weights on the CPU, one after another, out of the files that the library maps and would keep mapped.
+
+    A mapped weight changes with its file, and reading behind the end of a file ends the process.
+    """
+    # Not in inference mode, whose tensors can never be changed outside of it.
+    with freeing_at_once(), torch.inference_mode(mode=False), torch.no_grad():
+        copies: dict[tuple[int, torch.Size], Tensor] = {}  # tied weights share memory, and still do afterwards
+        for weight in (*module.parameters(), *module.buffers()):
+            if weight.device.type == "cpu":
+                place = weight.data_ptr(), weight.shape
+                weight.data = copies[place] = copies[place] if place in copies else weight.data.clone()
+
+
 def _check_loading_info(checkpoint: Checkpoint, network: nn.Module, loading_info: Any, *, reads_pooler: bool) -> None:
     # The library fills missing weights with random numbers. Only a head reads a pooler.
     missing = [name for name in loading_info["missing_keys"] if reads_pooler or "pooler." not in name]

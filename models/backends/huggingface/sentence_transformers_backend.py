@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from models.backends.huggingface.config import check_entries
 from models.backends.huggingface.float32_rerun import float32_activations
 from models.backends.huggingface.layouts import group_tokens, pad, similar_lengths
+from models.backends.huggingface.network import copy_mapped
 from models.backends.launched import Launched, launch_or_fail
 from models.backends.selfcheck import check_backend
 from models.checkpoint.folder import Checkpoint
@@ -75,6 +76,8 @@ def _load_modules(checkpoint: Checkpoint, device: torch.device, dtype: torch.dty
         ) from error
     # Pooling and projections are computed in float32, as in the other backends.
     modules = [part.float() if number else part for number, part in enumerate(model.eval())]
+    for part in modules:
+        copy_mapped(part)
     network = _network(modules)
     check_entries(checkpoint, type(network.config))
     _check_weights(checkpoint, network)

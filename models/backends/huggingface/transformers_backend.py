@@ -1,7 +1,7 @@
 """The backend `transformers`: runs the library's network unpadded if that is exact, else padded or one by one."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any, cast
 
 import numpy as np
@@ -12,7 +12,7 @@ from models.backends.huggingface.classifier_head import Classifier
 from models.backends.huggingface.float32_rerun import float32_activations
 from models.backends.huggingface.layout_check import LayoutCheck, Runner
 from models.backends.huggingface.layouts import group_tokens
-from models.backends.huggingface.network import LibraryNetwork, load_network
+from models.backends.huggingface.network import LibraryNetwork, copy_mapped, load_network
 from models.backends.launched import Launched, launch_or_fail
 from models.backends.selfcheck import check_backend
 from models.checkpoint.folder import Checkpoint
@@ -57,6 +57,7 @@ def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "Tran
     dtype = choose_dtype(options.dtype, device)
     with device_faults(), torch.inference_mode():
         module = load_network(checkpoint, dtype, classifier=info.classifier).to(device)
+        copy_mapped(module)
         classifier = Classifier(module) if info.classifier else None
         network = LibraryNetwork(classifier.body if classifier else module, separator=info.separator)
         layout_check = LayoutCheck(network, info)
@@ -94,8 +95,8 @@ def _head(
     if checkpoint.tied:
         table = cast("nn.Embedding", cast("Any", network).get_input_embeddings())
         return LanguageModelHead(table.weight, device=device, no_yes=info.no_yes)
-    matrix = Weights(checkpoint, device=device, dtype=torch.float32).mapped(HEAD)
-    return LanguageModelHead(matrix, device=device, no_yes=info.no_yes)
+    with closing(Weights(checkpoint, device=device, dtype=torch.float32)) as weights:
+        return LanguageModelHead(weights.copy(HEAD), device=device, no_yes=info.no_yes)
 
 
 class TransformersBackend:
