@@ -127,13 +127,15 @@ def copy_mapped(module: nn.Module) -> None:
 
     A mapped weight changes with its file, and reading behind the end of a file ends the process.
     """
-    # Not in inference mode, whose tensors can never be changed outside of it.
-    with freeing_at_once(), torch.inference_mode(mode=False), torch.no_grad():
-        copies: dict[tuple[int, torch.Size], Tensor] = {}  # tied weights share memory, and still do afterwards
+    copies: dict[tuple[int, torch.Size], Tensor] = {}  # tied weights share memory, and still do afterwards
+    with freeing_at_once():
         for weight in (*module.parameters(), *module.buffers()):
-            if weight.device.type == "cpu":
-                place = weight.data_ptr(), weight.shape
-                weight.data = copies[place] = copies[place] if place in copies else weight.data.clone()
+            place = weight.data_ptr(), weight.shape
+            if weight.device.type == "cpu" and place not in copies:
+                # A tensor of inference mode and one of another mode cannot share data.
+                with torch.inference_mode(weight.is_inference()):
+                    copies[place] = weight.data.clone()
+            weight.data = copies.get(place, weight.data)
 
 
 def _check_loading_info(checkpoint: Checkpoint, network: nn.Module, loading_info: Any, *, reads_pooler: bool) -> None:
