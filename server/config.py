@@ -166,6 +166,9 @@ class Config(Section):
     limits: RequestLimits = RequestLimits()
     batching: Batching = Batching()
     auth: Auth = Auth()
+    body_memory_bytes: Positive = 256 * 1024 * 1024
+    """Bytes of request bodies that one HTTP process holds at a time, until their answers. Above it a body is refused
+    with 429 and `Retry-After` before it is read. An eighth is left for bodies of up to 64 KiB."""
     request_timeout_s: Seconds = 590
     """Seconds that a request may take. OpenAI's SDKs give up after 600 seconds and send the request again."""
     drain_timeout_s: Seconds = 60

@@ -33,6 +33,7 @@ ApiError                            400     invalid_request_error   none
 └── Retryable                       with Retry-After
     ├── QueueFull                   429     tokens                  rate_limit_exceeded
     │   ├── TooManyWaiting          429     requests                rate_limit_exceeded
+    │   ├── TooManyBodies           429     requests                rate_limit_exceeded
     │   └── TooLate                 429     tokens                  rate_limit_exceeded
     └── Unavailable                 503     server_error            unavailable
         ├── ModelLoading            503     server_error            model_loading
@@ -384,6 +385,16 @@ class TooManyWaiting(QueueFull):
 
     def __init__(self, waiting_items: int, retry_after_s: float) -> None:
         Retryable.__init__(self, f"The queue is full ({waiting_items} inputs waiting).", retry_after_s)
+
+
+class TooManyBodies(QueueFull):
+    """The bodies of other requests take the memory that this one would need."""
+
+    type = "requests"
+
+    def __init__(self, held_bytes: int, retry_after_s: float) -> None:
+        message = f"The server holds {held_bytes} bytes of other requests, and has no room for this one."
+        Retryable.__init__(self, message, retry_after_s)
 
 
 class TooLate(QueueFull):

@@ -19,6 +19,7 @@ from server.api.dialects.vllm import VLLM
 from server.api.middleware import TraceMiddleware
 from server.api.openapi import HEADERS, ErrorShape, complete
 from server.api.paths import PathMiddleware, PathTable
+from server.api.request import BodyReader
 from server.api.route_table import PlainRoute, Route, add_routes
 from server.api.routes import embeddings_route, models_routes, rerank_route, root_route
 from server.api.system_routes import ASSETS_PATH, PAGES, add_assets, page_routes, system_routes
@@ -104,19 +105,20 @@ def _add_middleware(app: FastAPI, config: Config, metrics: Metrics) -> None:
 
 
 def _api_routes(serving: ServingContext, config: Config) -> list[Route]:
+    bodies = BodyReader(config.limits, config.body_memory_bytes)
     return [
-        *(embeddings_route(dialect, serving, config) for dialect in (*API_DIALECTS, *EMBEDDING_DIALECTS)),
-        *(_rerank_route(dialect, serving, config) for dialect in (*API_DIALECTS, *RERANK_DIALECTS)),
-        root_route(serving, config),
-        *tokenize_routes(serving, config),
+        *(embeddings_route(dialect, serving, config, bodies) for dialect in (*API_DIALECTS, *EMBEDDING_DIALECTS)),
+        *(_rerank_route(dialect, serving, config, bodies) for dialect in (*API_DIALECTS, *RERANK_DIALECTS)),
+        root_route(serving, config, bodies),
+        *tokenize_routes(serving, config, bodies),
         *(route for api in API_DIALECTS for route in models_routes(api, serving)),
     ]
 
 
-def _rerank_route(dialect: RerankDialect, serving: ServingContext, config: Config) -> Route:
+def _rerank_route(dialect: RerankDialect, serving: ServingContext, config: Config, bodies: BodyReader) -> Route:
     # OpenAI's paths accept TEI's bodies too.
     choose_format = rerank_format if isinstance(dialect, OpenAI) else None
-    return rerank_route(dialect, serving, config, choose_format)
+    return rerank_route(dialect, serving, config, bodies, choose_format)
 
 
 def _error_shapes() -> list[ErrorShape]:

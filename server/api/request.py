@@ -1,13 +1,17 @@
-"""Reading a request: no more bytes than allowed, no longer than allowed, and only JSON."""
+"""Reading a request: no more bytes than allowed, no longer than allowed, and only JSON within bounds."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import TypeVar
 
 from anyio import to_thread
 from fastapi import Request
 
-from server.api.body.content_encoding import coding_of, decode_body
+from server.api.body.budget import BodyBudget, HeldBody
+from server.api.body.content_encoding import coding_of, decode_body, decoded_size
+from server.api.body.json_bounds import JsonBounds, json_bounds, paused_collector
 from server.api.dialects.parsing import read_object
 from server.config import Config, RequestLimits
 from server.errors import BodyTimeout, PayloadTooLarge, UnsupportedMedia
@@ -21,31 +25,74 @@ PARSE_IN_THREAD_BYTES = 256 * 1024
 Parsed = TypeVar("Parsed")
 
 
-async def read_body(request: Request, limits: RequestLimits) -> bytes:
-    """The whole body, decoded. The limit holds for the bytes on the wire and for the decoded ones.
+class BodyReader:
+    """Reads the bodies of one HTTP process. Belongs to the event loop's thread."""
 
-    Raises: PayloadTooLarge, BodyTimeout, UnsupportedMedia. starlette's ClientDisconnect: the client left.
-    """
-    _check_media_type(request.headers.get("content-type", ""))
-    coding = coding_of(request.headers.getlist("content-encoding"))
-    if _exceeds(request.headers.get("content-length", ""), limits.body_bytes):
-        raise PayloadTooLarge(limits.body_bytes)
-    try:
-        async with asyncio.timeout(limits.body_timeout_s):
-            body = await _receive(request, limits.body_bytes)
-    except TimeoutError:
-        raise BodyTimeout(limits.body_timeout_s) from None
-    return body if coding is None else await to_thread.run_sync(decode_body, body, coding, limits.body_bytes)
+    def __init__(self, limits: RequestLimits, max_held_bytes: int) -> None:
+        self._limits = limits
+        self._bounds = json_bounds(limits)
+        self._budget = BodyBudget(max_held_bytes)
+
+    @asynccontextmanager
+    async def reading(self, request: Request) -> AsyncIterator["RequestBody"]:
+        """The whole body, decoded, which counts as held until the end of the block.
+
+        The limit on its size holds for the bytes on the wire and for the decoded ones.
+
+        Raises: PayloadTooLarge, BodyTimeout, UnsupportedMedia, TooManyBodies. starlette's ClientDisconnect: the client
+        left.
+        """
+        _check_media_type(request.headers.get("content-type", ""))
+        coding = coding_of(request.headers.getlist("content-encoding"))
+        declared_bytes = _declared_bytes(request.headers.get("content-length", ""), self._limits.body_bytes)
+        with self._budget.hold() as held:
+            held.expect(declared_bytes)
+            content = await self._receive(request, held)
+            if coding is not None:
+                content = await _decoded(content, coding, self._limits.body_bytes, held)
+            yield RequestBody(content, self._bounds)
+
+    async def _receive(self, request: Request, held: HeldBody) -> bytes:
+        chunks: list[bytes] = []
+        try:
+            async with asyncio.timeout(self._limits.body_timeout_s) as timeout:
+                held.on_give_way = partial(timeout.reschedule, 0)
+                async for chunk in request.stream():
+                    if held.size + len(chunk) > self._limits.body_bytes:
+                        raise PayloadTooLarge(self._limits.body_bytes)
+                    held.grow(len(chunk))
+                    chunks.append(chunk)
+        except TimeoutError:
+            raise (held.refusal() if held.gave_way else BodyTimeout(self._limits.body_timeout_s)) from None
+        held.arrived()
+        return b"".join(chunks)
 
 
-async def parse_body(body: bytes, parse: Callable[[JsonObject], Parsed]) -> Parsed:
-    """What `parse` makes of the body's JSON object. Large bodies are parsed off the event loop.
+class RequestBody:
+    """The bytes of one body, which are dropped when they are parsed."""
 
-    Raises: ApiError.
-    """
-    if len(body) <= PARSE_IN_THREAD_BYTES:
-        return parse(read_object(body))
-    return await to_thread.run_sync(lambda: parse(read_object(body)))
+    def __init__(self, content: bytes, bounds: JsonBounds) -> None:
+        self.content = content
+        self.size = len(content)
+        self._bounds = bounds
+
+    async def parse(self, parse: Callable[[JsonObject], Parsed]) -> Parsed:
+        """What `parse` makes of the body's JSON object. Large bodies are parsed off the event loop.
+
+        Raises: ApiError.
+        """
+        if self.size <= PARSE_IN_THREAD_BYTES:
+            return parse(self._take_object())
+        return await to_thread.run_sync(lambda: parse(self._take_large_object()))
+
+    def _take_large_object(self) -> JsonObject:
+        with paused_collector():
+            return self._take_object()
+
+    def _take_object(self) -> JsonObject:
+        content, self.content = self.content, b""
+        self._bounds.check(content)
+        return read_object(content)
 
 
 def request_context(request: Request, config: Config, body_bytes: int) -> RequestContext:
@@ -57,21 +104,24 @@ def request_context(request: Request, config: Config, body_bytes: int) -> Reques
     )
 
 
-async def _receive(request: Request, limit: int) -> bytes:
-    chunks: list[bytes] = []
-    received_bytes = 0
-    async for chunk in request.stream():
-        received_bytes += len(chunk)
-        if received_bytes > limit:
-            raise PayloadTooLarge(limit)
-        chunks.append(chunk)
-    return b"".join(chunks)
+async def _decoded(content: bytes, coding: str, limit: int, held: HeldBody) -> bytes:
+    size = await to_thread.run_sync(decoded_size, content, coding, limit)
+    held.grow(max(size - held.size, 0))
+    return await to_thread.run_sync(decode_body, content, coding, size)
 
 
-def _exceeds(digits: str, limit: int) -> bool:
+def _declared_bytes(digits: str, limit: int) -> int:
+    """What the Content-Length says; 0 if there is none.
+
+    Raises: PayloadTooLarge.
+    """
     # Compared by length first: int() refuses numbers of more than 4,300 digits, leading zeros included.
     digits = digits.lstrip("0")
-    return digits.isdecimal() and (len(digits) > len(str(limit)) or int(digits) > limit)
+    if not digits.isdecimal():
+        return 0
+    if len(digits) > len(str(limit)) or int(digits) > limit:
+        raise PayloadTooLarge(limit)
+    return int(digits)
 
 
 def _check_media_type(content_type: str) -> None:

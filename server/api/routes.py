@@ -18,9 +18,10 @@ from server.api.dialects.protocol import (
 from server.api.dialects.tei import TEI
 from server.api.dialects.tei_tasks import ROOT_PATHS, Similarity, document_root, is_rerank, is_similarity
 from server.api.middleware import SCOPE_DIALECT
-from server.api.request import parse_body, read_body, request_context
+from server.api.request import BodyReader, request_context
 from server.api.route_table import Handler, Route
-from server.config import Config
+from server.config import Config, RequestLimits
+from server.errors import ArrayTooLong
 from server.processing.context import RequestContext, ServingContext
 from server.processing.embed import embed
 from server.processing.rerank import rerank
@@ -29,6 +30,8 @@ from server.serialization import JsonObject, dump
 
 # Larger results are written in a thread: 512 vectors of 1,024 take about 10 ms.
 WRITE_IN_THREAD_FLOATS = 256 * 1024
+# The names that dialects have for the inputs of an embeddings request.
+INPUT_FIELDS = ("input", "inputs", "texts")
 # Fireworks' kinds of model (fireworks-ai 0.19.20, class Model).
 LISTED_KINDS = {"embedder": "EMBEDDING_MODEL", "reranker": "RERANKER_MODEL", "llm": "HF_BASE_MODEL"}
 
@@ -60,9 +63,9 @@ Run = Callable[[ServingContext, RequestContext], Awaitable[Reply]]
 Choice = tuple[ErrorDialect, Callable[[JsonObject], Run]]
 
 
-def embeddings_route(dialect: EmbeddingDialect, serving: ServingContext, config: Config) -> Route:
+def embeddings_route(dialect: EmbeddingDialect, serving: ServingContext, config: Config, bodies: BodyReader) -> Route:
     """The dialect's paths for vectors and logits."""
-    handler = post(serving, config, lambda _: embeddings_choice(dialect), dialect)
+    handler = post(serving, config, bodies, lambda _: embeddings_choice(dialect, config.limits), dialect)
     return Route("POST", dialect.embeddings_paths, handler, dialect.document_embeddings())
 
 
@@ -70,6 +73,7 @@ def rerank_route(
     dialect: RerankDialect,
     serving: ServingContext,
     config: Config,
+    bodies: BodyReader,
     choose_format: Callable[[JsonObject], RerankFormat] | None = None,
 ) -> Route:
     """The dialect's paths for scores; `choose_format` finds the format of a body where they accept several."""
@@ -77,18 +81,18 @@ def rerank_route(
     def choose(body: JsonObject) -> Choice:
         return rerank_choice(choose_format(body) if choose_format else dialect)
 
-    return Route("POST", dialect.rerank_paths, post(serving, config, choose), dialect.document_rerank())
+    return Route("POST", dialect.rerank_paths, post(serving, config, bodies, choose), dialect.document_rerank())
 
 
-def root_route(serving: ServingContext, config: Config) -> Route:
+def root_route(serving: ServingContext, config: Config, bodies: BodyReader) -> Route:
     """The root of text-embeddings-inference, whose server has one model and does that model's task there."""
 
     def choose(body: JsonObject) -> Choice:
         if is_rerank(body):
             return rerank_choice(TEI())
-        return embeddings_choice(Similarity() if is_similarity(body) else TEI())
+        return embeddings_choice(Similarity() if is_similarity(body) else TEI(), config.limits)
 
-    return Route("POST", ROOT_PATHS, post(serving, config, choose, TEI()), document_root())
+    return Route("POST", ROOT_PATHS, post(serving, config, bodies, choose, TEI()), document_root())
 
 
 def models_routes(dialect: ApiDialect, serving: ServingContext) -> list[Route]:
@@ -106,6 +110,7 @@ def models_routes(dialect: ApiDialect, serving: ServingContext) -> list[Route]:
 def post(
     serving: ServingContext,
     config: Config,
+    bodies: BodyReader,
     choose: Callable[[JsonObject], Choice],
     dialect: ErrorDialect | None = None,
 ) -> Handler:
@@ -126,17 +131,18 @@ def post(
             request.scope[SCOPE_DIALECT] = dialect
         # Before the body is read, so that a request that will be refused takes no memory.
         serving.engine.check_open()
-        body = await read_body(request, config.limits)
-        run = await parse_body(body, parse)
-        return _response(await run(serving, request_context(request, config, len(body))))
+        async with bodies.reading(request) as body:
+            run = await body.parse(parse)
+            return _response(await run(serving, request_context(request, config, body.size)))
 
     return answer
 
 
-def embeddings_choice(dialect: EmbeddingDialect) -> Choice:
+def embeddings_choice(dialect: EmbeddingDialect, limits: RequestLimits) -> Choice:
     """Parse, run and write an embeddings request."""
 
     def prepare(body: JsonObject) -> Run:
+        _check_counts(body, limits)
         parsed = dialect.parse_embeddings(body)
 
         async def run(serving: ServingContext, context: RequestContext) -> Reply:
@@ -165,6 +171,14 @@ def rerank_choice(rerank_format: RerankFormat) -> Choice:
         return run
 
     return rerank_format, prepare
+
+
+def _check_counts(body: JsonObject, limits: RequestLimits) -> None:
+    # Before parsing, which converts every list of token ids.
+    for name in INPUT_FIELDS:
+        inputs = body.get(name)
+        if isinstance(inputs, list) and len(inputs) > limits.inputs and isinstance(inputs[0], list | dict | str):
+            raise ArrayTooLong(name, limits.inputs, len(inputs))
 
 
 def _models(dialect: ApiDialect, serving: ServingContext) -> Handler:

@@ -1,6 +1,6 @@
 """Routes that need a tokenizer but no device: TEI's and vLLM's /tokenize, /detokenize and /decode, and TEI's /info."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -13,12 +13,12 @@ from server import VERSION
 from server.api import openapi
 from server.api.dialects.openai import OPENAI_OR_TEI_ERROR, OpenAI
 from server.api.dialects.parsing import Fields, WireBool, ignored_fields, parse, read_input
-from server.api.dialects.protocol import OPENAI_ERROR, hearth_headers
+from server.api.dialects.protocol import OPENAI_ERROR, ErrorDialect, hearth_headers
 from server.api.dialects.tei import TEI, TEI_ERROR
 from server.api.middleware import SCOPE_DIALECT
-from server.api.request import parse_body, read_body
+from server.api.request import BodyReader
 from server.api.route_table import Handler, Route
-from server.config import Config
+from server.config import Config, RequestLimits
 from server.errors import ArrayTooLong, InvalidValue, TooManyTokens
 from server.processing.context import ServingContext
 from server.processing.requests import Texts, TokenIds
@@ -107,20 +107,19 @@ class DecodeBody(Fields):
     """Leave special tokens out of the text."""
 
 
-def tokenize_routes(serving: ServingContext, config: Config) -> list[Route]:
+def tokenize_routes(serving: ServingContext, config: Config, bodies: BodyReader) -> list[Route]:
     """/tokenize, /detokenize, /decode and /info."""
     registry = serving.registry
     return [
-        Route("POST", ("/tokenize",), _tokenize(registry, config), _document_tokenize()),
-        Route("POST", ("/detokenize",), _detokenize(registry, config), _document_detokenize()),
-        Route("POST", ("/decode",), _decode(registry, config), _document_decode()),
+        Route("POST", ("/tokenize",), _tokenize(registry, config, bodies), _document_tokenize()),
+        Route("POST", ("/detokenize",), _detokenize(registry, config, bodies), _document_detokenize()),
+        Route("POST", ("/decode",), _decode(registry, config, bodies), _document_decode()),
         Route("GET", ("/info",), _info(serving, config), _document_info()),
     ]
 
 
-def _tokenize(registry: ModelRegistry, config: Config) -> Handler:
-    async def tokenize(request: Request) -> Response:
-        fields = await _read_fields(request, config)
+def _tokenize(registry: ModelRegistry, config: Config, bodies: BodyReader) -> Handler:
+    async def tokenize(request: Request, fields: JsonObject) -> Response:
         is_tei = "inputs" in fields
         request.scope[SCOPE_DIALECT] = TEI() if is_tei else OpenAI()
         if is_tei == ("prompt" in fields):
@@ -131,36 +130,49 @@ def _tokenize(registry: ModelRegistry, config: Config) -> Handler:
         write = _tei_tokens if is_tei else _vllm_tokens
         return await to_thread.run_sync(lambda: _json(write(body, model), ignored_fields(fields, TokenizeBody)))
 
-    return tokenize
+    return _with_fields(bodies, tokenize)
 
 
-def _detokenize(registry: ModelRegistry, config: Config) -> Handler:
-    async def detokenize(request: Request) -> Response:
-        fields = await _read_fields(request, config)
+def _detokenize(registry: ModelRegistry, config: Config, bodies: BodyReader) -> Handler:
+    async def detokenize(_: Request, fields: JsonObject) -> Response:
         body = parse(DetokenizeBody, fields)
         model = _find(registry, body.model)
         if not isinstance(body.tokens, list) or any(isinstance(item, list) for item in body.tokens):
             raise InvalidValue("tokens", "expected a list of token ids.")
-        texts = await to_thread.run_sync(_texts_of, body.tokens, "tokens", model, config.limits.request_tokens)
+        texts = await to_thread.run_sync(_texts_of, body.tokens, "tokens", model, config.limits)
         return _json({"prompt": texts[0]}, ignored_fields(fields, DetokenizeBody))
 
-    return detokenize
+    return _with_fields(bodies, detokenize)
 
 
-def _decode(registry: ModelRegistry, config: Config) -> Handler:
-    async def decode(request: Request) -> Response:
-        request.scope[SCOPE_DIALECT] = TEI()
-        fields = await _read_fields(request, config)
+def _decode(registry: ModelRegistry, config: Config, bodies: BodyReader) -> Handler:
+    async def decode(_: Request, fields: JsonObject) -> Response:
         body = parse(DecodeBody, fields)
-        model, max_tokens = _find(registry, body.model), config.limits.request_tokens
+        model = _find(registry, body.model)
         return await to_thread.run_sync(
             lambda: _json(
-                _texts_of(body.ids, "ids", model, max_tokens, body.skip_special_tokens),
+                _texts_of(body.ids, "ids", model, config.limits, body.skip_special_tokens),
                 ignored_fields(fields, DecodeBody),
             )
         )
 
-    return decode
+    return _with_fields(bodies, decode, TEI())
+
+
+def _with_fields(
+    bodies: BodyReader,
+    answer: Callable[[Request, JsonObject], Awaitable[Response]],
+    dialect: ErrorDialect | None = None,
+) -> Handler:
+    """A handler that reads a body, and then answers it; `dialect` writes the errors of its JSON."""
+
+    async def read_and_answer(request: Request) -> Response:
+        if dialect is not None:
+            request.scope[SCOPE_DIALECT] = dialect
+        async with bodies.reading(request) as body:
+            return await answer(request, await body.parse(lambda fields: fields))
+
+    return read_and_answer
 
 
 def _info(serving: ServingContext, config: Config) -> Handler:
@@ -212,10 +224,6 @@ def _document_decode() -> JsonObject:
 def _document_info() -> JsonObject:
     operation = openapi.operation("A served model and its limits, in TEI's format", "Other APIs", TEI_ERROR, _INFO)
     return operation | {"parameters": [_MODEL_QUERY]}
-
-
-async def _read_fields(request: Request, config: Config) -> JsonObject:
-    return await parse_body(await read_body(request, config.limits), lambda fields: fields)
 
 
 def _find(registry: ModelRegistry, name: str | None) -> ServedModel:
@@ -275,13 +283,16 @@ def _token_texts(decode: Callable[[Ids], str], ids: Ids) -> list[str]:
 
 
 def _texts_of(
-    values: Any, field: str, model: ServedModel, max_tokens: int, skip_special_tokens: bool = False
+    values: Any, field: str, model: ServedModel, limits: RequestLimits, skip_special_tokens: bool = False
 ) -> list[str]:
+    # Before the lists are converted. A flat list of ids is one text.
+    if isinstance(values, list) and len(values) > limits.inputs and isinstance(values[0], list):
+        raise ArrayTooLong(field, limits.inputs, len(values))
     lists = read_input(values, field=field)
     if not isinstance(lists, TokenIds):
         raise InvalidValue(field, "expected a list of token ids or a list of such lists.")
-    if (tokens := sum(map(len, lists.values))) > max_tokens:
-        raise TooManyTokens(tokens, max_tokens, field)
+    if (tokens := sum(map(len, lists.values))) > limits.request_tokens:
+        raise TooManyTokens(tokens, limits.request_tokens, field)
     tokenizer, rows = model.preprocessor.tokenizer, model.preprocessor.info.table_rows
     for ids in lists.values:
         if len(outside := ids[(ids < 0) | (ids >= rows)]):

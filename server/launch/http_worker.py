@@ -1,6 +1,7 @@
 """One HTTP process: uvicorn and the application. On a signal it finishes its requests, then exits."""
 
 import asyncio
+import gc
 import logging
 import multiprocessing
 import signal
@@ -137,6 +138,9 @@ def make_server(
     )
     # Each thread may hold a whole body as Python objects, and more threads of Python only wait for one another.
     to_thread.current_default_thread_limiter().total_tokens = THREADS
+    # What is there now stays: the collector need not walk through it for every large request.
+    gc.collect()
+    gc.freeze()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload_keys, config.auth, keys)
     return DrainingServer(settings, engine, metrics, config.drain_timeout_s, announcement)
 

@@ -28,31 +28,31 @@ def coding_of(headers: Iterable[str]) -> str | None:
     return codings[0]
 
 
-def decode_body(body: bytes, coding: str, limit: int) -> bytes:
-    """The decoded body. Takes a while for large bodies: not for the event loop.
+def decoded_size(body: bytes, coding: str, limit: int) -> int:
+    """The bytes of the decoded body. It is only counted, so it takes no memory, however much a few bytes expand to.
+
+    Takes a while for large bodies: not for the event loop.
 
     Raises: PayloadTooLarge: it would have more than `limit` bytes. UnsupportedMedia: it is not what `coding` says.
     """
-    bits = _window_bits(body, coding)
-    try:
-        # Twice: what is only counted takes no memory, however much a few bytes expand to.
-        size = _decoded_bytes(body, bits, limit)
-        return zlib.decompress(body, bits, max(size, 1))
-    except zlib.error:
-        raise UnsupportedMedia(f"Content-Encoding says {coding}, but the body is not {coding}.") from None
-
-
-def _decoded_bytes(body: bytes, bits: int, limit: int) -> int:
-    decoder = zlib.decompressobj(bits)
+    decoder = zlib.decompressobj(_window_bits(body, coding))
     size, rest = 0, body
-    while rest and not decoder.eof:
-        size += len(decoder.decompress(rest, PIECE_BYTES))
-        rest = decoder.unconsumed_tail
-        if size > limit:
-            raise PayloadTooLarge(limit)
+    try:
+        while rest and not decoder.eof:
+            size += len(decoder.decompress(rest, PIECE_BYTES))
+            rest = decoder.unconsumed_tail
+            if size > limit:
+                raise PayloadTooLarge(limit)
+    except zlib.error:
+        raise _not_what_it_says(coding) from None
     if not decoder.eof or decoder.unused_data:
-        raise zlib.error
+        raise _not_what_it_says(coding)
     return size
+
+
+def decode_body(body: bytes, coding: str, size: int) -> bytes:
+    """The decoded body; `size` is its decoded_size()."""
+    return zlib.decompress(body, _window_bits(body, coding), max(size, 1))
 
 
 def _window_bits(body: bytes, coding: str) -> int:
@@ -61,3 +61,7 @@ def _window_bits(body: bytes, coding: str) -> int:
     # "deflate" means zlib's format (RFC 9110, section 8.4.1.2), but some clients send it without the header.
     is_zlib = len(body) > 1 and body[0] & 15 == zlib.DEFLATED and int.from_bytes(body[:2], "big") % 31 == 0
     return _ZLIB if is_zlib else _RAW
+
+
+def _not_what_it_says(coding: str) -> UnsupportedMedia:
+    return UnsupportedMedia(f"Content-Encoding says {coding}, but the body is not {coding}.")
