@@ -41,13 +41,13 @@ class ModelRegistry:
         self._normal = _groups(models, normalise)
         self._last = _groups(models, lambda name: normalise(name).rsplit("/", 1)[-1])
 
-    def find(self, name: str | None, default: Kind) -> ServedModel:
-        """The model of this name, or the first model of the kind `default` if there is no name.
+    def find(self, name: str | None, default: Kind, *others: Kind) -> ServedModel:
+        """The model of this name; without a name, the first of the kind `default`, else of the `others` in order.
 
         Raises: ModelNotFound. InvalidValue: the name is too long.
         """
         if not name:
-            return self._default(default)
+            return self._default(default, *others)
         if len(name) > MAX_NAME_CHARACTERS:
             raise InvalidValue("model", f"expected at most {MAX_NAME_CHARACTERS} characters; got {len(name)}.")
         if model := self._exact.get(name):
@@ -57,9 +57,9 @@ class ModelRegistry:
             return model
         raise ModelNotFound(name, [model.id for model in self.models])
 
-    def _default(self, kind: Kind) -> ServedModel:
+    def _default(self, kind: Kind, *others: Kind) -> ServedModel:
         # A causal LLM gives vectors too: it is the default where no embedder is served.
-        for candidate in (kind, "llm") if kind == "embedder" else (kind,):
+        for candidate in (kind, "llm") if kind == "embedder" else (kind, *others):
             for model in self.models:
                 if model.kind == candidate:
                     return model

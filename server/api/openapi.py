@@ -198,6 +198,7 @@ HEADERS: JsonObject = {
     "X-Hearth-Ignored-Fields": _header("Fields of the request that had no effect.", STRING),
     "X-Hearth-Truncated": _header("Number of inputs or documents that were truncated.", INTEGER),
     "X-Hearth-Token-Ids": _header("How token ids were interpreted: native or cl100k_base.", STRING),
+    "X-Hearth-Rerank": _header("cosine if an embedding model gave the scores.", STRING),
     "X-Hearth-Framed": _header("Number of inputs that were put into the model's rerank prompt.", INTEGER),
     "metadata": _header(
         "With encoding_format bytes: model, dtype, endianness, shape and usage of the vectors, as JSON.", STRING
@@ -212,6 +213,7 @@ HEADERS: JsonObject = {
 }
 ALWAYS = ("x-request-id", "openai-processing-ms", "server-timing")
 RERANK_HEADERS = ("X-Hearth-Ignored-Fields", "X-Hearth-Truncated")
+SCORE_HEADERS = (*RERANK_HEADERS, "X-Hearth-Rerank")
 EMBEDDING_HEADERS = (*RERANK_HEADERS, "X-Hearth-Token-Ids", "X-Hearth-Framed")
 HEADERS_OF_ERRORS = {
     401: ("WWW-Authenticate",),

@@ -57,6 +57,7 @@ async def embed(request: EmbeddingRequest, serving: ServingContext, context: Req
         tokenized.truncated,
         tokenized.framed,
         tokenized.token_ids,
+        _ignored(request, model),
     )
 
 
@@ -178,9 +179,9 @@ def _rendered(inputs: Texts | TemplateVariables, source: str | None, model: Serv
 def _with_prompt(texts: Texts, request: EmbeddingRequest, model: ServedModel) -> Texts:
     if not request.prompt_name:
         return texts
-    prompts, field = model.preprocessor.prompts, "input_type" if request.prompt_is_optional else "prompt_name"
+    prompts, field = model.preprocessor.prompts, request.prompt_field
     prompt = prompts.find(request.prompt_name)
-    if prompt is None and not request.prompt_is_optional:
+    if prompt is None and field == "prompt_name":
         names = ", ".join(prompts.by_name) or "none"
         raise InvalidValue(
             field, f"this model has no prompt named '{request.prompt_name[:64]}'; its prompts are: {names}."
@@ -190,6 +191,13 @@ def _with_prompt(texts: Texts, request: EmbeddingRequest, model: ServedModel) ->
     if not prompts.are_pooled:
         raise InvalidValue(field, "this model leaves its prompt out of the mean, which is not supported; leave it out.")
     return Texts(tuple(prompt + text for text in texts.values), texts.is_list, texts.field)
+
+
+def _ignored(request: EmbeddingRequest, model: ServedModel) -> tuple[str, ...]:
+    # Many models have a prompt for queries alone: a document without one is as the model wants it.
+    if request.prompt_field != "task" or request.prompt_name in (None, "", "document"):
+        return ()
+    return () if model.preprocessor.prompts.find(str(request.prompt_name)) is not None else (request.prompt_field,)
 
 
 def _finish(request: EmbeddingRequest, model: ServedModel, rows: Matrix) -> Matrix:

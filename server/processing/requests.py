@@ -69,8 +69,8 @@ class EmbeddingRequest:
     prompt_template: str | None
     cut: Truncation
     encoding_format: EncodingFormat
-    # Cohere's input_type: a model without such a prompt gets the text alone.
-    prompt_is_optional: bool = False
+    # The client's name for the prompt. Unless it is prompt_name, a model without such a prompt gets the text alone.
+    prompt_field: str = "prompt_name"
     # The client's name for the dimensions, for errors.
     dimensions_field: str = "dimensions"
 
@@ -87,11 +87,18 @@ class RerankRequest:
     raw_scores: bool
     max_tokens_per_doc: int | None
     truncate_prompt_tokens: int | None
+    # How documents that are too long are cut; None allows it.
+    cut: Truncation = Truncation()
     # The client's names for the documents and the query, for errors.
     field: str = "documents"
     query_field: str = "query"
     # The fields in which an instruction was sent; reported as ignored by models whose prompt has no instruction.
     task_names: tuple[str, ...] = ()
+
+    @property
+    def may_cut(self) -> bool:
+        """Whether a document that is too long is cut; a limit on tokens asks for that."""
+        return self.cut.allowed is not False or bool(self.max_tokens_per_doc or self.truncate_prompt_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +111,7 @@ class EmbeddingResult:
     truncated: int = 0
     framed: int | None = None
     token_ids: str | None = None
+    ignored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,3 +124,5 @@ class RerankResult:
     prompt_tokens: int
     warnings: tuple[str, ...] = field(default=())
     ignored: tuple[str, ...] = ()
+    # How an embedder scored: "cosine"; None for a reranker.
+    method: str | None = None

@@ -1,13 +1,15 @@
-"""Serves a parsed rerank request, step by step."""
+"""Serves a parsed rerank request, step by step: with a reranker's prompts, or with an embedder's vectors."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from anyio import to_thread
+from numpy.typing import NDArray
 
 from models import (
     Ids,
+    Matrix,
     PrefixOrder,
     Readout,
     RerankPrompt,
@@ -16,17 +18,25 @@ from models import (
     sort_by_prefix,
 )
 from server.config import RequestLimits
-from server.errors import ArrayTooLong, EmptyArray, NoRoom, TooManyTokens, WrongModelKind
+from server.errors import ArrayTooLong, EmptyArray, InputTooLong, NoRoom, TooManyTokens, WrongModelKind
 from server.processing.context import RequestContext, ServingContext
-from server.processing.requests import RerankRequest, RerankResult
+from server.processing.cosine import cosine_scores, label_pairs, prepare_pairs
+from server.processing.requests import Label, RerankRequest, RerankResult
 from server.processing.submit import submit
 from server.registry import ServedModel
 
 
 @dataclass(frozen=True, slots=True)
-class _Prompts:
+class _Prepared:
+    """The inputs of a request, and how their rows become scores in the order of the documents."""
+
     inputs: PrefixOrder
     warnings: tuple[str, ...]
+    takes_instruction: bool
+    label: Label
+    readout: Readout
+    scores_of: Callable[[Matrix], NDArray[np.float32]]
+    method: str | None = None
 
 
 async def rerank(request: RerankRequest, serving: ServingContext, context: RequestContext) -> RerankResult:
@@ -35,31 +45,33 @@ async def rerank(request: RerankRequest, serving: ServingContext, context: Reque
     Raises: ApiError, ClientGone.
     """
     limits = serving.limits
-    model = serving.registry.find(request.model, "reranker")
-    prompt = _prompt_of(model, request.model)
+    model = serving.registry.find(request.model, "reranker", "embedder")
+    prepare = _choose(model, request.model)
     _check_count(request, limits)
     serving.engine.check_room(model.id, _fewest_tokens(request, context, limits), len(request.documents))
     with context.trace.stage("tokenize"):
-        prompts = (
-            _prepare(request, model, prompt, limits)
+        prepared = (
+            prepare(request, model, limits)
             if context.is_short(len(request.documents))
-            else await to_thread.run_sync(_prepare, request, model, prompt, limits)
+            else await to_thread.run_sync(prepare, request, model, limits)
         )
-    tokens = prompts.inputs.tokens
+    tokens = prepared.inputs.tokens
     context.trace.note_work(model.id, len(request.documents), tokens)
-    label = f"{request.field}[{{}}]".format
-    rows = await submit(prompts.inputs, Readout("score"), model, serving=serving, context=context, label=label)
-    scores = finish_scores(rows, raw=request.raw_scores)
+    rows = await submit(
+        prepared.inputs, prepared.readout, model, serving=serving, context=context, label=prepared.label
+    )
+    scores = prepared.scores_of(rows)
     order = np.argsort(-scores, kind="stable")[: request.top_n]
-    ignored = () if prompt.takes_instruction else request.task_names
-    return RerankResult(request.model or model.id, tuple(order.tolist()), scores, tokens, prompts.warnings, ignored)
+    ignored = () if prepared.takes_instruction else request.task_names
+    name = request.model or model.id
+    return RerankResult(name, tuple(order.tolist()), scores, tokens, prepared.warnings, ignored, prepared.method)
 
 
-def _prompt_of(model: ServedModel, name: str | None) -> RerankPrompt:
-    if model.preprocessor.rerank is None:
-        kind = "an embedding model" if model.kind == "embedder" else "a language model"
-        raise WrongModelKind(f"Model `{(name or model.id)[:64]}` is {kind} and cannot rerank. Use POST /v1/embeddings.")
-    return model.preprocessor.rerank
+def _choose(model: ServedModel, name: str | None) -> Callable[[RerankRequest, ServedModel, RequestLimits], _Prepared]:
+    if model.kind == "llm":
+        shown = (name or model.id)[:64]
+        raise WrongModelKind(f"Model `{shown}` is a language model and cannot rerank. Use POST /v1/embeddings.")
+    return _prepare_prompts if model.kind == "reranker" else _prepare_vectors
 
 
 def _check_count(request: RerankRequest, limits: RequestLimits) -> None:
@@ -76,23 +88,52 @@ def _fewest_tokens(request: RerankRequest, context: RequestContext, limits: Requ
     return min(context.fewest_tokens(), limits.rerank_tokens)
 
 
-def _prepare(request: RerankRequest, model: ServedModel, prompt: RerankPrompt, limits: RequestLimits) -> _Prompts:
-    maximum = model.preprocessor.info.max_tokens
+def _prepare_vectors(request: RerankRequest, model: ServedModel, limits: RequestLimits) -> _Prepared:
+    pairs = prepare_pairs(request, model, limits)
+    ids, before = pairs.documents.ids, pairs.documents.tokens_before_cut
+    queries = len(pairs.queries)
+    return _Prepared(
+        inputs=sort_by_prefix([*pairs.queries, *ids]),
+        warnings=tuple(_cut_warning(request, index, tokens, len(ids[index])) for index, tokens in before.items()),
+        takes_instruction=pairs.takes_instruction,
+        label=label_pairs(request),
+        readout=Readout("vector"),
+        scores_of=lambda rows: cosine_scores(rows, queries),
+        method="cosine",
+    )
+
+
+def _prepare_prompts(request: RerankRequest, model: ServedModel, limits: RequestLimits) -> _Prepared:
+    prompt, maximum = model.preprocessor.rerank, model.preprocessor.info.max_tokens
+    assert prompt is not None, "a reranker has a prompt form"
     limit = min(request.truncate_prompt_tokens or maximum, maximum)
     heads = _heads(request, prompt, limit, model, limits)
     rooms = [limit - len(head) - len(prompt.suffix) for head in heads]
     if len(heads) == 1:
         heads, rooms = heads * len(request.documents), rooms * len(request.documents)
     documents = prompt.documents(request.documents)
-    bodies = [
-        cut(ids, min(room, request.max_tokens_per_doc or room)) for ids, room in zip(documents, rooms, strict=True)
-    ]
+    bodies = _cut_documents(documents, rooms, request, limit)
     # Checked before the query is copied in front of every document.
     tokens = sum(map(len, heads)) + sum(map(len, bodies)) + len(prompt.suffix) * len(bodies)
     if tokens > limits.rerank_tokens:
         raise TooManyTokens(tokens, limits.rerank_tokens, request.field)
-    inputs = sort_by_prefix([prompt.join(head, ids) for head, ids in zip(heads, bodies, strict=True)])
-    return _Prompts(inputs, _warnings(request.field, documents, bodies))
+    return _Prepared(
+        inputs=sort_by_prefix([prompt.join(head, ids) for head, ids in zip(heads, bodies, strict=True)]),
+        warnings=_warnings(request, documents, bodies),
+        takes_instruction=prompt.takes_instruction,
+        label=f"{request.field}[{{}}]".format,
+        readout=Readout("score"),
+        scores_of=lambda rows: finish_scores(rows, raw=request.raw_scores),
+    )
+
+
+def _cut_documents(documents: Sequence[Ids], rooms: Sequence[int], request: RerankRequest, limit: int) -> list[Ids]:
+    if not request.may_cut:
+        for index, (ids, room) in enumerate(zip(documents, rooms, strict=True)):
+            if len(ids) > room:
+                raise InputTooLong(f"{request.field}[{index}]", limit, limit - room + len(ids), may_be_cut=True)
+    most = request.max_tokens_per_doc
+    return [cut(ids, min(room, most or room), request.cut.side) for ids, room in zip(documents, rooms, strict=True)]
 
 
 def _heads(
@@ -116,9 +157,13 @@ def _heads(
     return heads
 
 
-def _warnings(field: str, documents: Sequence[Ids], bodies: Sequence[Ids]) -> tuple[str, ...]:
+def _warnings(request: RerankRequest, documents: Sequence[Ids], bodies: Sequence[Ids]) -> tuple[str, ...]:
     return tuple(
-        f"{field}[{index}] was cut from {len(document)} to {len(body)} tokens"
+        _cut_warning(request, index, len(document), len(body))
         for index, (document, body) in enumerate(zip(documents, bodies, strict=True))
         if len(body) < len(document)
     )
+
+
+def _cut_warning(request: RerankRequest, index: int, before: int, after: int) -> str:
+    return f"{request.field}[{index}] was cut from {before} to {after} tokens"

@@ -1,7 +1,7 @@
 """Turns inputs into token ids that fit the model, or raises the error that names the input."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,9 +19,15 @@ class TokenizedInputs:
     """The ids of each input, in input order, and what the response's headers report about them."""
 
     ids: list[Ids]
-    truncated: int = 0
+    # The tokens that each input which was cut had before, by its index.
+    tokens_before_cut: Mapping[int, int] = field(default_factory=dict)
     framed: int | None = None
     token_ids: str | None = None
+
+    @property
+    def truncated(self) -> int:
+        """How many inputs were cut."""
+        return len(self.tokens_before_cut)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +45,8 @@ def prepare_texts(texts: Texts, truncation: Truncation, model: ServedModel) -> T
 
     Raises: ApiError.
     """
-    ids, truncated = _fit(list(_text_parts(dict(enumerate(texts.values)), model).values()), truncation, model, texts)
-    return TokenizedInputs(ids, truncated)
+    parts = _text_parts(dict(enumerate(texts.values)), model)
+    return _fit(list(parts.values()), truncation, model, texts)
 
 
 def prepare_prompts(texts: Texts, truncation: Truncation, model: ServedModel) -> TokenizedInputs:
@@ -54,8 +60,8 @@ def prepare_prompts(texts: Texts, truncation: Truncation, model: ServedModel) ->
     framed = _framed_parts(texts, model)
     parts = framed | _complete_parts(texts, model)
     parts |= _text_parts({index: text for index, text in enumerate(texts.values) if index not in parts}, model)
-    ids, truncated = _fit([parts[index] for index in range(len(texts.values))], truncation, model, texts)
-    return TokenizedInputs(ids, truncated, framed=len(framed) if model.kind == "reranker" else None)
+    fitted = _fit([parts[index] for index in range(len(texts.values))], truncation, model, texts)
+    return replace(fitted, framed=len(framed) if model.kind == "reranker" else None)
 
 
 def prepare_ids(inputs: TokenIds, truncation: Truncation, model: ServedModel, *, for_logits: bool) -> TokenizedInputs:
@@ -80,9 +86,9 @@ def prepare_ids(inputs: TokenIds, truncation: Truncation, model: ServedModel, *,
         return _decoded(inputs, truncation, model, for_logits=for_logits, error=out_of_range)
     if out_of_range:
         raise out_of_range
-    fitted, truncated = _fit(_id_parts(values, model, for_logits=for_logits), truncation, model, inputs)
+    fitted = _fit(_id_parts(values, model, for_logits=for_logits), truncation, model, inputs)
     framed = 0 if for_logits and model.kind == "reranker" else None
-    return TokenizedInputs(fitted, truncated, framed, token_ids="native")
+    return replace(fitted, framed=framed, token_ids="native")
 
 
 def _framed_parts(texts: Texts, model: ServedModel) -> dict[int, PromptParts]:
@@ -121,16 +127,21 @@ def _id_parts(values: Sequence[Ids], model: ServedModel, *, for_logits: bool) ->
 
 def _fit(
     parts: Sequence[PromptParts], truncation: Truncation, model: ServedModel, inputs: Texts | TokenIds
-) -> tuple[list[Ids], int]:
-    """The ids of all inputs, and how many of them were cut."""
+) -> TokenizedInputs:
     maximum = model.preprocessor.info.max_tokens
     limit = min(truncation.max_tokens or maximum, maximum)
     label = label_of(inputs)
     fitted = [_fit_input(part, limit, truncation, label, index) for index, part in enumerate(parts)]
-    return [ids for ids, _ in fitted], sum(was_cut for _, was_cut in fitted)
+    tokens_before = [len(part.before) + len(part.body) + len(part.after) for part in parts]
+    cut_from = {
+        index: tokens
+        for index, (ids, tokens) in enumerate(zip(fitted, tokens_before, strict=True))
+        if len(ids) < tokens
+    }
+    return TokenizedInputs(fitted, cut_from)
 
 
-def _fit_input(part: PromptParts, limit: int, truncation: Truncation, label: Label, index: int) -> tuple[Ids, bool]:
+def _fit_input(part: PromptParts, limit: int, truncation: Truncation, label: Label, index: int) -> Ids:
     room = limit - len(part.before) - len(part.after)
     too_long = len(part.body) > room
     if too_long and (not truncation.allowed or not part.may_be_cut or room < 0):
@@ -139,7 +150,7 @@ def _fit_input(part: PromptParts, limit: int, truncation: Truncation, label: Lab
     ids = np.concatenate((part.before, cut(part.body, room, truncation.side), part.after))
     if not len(ids):
         raise InvalidValue(label(index), "this model adds no special tokens, so an input needs at least one token.")
-    return ids, too_long
+    return ids
 
 
 def _out_of_range(inputs: TokenIds, model: ServedModel) -> InvalidValue | None:

@@ -6,7 +6,18 @@ from pydantic import WithJsonSchema
 
 from server import serialization
 from server.api import openapi
-from server.api.dialects.parsing import Fields, WireInt, ignored_fields, parse, read_input
+from server.api.dialects.parsing import (
+    Fields,
+    WireInt,
+    WireTruncate,
+    ignored_fields,
+    names_as_sent,
+    parse,
+    prompt_for,
+    read_input,
+    rename,
+    truncation_of,
+)
 from server.api.dialects.protocol import OPENAI_ERROR, ParsedEmbedding, Reply, hearth_headers, write_openai_error
 from server.errors import ApiError, InvalidValue, MissingParameter
 from server.observability.trace import Trace
@@ -14,7 +25,8 @@ from server.processing.requests import EmbeddingRequest, EmbeddingResult, Trunca
 from server.serialization import EncodingFormat, JsonObject
 
 # Fields of other servers that have no effect here and do no harm.
-_SILENT_FIELDS = ("priority", "user")
+_SILENT_FIELDS = ("user",)
+_ALIASES = {"dimensions": "output_dimension", "truncation": "truncate"}
 _PART = openapi.closed_object(type={"const": "text"}, text=openapi.STRING) | {"additionalProperties": True}
 _INPUT = openapi.closed_object(content=openapi.array(_PART, 1)) | {"additionalProperties": True}
 _EMBEDDINGS_BY_TYPE = openapi.closed_object(
@@ -44,6 +56,8 @@ _EXAMPLE: JsonObject = {
 class CohereEmbedBody(Fields):
     """A request to /v1/embed or /v2/embed."""
 
+    operation = "embeddings"
+
     texts: Annotated[list[str] | None, WithJsonSchema(openapi.TEXT_LIST)] = None
     """The texts to embed."""
     inputs: Annotated[list[Any] | None, WithJsonSchema(openapi.array(_INPUT, 1))] = None
@@ -58,7 +72,7 @@ class CohereEmbedBody(Fields):
     """Truncate each vector to this many dimensions before normalisation."""
     max_tokens: WireInt | None = None
     """Truncate each text to this many tokens."""
-    truncate: Literal["NONE", "START", "END"] | None = None
+    truncate: WireTruncate | None = None
     """The end at which a text that is too long is truncated; NONE rejects it. Default: the model's configuration."""
 
 
@@ -77,13 +91,14 @@ class Cohere:
             "Other APIs",
             self.error_shape,
             self.response_schema,
-            body=openapi.body_schema(CohereEmbedBody) | either_field,
+            body=openapi.body_schema(CohereEmbedBody, _ALIASES) | either_field,
             examples={"two texts": _EXAMPLE},
             headers=openapi.RERANK_HEADERS,
         )
 
     def parse_embeddings(self, body: JsonObject) -> ParsedEmbedding:
-        fields = parse(CohereEmbedBody, body)
+        as_sent, body = names_as_sent(body, _ALIASES), rename(body, _ALIASES)
+        fields = parse(CohereEmbedBody, body, as_sent)
         if fields.texts is not None and fields.inputs is not None:
             raise InvalidValue("inputs", "send either 'texts' or 'inputs', not both.")
         texts = fields.texts if fields.texts is not None else _texts_of(fields.inputs)
@@ -94,12 +109,12 @@ class Cohere:
             # Cohere's vectors have length 1.
             normalize=True,
             return_logits=None,
-            prompt_name=(fields.input_type or "").removeprefix("search_") or None,
+            prompt_name=prompt_for(fields.input_type) if fields.input_type else None,
             prompt_template=None,
             cut=_truncation(fields),
             encoding_format="float",
-            prompt_is_optional=True,
-            dimensions_field="output_dimension",
+            prompt_field="input_type",
+            dimensions_field=as_sent.get("output_dimension", "output_dimension"),
         )
         ignored = ignored_fields(body, CohereEmbedBody, _SILENT_FIELDS)
         return ParsedEmbedding(request, ignored, embedding_types=fields.embedding_types)
@@ -158,6 +173,4 @@ def _text_of(item: Any, where: str) -> str:
 def _truncation(fields: CohereEmbedBody) -> Truncation:
     if fields.max_tokens is not None and fields.max_tokens < 1:
         raise InvalidValue("max_tokens", f"expected an integer ≥ 1; got {fields.max_tokens}.")
-    side: Literal["left", "right"] = "left" if fields.truncate == "START" else "right"
-    allowed = None if fields.truncate is None else fields.truncate != "NONE"
-    return Truncation(allowed if fields.max_tokens is None else True, fields.max_tokens, side)
+    return truncation_of(fields.truncate, None, max_tokens=fields.max_tokens)

@@ -1,7 +1,8 @@
 """The embeddings request and response that the OpenAI and Fireworks dialects share."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import WithJsonSchema
@@ -12,20 +13,28 @@ from server.api.dialects.parsing import (
     Fields,
     WireBool,
     WireInt,
+    WireTruncate,
     ignored_fields,
     names_as_sent,
     parse,
+    prompt_for,
     prompt_limit,
     read_input,
     rename,
+    truncation_of,
 )
 from server.api.dialects.protocol import ParsedEmbedding, Reply, hearth_headers
-from server.errors import InvalidValue, MissingParameter
+from server.errors import InvalidValue
 from server.observability.trace import Trace
 from server.processing.requests import EmbeddingRequest, EmbeddingResult, TemplateVariables, Texts, TokenIds, Truncation
-from server.serialization import JsonObject
+from server.serialization import EncodingFormat, JsonObject
 
-EMBEDDING_ALIASES = {"output_dimension": "dimensions", "truncation_direction": "truncation_side"}
+EMBEDDING_ALIASES = {
+    "output_dimension": "dimensions",
+    "truncation_direction": "truncation_side",
+    "truncation": "truncate",
+    "normalized": "normalize",
+}
 # Fields of other servers that have no effect here and do no harm.
 _SILENT_FIELDS = (
     "user",
@@ -33,8 +42,6 @@ _SILENT_FIELDS = (
     "prompt_cache_isolation_key",
     "cache_salt",
     "fanout_size",
-    "input_type",
-    "priority",
     "request_id",
     "metadata",
 )
@@ -54,13 +61,15 @@ _INPUT = openapi.any_of(
     openapi.array(openapi.OBJECT, 1),
 )
 _VECTOR = openapi.any_of(openapi.array(openapi.NUMBER), {"type": "string", "description": "float32 vector as base64."})
-_RESPONSE = openapi.closed_object(
-    {"perf_metrics": {"type": "object", "additionalProperties": openapi.NUMBER}},
-    object=openapi.STRING,
-    data=openapi.array(openapi.closed_object(object=openapi.STRING, index=openapi.INTEGER, embedding=_VECTOR)),
-    model=openapi.STRING,
-    usage=openapi.USAGE,
-)
+_PERF_METRICS: JsonObject = {"perf_metrics": {"type": "object", "additionalProperties": openapi.NUMBER}}
+_KEYS: JsonObject = {
+    "object": openapi.STRING,
+    "data": openapi.array(openapi.closed_object(object=openapi.STRING, index=openapi.INTEGER, embedding=_VECTOR)),
+    "model": openapi.STRING,
+    "usage": openapi.USAGE,
+}
+EMBEDDINGS_RESPONSE = openapi.closed_object(_PERF_METRICS, **_KEYS)
+EMBEDDINGS_RESPONSE_WITH_ID = openapi.closed_object(_PERF_METRICS, id=openapi.STRING, **_KEYS)
 _EXAMPLES: dict[str, JsonObject] = {
     "texts": {"input": ["The food was delicious.", "The waiter was friendly."]},
     "shorter vectors": {"input": "The food was delicious.", "dimensions": 64},
@@ -70,6 +79,8 @@ _EXAMPLES: dict[str, JsonObject] = {
 
 class EmbeddingsBody(Fields):
     """An embeddings request."""
+
+    operation = "embeddings"
 
     input: Annotated[Any, WithJsonSchema(_INPUT)]
     """A string, a list of strings, a list of token ids, or a list of such lists; objects with `prompt_template`."""
@@ -87,8 +98,12 @@ class EmbeddingsBody(Fields):
     """Return the logits of these token ids instead of a vector. An empty list selects the whole vocabulary."""
     prompt_name: str | None = None
     """One of the model's named prompts, to put before each text. "" disables the model's default prompt."""
-    truncate: WireBool | None = None
-    """Truncate inputs that are too long instead of rejecting them. Default: the model's configuration."""
+    input_type: str | None = None
+    """Voyage's and NIM's: query, document or passage, for the model's prompt of that name, if it has one."""
+    task: str | None = None
+    """Jina's: retrieval.query or retrieval.passage, for the model's prompt `query` or `document`, if it has one."""
+    truncate: WireTruncate | None = None
+    """Truncate inputs that are too long (at the START or END) or reject them. Default: the model's configuration."""
     truncate_prompt_tokens: WireInt | None = None
     """Truncate each input to this many tokens. -1 means the model's maximum."""
     truncation_side: Literal["left", "right"] = "right"
@@ -99,21 +114,25 @@ class EmbeddingsBody(Fields):
     """Responses are always float32."""
     endianness: Literal["little", "native"] = "little"
     """Responses are always little-endian."""
-    embedding_type: Literal["float"] = "float"
-    """Vectors always consist of floats."""
+    embedding_type: Literal["float", "base64"] = "float"
+    """Jina's name for `encoding_format`."""
     prompt_template: str | None = None
     """Template that makes the text of each input: a subset of Jinja, or plain {name}. See docs/prompt-templates.md."""
 
 
 def document_embeddings(
-    summary: str, group: openapi.Group, error: openapi.ErrorShape, headers: Sequence[str] = ()
+    summary: str,
+    group: openapi.Group,
+    error: openapi.ErrorShape,
+    response: JsonObject = EMBEDDINGS_RESPONSE,
+    headers: Sequence[str] = (),
 ) -> JsonObject:
     """The OpenAPI operation; `headers` are those that the dialect adds."""
     return openapi.operation(
         summary,
         group,
         error,
-        _RESPONSE,
+        response,
         body=openapi.body_schema(EmbeddingsBody, EMBEDDING_ALIASES),
         examples=_EXAMPLES,
         headers=(*openapi.EMBEDDING_HEADERS, "metadata", *headers),
@@ -127,8 +146,6 @@ def parse_embeddings(body: JsonObject, *, normalize: bool) -> ParsedEmbedding:
     Raises: ApiError.
     """
     as_sent, body = names_as_sent(body, EMBEDDING_ALIASES), rename(body, EMBEDDING_ALIASES)
-    if "input" not in body:
-        raise MissingParameter("input")
     if isinstance(body.get("truncation_side"), str):
         body["truncation_side"] = body["truncation_side"].lower()
     fields = parse(EmbeddingsBody, body, as_sent)
@@ -136,31 +153,35 @@ def parse_embeddings(body: JsonObject, *, normalize: bool) -> ParsedEmbedding:
     if fields.prompt_template is not None and isinstance(inputs, TokenIds):
         raise InvalidValue("prompt_template", "a template cannot be filled with token ids; send text or objects.")
     logits = None if fields.return_logits is None else tuple(fields.return_logits)
+    prompt_field = _prompt_field(fields, inputs)
     request = EmbeddingRequest(
         model=fields.model,
         input=inputs,
         dimensions=None if logits is not None else fields.dimensions,
         normalize=_normalize(fields, normalize),
         return_logits=logits,
-        prompt_name=fields.prompt_name,
+        prompt_name=_prompt_name(fields, prompt_field),
         prompt_template=fields.prompt_template,
-        cut=_truncation(fields),
-        encoding_format=fields.encoding_format,
+        cut=_truncation(fields, as_sent),
+        encoding_format=_encoding_format(fields),
+        prompt_field=prompt_field or "prompt_name",
         dimensions_field=as_sent.get("dimensions", "dimensions"),
     )
-    ignored = [as_sent.get(name, name) for name in _ignored(body, fields, inputs)]
+    ignored = [as_sent.get(name, name) for name in _ignored(body, fields, prompt_field)]
     return ParsedEmbedding(request, ignored, fields.perf_metrics_in_response)
 
 
-def write_embeddings(parsed: ParsedEmbedding, result: EmbeddingResult, trace: Trace) -> Reply:
-    """The response in the requested encoding."""
-    headers = hearth_headers(parsed.ignored, result.truncated, framed=result.framed, token_ids=result.token_ids)
+def write_embeddings(parsed: ParsedEmbedding, result: EmbeddingResult, trace: Trace, *, has_id: bool = False) -> Reply:
+    """The response in the requested encoding; with the request's id if `has_id`."""
+    ignored = [*parsed.ignored, *result.ignored]
+    headers = hearth_headers(ignored, result.truncated, framed=result.framed, token_ids=result.token_ids)
     usage = {"prompt_tokens": result.prompt_tokens, "total_tokens": result.prompt_tokens}
     if parsed.request.encoding_format == "bytes":
         return _write_bytes(result, usage, headers)
     rows = serialization.items(result.rows, parsed.request.encoding_format)
     data = [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)]
-    response = {"object": "list", "data": data, "model": result.model, "usage": usage}
+    response: JsonObject = {"id": trace.request_id} if has_id else {}
+    response |= {"object": "list", "data": data, "model": result.model, "usage": usage}
     if parsed.perf_metrics:
         response["perf_metrics"] = _perf_metrics(result, trace)
     return Reply(serialization.dump(response), headers)
@@ -188,16 +209,45 @@ def _normalize(fields: EmbeddingsBody, default: bool) -> bool:
     return default
 
 
-def _truncation(fields: EmbeddingsBody) -> Truncation:
-    tokens = fields.truncate_prompt_tokens
-    allowed = fields.truncate if tokens is None else True
-    return Truncation(allowed, prompt_limit(tokens), fields.truncation_side)
+def _encoding_format(fields: EmbeddingsBody) -> EncodingFormat:
+    if fields.embedding_type == "float":
+        return fields.encoding_format
+    if "encoding_format" in fields.model_fields_set and fields.encoding_format != fields.embedding_type:
+        reason = f"'{fields.embedding_type}' contradicts 'encoding_format': '{fields.encoding_format}'; send only one."
+        raise InvalidValue("embedding_type", reason)
+    return fields.embedding_type
 
 
-def _ignored(body: JsonObject, fields: EmbeddingsBody, inputs: Texts | TokenIds | TemplateVariables) -> list[str]:
-    without_effect = {"dimensions", "use_activation", "prompt_name"} if fields.return_logits is not None else set()
+def _prompt_field(fields: EmbeddingsBody, inputs: Texts | TokenIds | TemplateVariables) -> str | None:
+    """The field that names the prompt; None if no field does, or if this request has no place for a prompt."""
     # A prompt cannot be put before token ids: its text and theirs together may have other tokens.
-    without_effect |= {"prompt_name"} if isinstance(inputs, TokenIds) else set()
+    if fields.return_logits is not None or isinstance(inputs, TokenIds):
+        return None
+    if fields.prompt_name is not None:
+        return "prompt_name"
+    # A prompt_template makes the whole prompt.
+    names = () if fields.prompt_template is not None else ("input_type", "task")
+    return next((name for name in names if getattr(fields, name)), None)
+
+
+def _prompt_name(fields: EmbeddingsBody, prompt_field: str | None) -> str | None:
+    if prompt_field is None:
+        return None
+    name = str(getattr(fields, prompt_field))
+    return name if prompt_field == "prompt_name" else prompt_for(name)
+
+
+def _truncation(fields: EmbeddingsBody, as_sent: Mapping[str, str]) -> Truncation:
+    tokens = fields.truncate_prompt_tokens
+    side = fields.truncation_side if "truncation_side" in fields.model_fields_set else None
+    cut = truncation_of(fields.truncate, side, as_sent.get("truncation_side", "truncation_side"))
+    return replace(cut, allowed=cut.allowed if tokens is None else True, max_tokens=prompt_limit(tokens))
+
+
+def _ignored(body: JsonObject, fields: EmbeddingsBody, prompt_field: str | None) -> list[str]:
+    without_effect = {"dimensions", "use_activation"} if fields.return_logits is not None else set()
+    without_effect |= {"prompt_name", *(name for name in ("input_type", "task") if getattr(fields, name))}
+    without_effect -= {prompt_field}
     unknown = set(ignored_fields(body, EmbeddingsBody, _SILENT_FIELDS))
     return [name for name in body if name in unknown or name in without_effect]
 

@@ -3,7 +3,7 @@
 from server import serialization
 from server.api import openapi
 from server.api.dialects.embeddings import document_embeddings, parse_embeddings, write_embeddings
-from server.api.dialects.protocol import ParsedEmbedding, ParsedRerank, Reply, hearth_headers
+from server.api.dialects.protocol import ParsedEmbedding, ParsedRerank, Reply, rerank_headers
 from server.api.dialects.rerank import RERANK_ALIASES, RERANK_EXAMPLE, RerankBody, read_rerank_fields, rerank_request
 from server.errors import ApiError, InvalidValue
 from server.observability.trace import Trace
@@ -42,7 +42,8 @@ class Fireworks:
     error_shape = openapi.ErrorShape("Fireworks", _ERROR, _ERROR)
 
     def document_embeddings(self) -> JsonObject:
-        return document_embeddings("Vectors or logits, in Fireworks' format", self.group, self.error_shape, _HEADERS)
+        summary = "Vectors or logits, in Fireworks' format"
+        return document_embeddings(summary, self.group, self.error_shape, headers=_HEADERS)
 
     def parse_embeddings(self, body: JsonObject) -> ParsedEmbedding:
         # Fireworks documents normalize: false as the default.
@@ -60,7 +61,7 @@ class Fireworks:
             _RERANK_RESPONSE,
             body=openapi.body_schema(RerankBody, RERANK_ALIASES),
             examples={"two documents": RERANK_EXAMPLE},
-            headers=(*openapi.RERANK_HEADERS, *_HEADERS),
+            headers=(*openapi.SCORE_HEADERS, *_HEADERS),
         )
 
     def parse_rerank(self, body: JsonObject) -> ParsedRerank:
@@ -84,7 +85,7 @@ class Fireworks:
             "data": [_row(parsed, result, index) for index in result.order],
             "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
         }
-        headers = hearth_headers([*parsed.ignored, *result.ignored], len(result.warnings)) | _headers(tokens, trace)
+        headers = rerank_headers(parsed, result) | _headers(tokens, trace)
         return Reply(serialization.dump(response), headers)
 
     def write_model(self, listed: JsonObject, details: JsonObject) -> JsonObject:

@@ -1,13 +1,13 @@
 """NVIDIA NIM's reranking route: a query and passages in, their logits out."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import WithJsonSchema
 
 from server import serialization
 from server.api import openapi
-from server.api.dialects.parsing import Fields, ignored_fields, parse
-from server.api.dialects.protocol import OPENAI_ERROR, ParsedRerank, Reply, hearth_headers, write_openai_error
+from server.api.dialects.parsing import Fields, WireTruncate, ignored_fields, parse, truncation_of
+from server.api.dialects.protocol import OPENAI_ERROR, ParsedRerank, Reply, rerank_headers, write_openai_error
 from server.errors import ApiError, InvalidValue
 from server.observability.trace import Trace
 from server.processing.requests import RerankRequest, RerankResult
@@ -26,14 +26,16 @@ _EXAMPLE: JsonObject = {
 class RankingBody(Fields):
     """A request to /v1/ranking."""
 
+    operation = "rerank"
+
     query: Annotated[Any, WithJsonSchema(_TEXT)]
     """The search query: an object with `text`."""
     passages: Annotated[list[Any], WithJsonSchema(openapi.array(_TEXT, 1))]
     """The texts to score: objects with `text`."""
     model: str | None = None
     """A served reranker. Default: the first."""
-    truncate: Literal["NONE", "END"] | None = None
-    """END truncates passages that are too long, which is the default here. NONE has no effect."""
+    truncate: WireTruncate | None = None
+    """NONE rejects a passage that is too long; START cuts its start. Default: its end is cut."""
 
 
 class NIM:
@@ -50,7 +52,7 @@ class NIM:
             _RESPONSE,
             body=openapi.body_schema(RankingBody),
             examples={"two passages": _EXAMPLE},
-            headers=openapi.RERANK_HEADERS,
+            headers=openapi.SCORE_HEADERS,
         )
 
     def parse_rerank(self, body: JsonObject) -> ParsedRerank:
@@ -66,18 +68,17 @@ class NIM:
             raw_scores=True,
             max_tokens_per_doc=None,
             truncate_prompt_tokens=None,
+            cut=truncation_of(fields.truncate, None),
             field="passages",
         )
-        without_effect = ["truncate"] if fields.truncate == "NONE" else []
-        ignored = [*ignored_fields(body, RankingBody), *without_effect]
-        return ParsedRerank(request, ignored, passages, return_documents=False)
+        return ParsedRerank(request, ignored_fields(body, RankingBody), passages, return_documents=False)
 
     def write_rerank(self, parsed: ParsedRerank, result: RerankResult, trace: Trace) -> Reply:
         """Best first, with the score before its sigmoid or softmax."""
         rankings = [{"index": index, "logit": result.scores[index]} for index in result.order]
         usage = {"prompt_tokens": result.prompt_tokens, "total_tokens": result.prompt_tokens}
-        headers = hearth_headers([*parsed.ignored, *result.ignored], len(result.warnings))
-        return Reply(serialization.dump({"rankings": rankings, "usage": usage}), headers)
+        response = {"rankings": rankings, "usage": usage}
+        return Reply(serialization.dump(response), rerank_headers(parsed, result))
 
     def write_error(self, error: ApiError) -> bytes:
         return write_openai_error(error)

@@ -7,7 +7,12 @@ from pydantic import WithJsonSchema
 
 from server import serialization
 from server.api import openapi
-from server.api.dialects.embeddings import document_embeddings, parse_embeddings, write_embeddings
+from server.api.dialects.embeddings import (
+    EMBEDDINGS_RESPONSE_WITH_ID,
+    document_embeddings,
+    parse_embeddings,
+    write_embeddings,
+)
 from server.api.dialects.parsing import WireBool
 from server.api.dialects.protocol import (
     OPENAI_ERROR,
@@ -15,7 +20,7 @@ from server.api.dialects.protocol import (
     ParsedRerank,
     Reply,
     RerankFormat,
-    hearth_headers,
+    rerank_headers,
     write_openai_error,
 )
 from server.api.dialects.rerank import RERANK_ALIASES, RERANK_EXAMPLE, RerankBody, read_rerank_fields, rerank_request
@@ -80,14 +85,16 @@ class OpenAI:
     error_shape = OPENAI_ERROR
 
     def document_embeddings(self) -> JsonObject:
-        return document_embeddings("Vectors or logits of texts or token ids", self.group, self.error_shape)
+        summary = "Vectors or logits of texts or token ids"
+        return document_embeddings(summary, self.group, self.error_shape, EMBEDDINGS_RESPONSE_WITH_ID)
 
     def parse_embeddings(self, body: JsonObject) -> ParsedEmbedding:
         # OpenAI's vectors have length 1.
         return parse_embeddings(body, normalize=True)
 
     def write_embeddings(self, parsed: ParsedEmbedding, result: EmbeddingResult, trace: Trace) -> Reply:
-        return write_embeddings(parsed, result, trace)
+        # OpenAI's own responses have no `id`, but Mistral's SDK requires one (mistralai 3.7, EmbeddingResponse).
+        return write_embeddings(parsed, result, trace, has_id=True)
 
     def document_rerank(self) -> JsonObject:
         """The operation for both bodies that rerank_format() tells apart."""
@@ -99,7 +106,7 @@ class OpenAI:
             openapi.any_of(_RERANK_RESPONSE, TEI_RERANK_RESPONSE),
             body=openapi.any_of(*bodies),
             examples={"two documents": RERANK_EXAMPLE, "for clients of TEI": TEI_RERANK_EXAMPLE},
-            headers=openapi.RERANK_HEADERS,
+            headers=openapi.SCORE_HEADERS,
         )
 
     def parse_rerank(self, body: JsonObject) -> ParsedRerank:
@@ -117,7 +124,9 @@ class OpenAI:
         texts = [_text(document, index, rank_fields) for index, document in enumerate(documents)]
         raw_scores = body_fields.raw_scores or not body_fields.use_activation
         request = rerank_request(fields, texts, top_n or None, raw_scores=raw_scores)
-        return ParsedRerank(request, fields.ignored, documents, body_fields.return_documents)
+        # A string has no fields to choose from.
+        unused = ["rank_fields"] if rank_fields and not any(isinstance(item, dict) for item in documents) else []
+        return ParsedRerank(request, [*fields.ignored, *unused], documents, body_fields.return_documents)
 
     def write_rerank(self, parsed: ParsedRerank, result: RerankResult, trace: Trace) -> Reply:
         """`data` is for Fireworks' clients and `results` for all others, in the same order."""
@@ -126,15 +135,15 @@ class OpenAI:
         objects = [_object(document) for document in parsed.documents] if parsed.return_documents else None
         response = {
             "id": trace.request_id,
-            "object": "list",
+            # Infinity's client takes no other word here (infinity_client 0.0.78, ReRankResultObject).
+            "object": "rerank",
             "model": result.model,
             "data": _rows(result, texts),
             "results": _rows(result, objects),
             "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-            "meta": _meta(tokens, result.warnings),
+            "meta": _meta(tokens, [*_method_warnings(result), *result.warnings]),
         }
-        headers = hearth_headers([*parsed.ignored, *result.ignored], len(result.warnings))
-        return Reply(serialization.dump(response), headers)
+        return Reply(serialization.dump(response), rerank_headers(parsed, result))
 
     def write_model(self, listed: JsonObject, details: JsonObject) -> JsonObject:
         """With `details`, because OpenAI's clients skip keys that they do not know."""
@@ -190,6 +199,12 @@ def _rows(result: RerankResult, documents: Sequence[Any] | None) -> list[JsonObj
 
 def _object(document: Any) -> JsonObject:
     return {"text": document} if isinstance(document, str) else document
+
+
+def _method_warnings(result: RerankResult) -> list[str]:
+    if result.method is None:
+        return []
+    return [f"{result.model} is an embedding model: relevance_score is the {result.method} of two vectors"]
 
 
 def _meta(tokens: int, warnings: Sequence[str]) -> JsonObject:

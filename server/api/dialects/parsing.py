@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import orjson
@@ -10,17 +10,21 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from models import Side
+from server.api.fields.unsupported import Operation, refuse_unsupported, unsupported_names
 from server.errors import ApiError, EmptyArray, InvalidJson, InvalidValue, MissingParameter
-from server.processing.requests import TemplateVariables, Texts, TokenIds
+from server.processing.requests import TemplateVariables, Texts, TokenIds, Truncation
 from server.serialization import JsonObject
 
-Body = TypeVar("Body", bound=BaseModel)
+Body = TypeVar("Body", bound="Fields")
 
 
 class Fields(BaseModel):
     """Base of all request bodies. Unknown fields are left out; ignored_fields() names them to the client."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, use_attribute_docstrings=True)
+    # Which rows of the table of unsupported fields matter to the route.
+    operation: ClassVar[Operation] = "tokens"
 
 
 def _integer(value: object) -> object:
@@ -39,11 +43,29 @@ def _boolean(value: object) -> object:
     return flag
 
 
+def _truncate(value: object) -> object:
+    word = value.upper() if isinstance(value, str) else ""
+    if word in ("NONE", "START", "END"):
+        return word
+    try:
+        return _boolean(value)
+    except PydanticCustomError:
+        raise PydanticCustomError("wire", "expected a boolean, or NONE, START or END.") from None
+
+
 # "true" and "false" in any case: JSON Schema's patterns have no flag for that.
 _WORDS = "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])$"
 _BOOLEAN: JsonObject = {"anyOf": [{"type": "boolean"}, {"type": "string", "pattern": _WORDS}]}
+_SIDES: Mapping[str, Side] = {"START": "left", "END": "right"}
+# NONE, START and END are NVIDIA NIM's and Cohere's.
+_TRUNCATE = "^([Nn][Oo][Nn][Ee]|[Ss][Tt][Aa][Rr][Tt]|[Ee][Nn][Dd])$"
 WireInt = Annotated[int, BeforeValidator(_integer, json_schema_input_type=int)]
 WireBool = Annotated[bool, BeforeValidator(_boolean), WithJsonSchema(_BOOLEAN)]
+WireTruncate = Annotated[
+    bool | Literal["NONE", "START", "END"],
+    BeforeValidator(_truncate),
+    WithJsonSchema({"anyOf": [*_BOOLEAN["anyOf"], {"type": "string", "pattern": _TRUNCATE}]}),
+]
 
 
 def read_object(body: bytes) -> JsonObject:
@@ -86,16 +108,26 @@ def parse(fields: type[Body], body: JsonObject, as_sent: Mapping[str, str] = Map
 
     Raises: ApiError: the first thing that is wrong with the body.
     """
+    refuse_unsupported(body, fields.model_fields, fields.operation)
     try:
         return fields.model_validate(body)
     except ValidationError as error:
         raise _api_error(error.errors(include_url=False)[0], as_sent) from None
 
 
-def ignored_fields(body: Iterable[str], fields: type[BaseModel], *silent: Iterable[str]) -> list[str]:
+def ignored_fields(body: Iterable[str], fields: type[Fields], *silent: Iterable[str]) -> list[str]:
     """Names of fields that were sent without effect, in request order; `silent` ones are not reported."""
-    known = {*fields.model_fields, *(name for names in silent for name in names)}
+    # Of unsupported fields, parse() lets only values through that ask for nothing.
+    known = {*fields.model_fields, *unsupported_names(fields.operation), *(name for names in silent for name in names)}
     return [name for name in body if name not in known]
+
+
+def prompt_for(purpose: str) -> str:
+    """The named prompt for a purpose: search_query is Cohere's, passage NVIDIA's, retrieval.query Jina's."""
+    name = purpose.rpartition(".")[2].lower().removeprefix("search_")
+    if name in ("query", "document", "passage"):
+        return "query" if name == "query" else "document"
+    return purpose
 
 
 def prompt_limit(tokens: int | None) -> int | None:
@@ -107,6 +139,22 @@ def prompt_limit(tokens: int | None) -> int | None:
         reason = f"expected an integer ≥ 1, or -1 for the model's maximum; got {tokens}."
         raise InvalidValue("truncate_prompt_tokens", reason)
     return None if tokens == -1 else tokens
+
+
+def truncation_of(
+    truncate: bool | str | None, side: Side | None, side_field: str = "", *, max_tokens: int | None = None
+) -> Truncation:
+    """`truncate` in all its forms, with the `side` that the client sent in `side_field`, as a rule for cutting.
+
+    A limit of `max_tokens` asks for a cut.
+
+    Raises: InvalidValue: the two name different sides.
+    """
+    named = _SIDES.get(str(truncate))
+    if named and side and named != side:
+        raise InvalidValue(side_field, f"'{side}' contradicts 'truncate': \"{truncate}\"; send only one of them.")
+    allowed = truncate != "NONE" if isinstance(truncate, str) else truncate
+    return Truncation(allowed if max_tokens is None else True, max_tokens, named or side or "right")
 
 
 def _api_error(error: ErrorDetails, as_sent: Mapping[str, str]) -> ApiError:

@@ -125,6 +125,11 @@ def hearth_headers(ignored: Sequence[str], truncated: int, **values: object) -> 
     return headers
 
 
+def rerank_headers(parsed: ParsedRerank, result: RerankResult) -> dict[str, str]:
+    """The X-Hearth headers of scores."""
+    return hearth_headers([*parsed.ignored, *result.ignored], len(result.warnings), rerank=result.method)
+
+
 def _names(ignored: Sequence[str]) -> str:
     # A field's name is the client's own text: a line break in it would end the header.
     names = ignored[:MAX_IGNORED_NAMES]

@@ -11,28 +11,28 @@ from server.api.dialects.parsing import (
     Fields,
     WireBool,
     WireInt,
+    WireTruncate,
     ignored_fields,
     names_as_sent,
     parse,
     prompt_limit,
     rename,
+    truncation_of,
 )
 from server.errors import InvalidValue
 from server.processing.requests import RerankRequest
 from server.serialization import JsonObject
 
 _TASK_NAMES = ("task", "instruction", "instruct")
-_FIELD_ALIASES = {"top_k": "top_n", "max_doc_length": "max_tokens_per_doc"}
+_FIELD_ALIASES = {"top_k": "top_n", "max_doc_length": "max_tokens_per_doc", "truncation": "truncate"}
 RERANK_ALIASES = _FIELD_ALIASES | dict.fromkeys(_TASK_NAMES[1:], "task")
 # Fields of other servers that have no effect here and do no harm.
 _SILENT_FIELDS = (
     "user",
-    "priority",
     "max_chunks_per_doc",
     "prompt_cache_key",
     "fanout_size",
     "request_id",
-    "truncate",
 )
 
 RERANK_EXAMPLE: JsonObject = {
@@ -44,6 +44,8 @@ RERANK_EXAMPLE: JsonObject = {
 
 class RerankBody(Fields):
     """A rerank request."""
+
+    operation = "rerank"
 
     query: str
     """The search query."""
@@ -61,6 +63,8 @@ class RerankBody(Fields):
     """Truncate each document to this many tokens. 0 means no truncation."""
     truncate_prompt_tokens: WireInt | None = None
     """Truncate documents until each whole prompt has at most this many tokens. -1 means the model's maximum."""
+    truncate: WireTruncate | None = None
+    """NONE or false rejects a document that is too long; START cuts its start. Default: its end is cut."""
 
 
 RerankBodyT = TypeVar("RerankBodyT", bound=RerankBody)
@@ -120,6 +124,7 @@ def rerank_request(
         raw_scores=raw_scores,
         max_tokens_per_doc=body.max_tokens_per_doc or None,
         truncate_prompt_tokens=prompt_limit(body.truncate_prompt_tokens),
+        cut=truncation_of(body.truncate, None),
         field=texts_field,
         task_names=fields.task_names,
     )

@@ -1,15 +1,35 @@
 """The routes of text-embeddings-inference: bare arrays, flat errors. Statuses are ours: 400 where TEI uses 422, 424."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import WithJsonSchema
 
 from server import serialization
 from server.api import openapi
-from server.api.dialects.parsing import Fields, WireBool, WireInt, ignored_fields, parse, read_input
-from server.api.dialects.protocol import OPENAI_ERROR, ParsedEmbedding, ParsedRerank, Reply, hearth_headers
+from server.api.dialects.parsing import (
+    Fields,
+    WireBool,
+    WireInt,
+    WireTruncate,
+    ignored_fields,
+    names_as_sent,
+    parse,
+    read_input,
+    rename,
+    truncation_of,
+)
+from server.api.dialects.protocol import (
+    OPENAI_ERROR,
+    ParsedEmbedding,
+    ParsedRerank,
+    Reply,
+    hearth_headers,
+    rerank_headers,
+)
 from server.api.dialects.rerank import RerankBody, read_rerank_fields, rerank_request
-from server.errors import ApiError, EmptyArray, MissingParameter
+from server.errors import ApiError, EmptyArray
 from server.observability.trace import Trace
 from server.processing.requests import EmbeddingRequest, EmbeddingResult, RerankResult, TokenIds, Truncation
 from server.serialization import JsonObject
@@ -20,6 +40,12 @@ ERROR_TYPES = {429: "Overloaded", 500: "Backend", 503: "Unhealthy", 504: "Backen
 TEI_ERROR = openapi.ErrorShape(
     "TEI", openapi.closed_object(error=openapi.STRING, error_type=openapi.STRING), OPENAI_ERROR.schema
 )
+TEI_EMBED_ALIASES = {
+    "output_dimension": "dimensions",
+    "truncation_side": "truncation_direction",
+    "truncation": "truncate",
+    "normalized": "normalize",
+}
 TEI_RERANK_RESPONSE = openapi.array(
     openapi.closed_object({"text": openapi.STRING}, index=openapi.INTEGER, score=openapi.NUMBER)
 )
@@ -35,11 +61,13 @@ TEI_RERANK_EXAMPLE: JsonObject = {
 class TeiEmbedBody(Fields):
     """A request to /embed."""
 
+    operation = "embeddings"
+
     inputs: Annotated[Any, WithJsonSchema(_INPUTS)]
     """A string, a list of strings, a list of token ids, or a list of lists of token ids."""
     model: str | None = None
     """A served embedder. Default: the first. TEI serves a single model and has no such field."""
-    truncate: WireBool | None = None
+    truncate: WireTruncate | None = None
     """Truncate inputs that are too long instead of rejecting them. Default: the model's configuration."""
     truncation_direction: Literal["left", "right"] = "right"
     """The end of the input from which tokens are removed."""
@@ -61,6 +89,10 @@ class TeiRerankBody(RerankBody):
     """Return log-odds instead of probabilities."""
     return_text: WireBool = False
     """Whether results include their texts."""
+    return_documents: WireBool = False
+    """The same as `return_text`."""
+    truncation_direction: Literal["left", "right"] = "right"
+    """The end of a text from which tokens are removed."""
 
 
 class TEI:
@@ -75,17 +107,14 @@ class TEI:
             "Other APIs",
             self.error_shape,
             openapi.array(openapi.array(openapi.NUMBER)),
-            body=openapi.body_schema(TeiEmbedBody),
+            body=openapi.body_schema(TeiEmbedBody, TEI_EMBED_ALIASES),
             examples={"two texts": TEI_EMBED_EXAMPLE},
             headers=openapi.EMBEDDING_HEADERS,
         )
 
     def parse_embeddings(self, body: JsonObject) -> ParsedEmbedding:
-        if "inputs" not in body:
-            raise MissingParameter("inputs")
-        if isinstance(body.get("truncation_direction"), str):
-            body["truncation_direction"] = body["truncation_direction"].lower()
-        fields = parse(TeiEmbedBody, body)
+        as_sent, body = names_as_sent(body, TEI_EMBED_ALIASES), rename(body, TEI_EMBED_ALIASES)
+        fields = parse(TeiEmbedBody, _with_lower_side(body), as_sent)
         request = EmbeddingRequest(
             model=fields.model,
             input=read_input(fields.inputs, field="inputs"),
@@ -94,8 +123,9 @@ class TEI:
             return_logits=None,
             prompt_name=fields.prompt_name,
             prompt_template=None,
-            cut=Truncation(fields.truncate, None, fields.truncation_direction),
+            cut=_cut(fields, as_sent),
             encoding_format="float",
+            dimensions_field=as_sent.get("dimensions", "dimensions"),
         )
         ignored = ignored_fields(body, TeiEmbedBody)
         if fields.prompt_name is not None and isinstance(request.input, TokenIds):
@@ -104,24 +134,40 @@ class TEI:
 
     def write_embeddings(self, parsed: ParsedEmbedding, result: EmbeddingResult, trace: Trace) -> Reply:
         """A list of vectors, even for a single input."""
-        headers = hearth_headers(parsed.ignored, result.truncated, token_ids=result.token_ids)
+        ignored = [*parsed.ignored, *result.ignored]
+        headers = hearth_headers(ignored, result.truncated, token_ids=result.token_ids)
         return Reply(serialization.dump(serialization.items(result.rows, "float")), headers)
 
     def parse_rerank(self, body: JsonObject) -> ParsedRerank:
         # TEI has no top_n, but LiteLLM sends it; 0 means all.
-        fields = read_rerank_fields(TeiRerankBody, body, silent=("truncate", "truncation_direction"))
+        fields = read_rerank_fields(TeiRerankBody, _with_lower_side(body))
         texts, top_n = fields.body.texts, fields.body.top_n or None
         request = rerank_request(fields, texts, top_n, raw_scores=fields.body.raw_scores, texts_field="texts")
-        return ParsedRerank(request, fields.ignored, texts, fields.body.return_text)
+        cut = _cut(fields.body, fields.as_sent)
+        # TEI's clients send false unasked, and their texts are cut as on every rerank route (docs/decisions.md, 11).
+        request = replace(request, cut=replace(cut, allowed=None) if fields.body.truncate is False else cut)
+        return_texts = fields.body.return_text or fields.body.return_documents
+        return ParsedRerank(request, fields.ignored, texts, return_texts)
 
     def write_rerank(self, parsed: ParsedRerank, result: RerankResult, trace: Trace) -> Reply:
         """A bare array, best first."""
         rows = [{"index": index, "score": result.scores[index]} for index in result.order]
         if parsed.return_documents:
             rows = [{"text": parsed.documents[row["index"]], **row} for row in rows]
-        headers = hearth_headers([*parsed.ignored, *result.ignored], len(result.warnings))
+        headers = rerank_headers(parsed, result)
         return Reply(serialization.dump(rows), headers)
 
     def write_error(self, error: ApiError) -> bytes:
         error_type = "Empty" if isinstance(error, EmptyArray) else ERROR_TYPES.get(error.status, "Validation")
         return serialization.dump({"error": error.message, "error_type": error_type})
+
+
+def _with_lower_side(body: JsonObject) -> JsonObject:
+    # TEI writes Left and Right.
+    side = body.get("truncation_direction")
+    return body | {"truncation_direction": side.lower()} if isinstance(side, str) else body
+
+
+def _cut(fields: TeiEmbedBody | TeiRerankBody, as_sent: Mapping[str, str]) -> Truncation:
+    side = fields.truncation_direction if "truncation_direction" in fields.model_fields_set else None
+    return truncation_of(fields.truncate, side, as_sent.get("truncation_direction", "truncation_direction"))

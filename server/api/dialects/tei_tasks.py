@@ -13,6 +13,7 @@ from server.api.dialects.protocol import ParsedEmbedding, Reply, hearth_headers
 from server.api.dialects.rerank import RERANK_ALIASES
 from server.api.dialects.tei import (
     TEI,
+    TEI_EMBED_ALIASES,
     TEI_EMBED_EXAMPLE,
     TEI_ERROR,
     TEI_RERANK_EXAMPLE,
@@ -38,6 +39,8 @@ _EXAMPLE: JsonObject = {
 
 class SimilarityBody(Fields):
     """A request to /similarity."""
+
+    operation = "embeddings"
 
     inputs: Annotated[Any, WithJsonSchema(_SENTENCES)]
     """A text as `source_sentence`, and a list of texts as `sentences`."""
@@ -99,12 +102,12 @@ def document_root() -> JsonObject:
         TEI_ERROR,
         openapi.any_of(_VECTORS, TEI_RERANK_RESPONSE, _SCORES),
         body=openapi.any_of(
-            openapi.body_schema(TeiEmbedBody),
+            openapi.body_schema(TeiEmbedBody, TEI_EMBED_ALIASES),
             openapi.body_schema(TeiRerankBody, RERANK_ALIASES),
             openapi.body_schema(SimilarityBody),
         ),
         examples={"embed": TEI_EMBED_EXAMPLE, "rerank": TEI_RERANK_EXAMPLE, "similarity": _EXAMPLE},
-        headers=openapi.EMBEDDING_HEADERS,
+        headers=(*openapi.EMBEDDING_HEADERS, "X-Hearth-Rerank"),
     )
 
 

@@ -11,23 +11,30 @@ from server.api.dialects.parsing import (
     Fields,
     WireBool,
     WireInt,
+    WireTruncate,
     ignored_fields,
     names_as_sent,
     parse,
     prompt_limit,
     rename,
+    truncation_of,
 )
-from server.api.dialects.protocol import OPENAI_ERROR, ParsedRerank, Reply, hearth_headers, write_openai_error
-from server.errors import ApiError, EmptyArray, InvalidValue, MissingParameter
+from server.api.dialects.protocol import OPENAI_ERROR, ParsedRerank, Reply, rerank_headers, write_openai_error
+from server.errors import ApiError, EmptyArray, InvalidValue
 from server.observability.trace import Trace
 from server.processing.requests import RerankRequest, RerankResult
 from server.serialization import JsonObject
 
 _QUERY_ALIASES = ("text_1", "data_1")
 _DOCUMENT_ALIASES = ("items", "text_2", "data_2")
-SCORE_ALIASES = dict.fromkeys(_QUERY_ALIASES, "queries") | dict.fromkeys(_DOCUMENT_ALIASES, "documents")
+SCORE_ALIASES = (
+    dict.fromkeys(_QUERY_ALIASES, "queries")
+    | dict.fromkeys(_DOCUMENT_ALIASES, "documents")
+    | dict.fromkeys(("task", "instruct"), "instruction")
+    | {"truncation": "truncate"}
+)
 # Fields of other servers that have no effect here and do no harm.
-_SILENT_FIELDS = ("user", "priority", "request_id")
+_SILENT_FIELDS = ("user", "request_id")
 _RESPONSE = openapi.closed_object(
     id=openapi.STRING,
     object=openapi.STRING,
@@ -46,6 +53,8 @@ _EXAMPLE: JsonObject = {
 class ScoreBody(Fields):
     """A request to /score. Queries and documents have several names."""
 
+    operation = "rerank"
+
     queries: Annotated[Any, WithJsonSchema(openapi.TEXT_OR_TEXT_LIST)]
     """A string or a list of strings."""
     documents: Annotated[Any, WithJsonSchema(openapi.TEXT_OR_TEXT_LIST)]
@@ -58,6 +67,8 @@ class ScoreBody(Fields):
     """Truncate each document to this many tokens. 0 means no truncation."""
     truncate_prompt_tokens: WireInt | None = None
     """Truncate documents until each whole prompt has at most this many tokens. -1 means the model's maximum."""
+    truncate: WireTruncate | None = None
+    """NONE or false rejects a document that is too long; START cuts its start. Default: its end is cut."""
     use_activation: WireBool = True
     """false returns log-odds instead of probabilities."""
 
@@ -76,16 +87,13 @@ class VLLM:
             _RESPONSE,
             body=openapi.body_schema(ScoreBody, SCORE_ALIASES),
             examples={"two pairs": _EXAMPLE},
-            headers=openapi.RERANK_HEADERS,
+            headers=openapi.SCORE_HEADERS,
         )
 
     def parse_rerank(self, body: JsonObject) -> ParsedRerank:
         """One query for one or more documents, or one query for each document."""
         as_sent, body = names_as_sent(body, SCORE_ALIASES), rename(body, SCORE_ALIASES)
         query_field, document_field = as_sent.get("queries", "queries"), as_sent.get("documents", "documents")
-        for name in ("queries", "documents"):
-            if name not in body:
-                raise MissingParameter(name)
         fields = parse(ScoreBody, body, as_sent)
         queries, documents = _texts(query_field, fields.queries), _texts(document_field, fields.documents)
         if len(queries) not in (1, len(documents)):
@@ -100,9 +108,10 @@ class VLLM:
             raw_scores=not fields.use_activation,
             max_tokens_per_doc=fields.max_tokens_per_doc or None,
             truncate_prompt_tokens=prompt_limit(fields.truncate_prompt_tokens),
+            cut=truncation_of(fields.truncate, None),
             field=document_field,
             query_field=query_field,
-            task_names=("instruction",) if fields.instruction else (),
+            task_names=(as_sent.get("instruction", "instruction"),) if fields.instruction else (),
         )
         ignored = ignored_fields(body, ScoreBody, _SILENT_FIELDS)
         return ParsedRerank(request, ignored, documents, return_documents=False)
@@ -119,8 +128,7 @@ class VLLM:
             "data": data,
             "usage": usage,
         }
-        headers = hearth_headers([*parsed.ignored, *result.ignored], len(result.warnings))
-        return Reply(serialization.dump(response), headers)
+        return Reply(serialization.dump(response), rerank_headers(parsed, result))
 
     def write_error(self, error: ApiError) -> bytes:
         return write_openai_error(error)

@@ -72,8 +72,8 @@ def test_70_a_bad_field_is_refused_at_once_and_the_next_request_is_served(
     assert embed(plain, "a").status_code == 200
 
 
-def test_70_a_rerank_call_to_an_embedder_is_refused_at_once(plain: httpx.Client) -> None:
-    answer = rerank(plain, model="demo-embedding")
+def test_70_an_embeddings_call_to_a_reranker_is_refused_at_once(plain: httpx.Client) -> None:
+    answer = embed(plain, "a", model="demo-reranker")
 
     assert openai_error(answer, 400)["code"] == "wrong_model_kind"
     assert answer.elapsed.total_seconds() < 1

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from tests.support.http.requests import FIREWORKS, RERANK, V1, embed, fireworks_error, openai_error, rerank
+from tests.support.http.requests import FIREWORKS, V1, embed, fireworks_error, openai_error, rerank
 
 KEYS = {"id", "object", "created", "owned_by", "kind", "supports_chat", "supports_image_input", "supports_tools"} | {
     "context_length"
@@ -61,11 +61,8 @@ def test_24_a_last_segment_that_two_models_share_names_none(odd: httpx.Client) -
     assert embed(odd, "a", model="one/twin").status_code == 200
 
 
-@pytest.mark.parametrize("path", [V1, RERANK])
-def test_24_also_when_the_model_is_of_the_wrong_kind(plain: httpx.Client, path: str) -> None:
-    name = {V1: "demo-reranker#", RERANK: "demo-embedding#"}[path] + "x" * 450
-
-    error = openai_error(plain.post(path, json={"input": "a", "query": "a", "documents": ["a"], "model": name}), 400)
+def test_24_also_when_the_model_is_of_the_wrong_kind(plain: httpx.Client) -> None:
+    error = openai_error(embed(plain, "a", model="demo-reranker#" + "x" * 450), 400)
 
     assert error["code"] == "wrong_model_kind"
     assert len(error["message"]) < 300

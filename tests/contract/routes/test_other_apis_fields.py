@@ -49,7 +49,6 @@ def test_66_raw_scores_are_log_odds_in_their_order(plain: httpx.Client) -> None:
         ({"query": "a", "texts": "b"}, 400, "Validation"),
         ({"query": "a", "texts": [1]}, 400, "Validation"),
         ({"query": "a", "texts": ["b"], "model": "nope"}, 404, "Validation"),
-        ({"query": "a", "texts": ["b"], "model": "demo-embedding"}, 400, "Validation"),
         ({"query": LONG, "texts": ["b"]}, 400, "Validation"),
     ],
 )
@@ -232,7 +231,6 @@ def test_86_its_fields_are_those_of_rerank(plain: httpx.Client) -> None:
         ({"queries": "a"}, "queries"),
         ({"documents": "a"}, "queries"),
         ({"queries": [1], "documents": "a"}, "queries"),
-        ({"queries": "a", "documents": "b", "model": "demo-embedding"}, "model"),
     ],
 )
 def test_86_what_makes_no_pairs_is_400(plain: httpx.Client, fields: dict[str, object], param: str) -> None:

@@ -25,7 +25,7 @@ from tests.support.http.requests import Matrix, vector
 FOLDER = Path(__file__).parents[2] / "contract" / "applications" / "recorded"
 TYPES = {"integer": int, "string": str, "number": float, "array": list, "object": dict}
 # Cohere's `input_type` as the named prompt that it stands for.
-PROMPTS = {"search_document": "document", "search_query": "query"}
+PROMPTS = {"search_document": "document", "search_query": "query", "retrieval.query": "query"}
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,8 @@ def _row(value: Any, encoding: str) -> Matrix:
 def _vectors(body: dict[str, Any], client: httpx.Client) -> Matrix:
     inputs = next(body[name] for name in ("input", "inputs", "texts") if name in body)
     fields = {name: body[name] for name in ("dimensions", "prompt_name") if name in body}
-    if "input_type" in body:
-        fields["prompt_name"] = PROMPTS[body["input_type"]]
+    for name in {"input_type", "task"} & set(body):
+        fields["prompt_name"] = PROMPTS[body[name]]
     texts = [inputs] if isinstance(inputs, str) else inputs
     return np.array([vector(client, text, **fields) for text in texts])
 

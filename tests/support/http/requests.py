@@ -60,6 +60,11 @@ def tokens(answer: httpx.Response) -> int:
     return int(usage["total_tokens"])
 
 
+def content(answer: httpx.Response) -> dict[str, Any]:
+    """An embeddings answer without its `id`, which no two requests share."""
+    return {name: value for name, value in answer.json().items() if name != "id"}
+
+
 def rerank(client: httpx.Client, path: str = RERANK, **fields: Any) -> httpx.Response:
     """Post a rerank request, by default the seed's."""
     return client.post(path, json={"query": QUERY, "documents": DOCUMENTS, **fields})

@@ -104,7 +104,7 @@ async def test_59_the_task_wins_over_the_configuration_which_wins_over_the_defau
         ({"documents": ["a"] * 4}, "array_above_max_length"),
         ({"documents": ["a" * 300, "a"]}, "max_tokens_per_request"),
         ({"query": "q" * 1000}, None),
-        ({"model": "embedder"}, "wrong_model_kind"),
+        ({"documents": ["a" * 2000], "truncate": "NONE"}, None),
         ({"top_n": -1}, "invalid_value"),
     ],
 )

@@ -44,10 +44,70 @@ def test_normalize_is_the_dialects_default_unless_sent(default: bool, fields: di
         ({"truncate_prompt_tokens": 8}, Truncation(allowed=True, max_tokens=8, side="right")),
         ({"truncate": "true", "truncation_direction": "Left"}, Truncation(allowed=True, max_tokens=None, side="left")),
         ({"truncation_side": "left"}, Truncation(allowed=None, max_tokens=None, side="left")),
+        ({"truncate": "none"}, Truncation(allowed=False, max_tokens=None, side="right")),
+        ({"truncate": "End"}, Truncation(allowed=True, max_tokens=None, side="right")),
+        ({"truncate": "START"}, Truncation(allowed=True, max_tokens=None, side="left")),
+        ({"truncation": True}, Truncation(allowed=True, max_tokens=None, side="right")),
+        ({"truncation": False}, Truncation(allowed=False, max_tokens=None, side="right")),
     ],
 )
 def test_an_input_is_cut_only_on_request(fields: dict[str, Any], cut: Truncation) -> None:
     assert _parse(**fields).request.cut == cut
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"truncate": "START", "truncation_side": "right"}, "truncation_side"),
+        ({"truncate": "MIDDLE"}, "truncate"),
+        ({"truncate": True, "truncation": False}, "truncation"),
+        ({"normalize": True, "normalized": False}, "normalized"),
+        ({"embedding_type": "base64", "encoding_format": "float"}, "embedding_type"),
+        ({"embedding_type": "binary"}, "embedding_type"),
+    ],
+)
+def test_spellings_that_contradict_each_other_are_refused(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        _parse(**fields)
+
+    assert caught.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("fields", "encoding"),
+    [
+        ({"embedding_type": "base64"}, "base64"),
+        ({"embedding_type": "float"}, "float"),
+        ({"embedding_type": "float", "encoding_format": "base64"}, "base64"),
+        ({"embedding_type": "base64", "encoding_format": "base64"}, "base64"),
+    ],
+)
+def test_embedding_type_is_jinas_name_of_the_encoding(fields: dict[str, Any], encoding: str) -> None:
+    assert _parse(**fields).request.encoding_format == encoding
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "ignored"),
+    [
+        ({"input_type": "query"}, "query", []),
+        ({"input_type": "passage"}, "document", []),
+        ({"input_type": "SEARCH_DOCUMENT"}, "document", []),
+        ({"task": "retrieval.query"}, "query", []),
+        ({"task": "retrieval.passage"}, "document", []),
+        ({"task": "classification"}, "classification", []),
+        ({"input_type": "query", "task": "retrieval.passage"}, "query", ["task"]),
+        ({"prompt_name": "document", "input_type": "query"}, "document", ["input_type"]),
+        ({"prompt_name": "", "input_type": "query"}, "", ["input_type"]),
+        ({"prompt_template": "{text}", "input_type": "query"}, None, ["input_type"]),
+        ({"input": [1], "input_type": "query"}, None, ["input_type"]),
+        ({"return_logits": [1], "task": "retrieval.query"}, None, ["task"]),
+        ({"input_type": ""}, None, []),
+    ],
+)
+def test_the_purpose_of_a_text_names_its_prompt(fields: dict[str, Any], name: str | None, ignored: list[str]) -> None:
+    parsed = _parse(**fields)
+
+    assert (parsed.request.prompt_name, parsed.ignored) == (name, ignored)
 
 
 def test_logits_leave_dimensions_without_effect() -> None:

@@ -29,13 +29,17 @@ async def test_tokens_are_counted(reranker: ServedModel) -> None:
     assert usage["prompt_tokens"] == usage["total_tokens"] > 0
 
 
-@pytest.mark.parametrize(("truncate", "ignored"), [("END", None), ("NONE", "truncate"), (None, None)])
-async def test_truncate_none_is_reported(reranker: ServedModel, truncate: str | None, ignored: str | None) -> None:
+@pytest.mark.parametrize(("truncate", "status"), [("END", 200), ("start", 200), (None, 200), ("NONE", 400)])
+async def test_a_passage_that_is_too_long_is_cut_unless_truncate_is_none(
+    reranker: ServedModel, truncate: str | None, status: int
+) -> None:
     async with in_process_server(reranker) as here:
-        answer = await here.client.post("/v1/ranking", json={**BODY, "truncate": truncate})
+        answer = await here.client.post(
+            "/v1/ranking", json={**BODY, "passages": [{"text": "a" * 2000}], "truncate": truncate}
+        )
 
-    assert answer.status_code == 200
-    assert answer.headers.get("x-hearth-ignored-fields") == ignored
+    assert answer.status_code == status
+    assert "x-hearth-ignored-fields" not in answer.headers
 
 
 @pytest.mark.parametrize(
@@ -47,7 +51,7 @@ async def test_truncate_none_is_reported(reranker: ServedModel, truncate: str | 
         ({"passages": []}, "passages"),
         ({"passages": ["a"]}, "passages"),
         ({"passages": [{"text": "a"}, {"image": "b"}]}, "passages"),
-        ({"truncate": "START"}, "truncate"),
+        ({"truncate": "MIDDLE"}, "truncate"),
         ({"model": "nope"}, "model"),
     ],
 )

@@ -89,6 +89,27 @@ def test_rank_fields_are_few() -> None:
     assert caught.value.message == "Invalid 'rank_fields': array too long. Expected at most 100 items, but got 101."
 
 
+@pytest.mark.parametrize(("documents", "ignored"), [(["a"], ["rank_fields"]), ([{"x": "a"}, "b"], [])])
+def test_rank_fields_without_objects_are_ignored_by_name(documents: list[Any], ignored: list[str]) -> None:
+    assert OPENAI.parse_rerank(_body(documents=documents, rank_fields=["x"])).ignored == ignored
+
+
+@pytest.mark.parametrize("name", ["return_text", "return_documents"])
+def test_55_teis_texts_come_back_under_either_name(name: str) -> None:
+    assert TEI().parse_rerank({"query": "q", "texts": ["a"], name: True}).return_documents is True
+    assert TEI().parse_rerank({"query": "q", "texts": ["a"]}).return_documents is False
+
+
+@pytest.mark.parametrize(
+    ("fields", "allowed", "side"),
+    [({}, None, "right"), ({"truncate": "none"}, False, "right"), ({"truncate": "START"}, True, "left")],
+)
+def test_60_truncate_says_how_documents_are_cut(fields: dict[str, Any], allowed: bool | None, side: str) -> None:
+    cut = OPENAI.parse_rerank(_body(**fields)).request.cut
+
+    assert (cut.allowed, cut.side) == (allowed, side)
+
+
 @pytest.mark.parametrize("fields", [{}, {"task": ""}, {"instruction": ""}])
 def test_59_no_task_is_none(fields: dict[str, Any]) -> None:
     assert OPENAI.parse_rerank(_body(**fields)).request.task is None

@@ -1,0 +1,122 @@
+"""Fields of other servers that would change what a client reads. A route that has no such field refuses it with 400.
+
+A field that is neither here nor on the route has no effect, and is named in X-Hearth-Ignored-Fields.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from server.errors import InvalidValue
+from server.serialization import JsonObject, dump
+
+Operation = Literal["embeddings", "rerank", "tokens"]
+
+_EVERYWHERE: frozenset[Operation] = frozenset({"embeddings", "rerank", "tokens"})
+_EMBEDDINGS: frozenset[Operation] = frozenset({"embeddings"})
+_RERANK: frozenset[Operation] = frozenset({"rerank"})
+_SHOWN_CHARACTERS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class UnsupportedField:
+    """What is supported in place of a field, as a clause for the error, and the values that ask for just that."""
+
+    supported: str
+    without_effect: tuple[Any, ...] = ()
+    operations: frozenset[Operation] = _EVERYWHERE
+
+
+_FLOATS = "vectors are float32 numbers; convert them in the client"
+_BASE64 = "this route writes vectors as JSON numbers; use /v1/embeddings with 'encoding_format'"
+_DENSE = "a vector is one dense list of numbers for each input"
+_TEXT = "inputs are texts; send no other media"
+_POOLING = "the pooling is the one in the model's files; convert or configure the model instead"
+_NORMALIZE = "this route always scales vectors to length 1, and scores to the range of the model"
+_PROMPT = "use 'prompt_name' on /v1/embeddings, or put the prompt into the text"
+_PURPOSE = "use 'prompt_name' on TEI's route and 'input_type' on Cohere's, or /v1/embeddings"
+
+UNSUPPORTED: Mapping[str, UnsupportedField] = {
+    # How numbers are written.
+    "output_dtype": UnsupportedField(_FLOATS, ("float", "float32")),
+    "precision": UnsupportedField(_FLOATS, ("float", "float32")),
+    "embed_dtype": UnsupportedField(_FLOATS, ("float", "float32")),
+    "embedding_types": UnsupportedField(f"{_FLOATS}, or use 'encoding_format'", ("float", ["float"], [])),
+    "embedding_type": UnsupportedField(_BASE64, ("float",)),
+    "encoding_format": UnsupportedField(_BASE64, ("float",)),
+    "endianness": UnsupportedField("numbers are little-endian", ("little", "native")),
+    # Which numbers.
+    "late_chunking": UnsupportedField("each input is embedded on its own", (False,)),
+    "return_multivector": UnsupportedField(_DENSE, (False,)),
+    "return_multi_vector": UnsupportedField(_DENSE, (False,)),
+    "return_colbert_vecs": UnsupportedField(_DENSE, (False,)),
+    "return_sparse": UnsupportedField(_DENSE, (False,)),
+    "sparse": UnsupportedField(_DENSE, (False,)),
+    "return_dense": UnsupportedField(_DENSE, (True,)),
+    "output_type": UnsupportedField(_DENSE, ("dense",)),
+    "pooling_type": UnsupportedField(_POOLING),
+    "pooling": UnsupportedField(_POOLING),
+    "normalize": UnsupportedField(_NORMALIZE, (True,)),
+    "normalized": UnsupportedField(_NORMALIZE, (True,)),
+    "embd_normalize": UnsupportedField("use 'normalize': true or false on /v1/embeddings", (2,)),
+    "return_logits": UnsupportedField("token logits come from /v1/embeddings"),
+    # What the model reads.
+    "messages": UnsupportedField("a chat has no vector here; send its text as the route's input field", ([],)),
+    "images": UnsupportedField(_TEXT, ([],)),
+    "image": UnsupportedField(_TEXT, ("", [])),
+    "image_url": UnsupportedField(_TEXT, ("",)),
+    "videos": UnsupportedField(_TEXT, ([],)),
+    "video": UnsupportedField(_TEXT, ("", [])),
+    "audio": UnsupportedField(_TEXT, ("", [])),
+    "modality": UnsupportedField(_TEXT, ("text",)),
+    "add_special_tokens": UnsupportedField("the model's special tokens are always added to a text", (True,)),
+    "prompt": UnsupportedField(_PROMPT, ("",), _EMBEDDINGS),
+    "prompt_name": UnsupportedField("use 'input_type', or 'prompt_name' on /v1/embeddings", ("",), _EMBEDDINGS),
+    "prompt_template": UnsupportedField("templates are for /v1/embeddings", ("",)),
+    "instruction": UnsupportedField(_PROMPT, ("",), _EMBEDDINGS),
+    "instruct": UnsupportedField(_PROMPT, ("",), _EMBEDDINGS),
+    "input_type": UnsupportedField(_PURPOSE, ("",), _EMBEDDINGS),
+    "task": UnsupportedField(_PURPOSE, ("",), _EMBEDDINGS),
+    "truncate_prompt_tokens": UnsupportedField("use 'truncate', or /v1/embeddings", (), _EMBEDDINGS),
+    "rank_fields": UnsupportedField("documents are strings; use /v1/rerank for objects", ([], ["text"])),
+    # What the response holds, and when.
+    "return_documents": UnsupportedField("the response has scores alone; use /v1/rerank", (False,), _RERANK),
+    "return_input": UnsupportedField("the response does not repeat the input", (False,)),
+    "return_token_ids": UnsupportedField("token ids come from /tokenize", (False,)),
+    "priority": UnsupportedField("requests have no priorities", (0,)),
+}
+
+
+def refuse_unsupported(body: JsonObject, known: Iterable[str], operation: Operation) -> None:
+    """Refuse the first field of the table that the route does not know and that asks for something else.
+
+    Raises: InvalidValue.
+    """
+    known = set(known)
+    for name, value in body.items():
+        field = UNSUPPORTED.get(name)
+        if field is None or name in known or operation not in field.operations or _is_without_effect(value, field):
+            continue
+        fix = f"Send {_choices(field)}, or leave it out." if field.without_effect else "Leave it out."
+        raise InvalidValue(name, f"{_shown(value)} is not supported: {field.supported}. {fix}")
+
+
+def unsupported_names(operation: Operation) -> list[str]:
+    """The fields of the table that matter to an operation."""
+    return [name for name, field in UNSUPPORTED.items() if operation in field.operations]
+
+
+def _is_without_effect(value: Any, field: UnsupportedField) -> bool:
+    if not isinstance(value, str):
+        return value in field.without_effect
+    word = value.lower()
+    return {"true": True, "false": False}.get(word, word) in field.without_effect
+
+
+def _choices(field: UnsupportedField) -> str:
+    return " or ".join(_shown(value) for value in field.without_effect)
+
+
+def _shown(value: Any) -> str:
+    text = dump(value).decode()
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
