@@ -11,7 +11,7 @@ CONFIG ?= $(firstword $(wildcard config.local.yaml) config.yaml)
 DEVICE ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help serve test test-slow conformance model-table clients docs fuzz check fix bench gpu demo-models wheel wheel-smoke coverage clean
+.PHONY: help serve test test-slow conformance model-table clients docs fuzz check fix bench soak gpu demo-models wheel wheel-smoke coverage clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -60,6 +60,10 @@ fix: $(VENV)/.development ## Repair what lint and format can
 BENCHMARKS := simulation attention load overhead encoders forward
 bench: $(VENV)/.development ## Benchmarks on this machine, some minutes; or ONLY="load overhead" of those in benchmarks/
 	@set -e; for name in $(or $(ONLY),$(BENCHMARKS)); do echo "== benchmarks.$$name"; $(BIN)/python -m benchmarks.$$name; done
+
+MINUTES ?= 30
+soak: $(VENV)/.development ## Mixed traffic with faults at random for MINUTES, and whether anything was lost, wrong or leaked
+	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES)
 
 gpu: ## Correctness on a CUDA device, then benchmarks; runs with the interpreter's own torch
 	$(PYTHON) -m pytest -c tests/gpu/pytest.ini tests/gpu

@@ -59,8 +59,9 @@ class Connection:
         return head, body, time.perf_counter() - started
 
 
-def get(path: str) -> bytes:
-    return f"GET {path} HTTP/1.1\r\nhost: benchmark\r\n\r\n".encode()
+def get(path: str, key: str = "") -> bytes:
+    authorization = f"authorization: Bearer {key}\r\n" if key else ""
+    return f"GET {path} HTTP/1.1\r\nhost: benchmark\r\n{authorization}\r\n".encode()
 
 
 def post(path: str, body: Mapping[str, Any]) -> bytes:
@@ -86,10 +87,10 @@ async def send_for(address: Address, requests: Sequence[bytes], clients: int, se
     return [answer for answers in by_client for answer in answers]
 
 
-async def metrics(address: Address) -> dict[str, float]:
+async def metrics(address: Address, key: str = "") -> dict[str, float]:
     """The values of /metrics by name, summed over labels."""
     connection = await Connection.open(address)
-    text = (await connection.body(get("/metrics"))).decode()
+    text = (await connection.body(get("/metrics", key))).decode()
     await connection.close()
     totals: dict[str, float] = {}
     for name, value in re.findall(r"^(\w+)(?:\{[^}]*\})? (\S+)$", text, re.MULTILINE):

@@ -23,10 +23,11 @@ POLL_S = 0.05
 
 
 class ServerProcess:
-    """A running server and its process ids."""
+    """A running server and its process ids; `folder` has its temporary files."""
 
-    def __init__(self, process: subprocess.Popen[bytes], address: Address) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], address: Address, folder: Path) -> None:
         self.address = address
+        self.folder = folder
         self.pid = process.pid
 
     def children(self) -> list[int]:
@@ -36,13 +37,16 @@ class ServerProcess:
 
 
 class FakeModel:
-    """A model folder with the demo embedder's tokenizer and no network; its batches can be held back."""
+    """A model folder with the demo embedder's tokenizer and no network; its batches can be held back.
 
-    def __init__(self, folder: Path) -> None:
+    `faults` are those of models/backends/fake.py.
+    """
+
+    def __init__(self, folder: Path, **faults: Any) -> None:
         folder.mkdir(parents=True)
         for file in Path(demo_models()[0]).iterdir():
             (folder / file.name).symlink_to(file)
-        (folder / "fake.json").write_text("{}", "utf-8")
+        (folder / "fake.json").write_text(json.dumps(faults), "utf-8")
         self._hold = folder / "hold"
         self.config = {"path": str(folder), "id": "fake", "backend": "fake"}
 
@@ -56,23 +60,30 @@ class FakeModel:
 
 
 @contextmanager
-def serve(config: Mapping[str, Any] | None = None, **environment: str) -> Iterator[ServerProcess]:
-    """Run a server that is ready to answer; without `config` it serves what is served with no config.yaml."""
+def serve(
+    config: Mapping[str, Any] | None = None, stderr: int | None = None, **environment: str
+) -> Iterator[ServerProcess]:
+    """Run a server that is ready to answer; without `config` it serves what is served with no config.yaml.
+
+    Its log goes to the descriptor `stderr`, or else to a file that is shown when the server does not start.
+    """
     with tempfile.TemporaryDirectory() as folder:
         if config is not None:
             Path(folder, "config.yaml").write_text(json.dumps(config), "utf-8")
         log = Path(folder, "log")
         address = "127.0.0.1", _free_port()
-        with log.open("wb") as stderr:
+        with log.open("wb") as log_file:
             process = subprocess.Popen(
                 [HEARTH, "serve", "--port", str(address[1])],
                 cwd=folder,
-                env=_without_settings(os.environ) | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"} | environment,
-                stderr=stderr,
+                env=_without_settings(os.environ)
+                | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TMPDIR": folder}
+                | environment,
+                stderr=log_file if stderr is None else stderr,
             )
         try:
             _wait_until_ready(process, address, log)
-            yield ServerProcess(process, address)
+            yield ServerProcess(process, address, Path(folder))
         finally:
             _stop(process)
 
