@@ -175,8 +175,6 @@ def _serve(settings: Config) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit_at_once)
     with tempfile.TemporaryDirectory(prefix="hearth-") as folder:
-        # prometheus_client reads it when it is imported, here and in every child process.
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         from server.launch.serve import serve as run
         from server.observability.logs import set_up_logging
 

@@ -67,7 +67,9 @@ def by_device(models: Sequence[ServedModel]) -> dict[str, list[ServedModel]]:
     return groups
 
 
-def run_engine(settings: EngineSettings, reason: "multiprocessing.connection.Connection[str, str]") -> None:
+def run_engine(
+    settings: EngineSettings, metrics: Metrics, reason: "multiprocessing.connection.Connection[str, str]"
+) -> None:
     """The main function of the process. `reason` receives one sentence if it gives up."""
     # Ctrl-C and systemd's SIGTERM reach the whole process group, but HTTP still has requests to finish: the parent
     # ends this process.
@@ -80,7 +82,6 @@ def run_engine(settings: EngineSettings, reason: "multiprocessing.connection.Con
     transport = ZmqTransport(settings.address)
     try:
         backends = load_models(settings.sources)
-        metrics = Metrics()
         scheduler = Scheduler(backends, make_limits(settings.batching, backends), metrics.batch, page=page)
         # Objects from loading stay for good: the garbage collector need not visit them in every pause.
         gc.freeze()

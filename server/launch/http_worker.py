@@ -117,10 +117,9 @@ class DrainingServer(uvicorn.Server):
 
 
 def make_server(
-    config: Config, registry: ModelRegistry, keys: Keys, engine: Engine, announcement: str
+    config: Config, registry: ModelRegistry, keys: Keys, engine: Engine, metrics: Metrics, announcement: str
 ) -> DrainingServer:
     """A server over the application; serve(sockets) starts it."""
-    metrics = Metrics()
     app = create_app(config, registry, engine, metrics, keys)
     settings = uvicorn.Config(
         app,
@@ -162,13 +161,14 @@ def run_http(
     engines: Sequence[EngineSettings],
     listener: socket,
     announcement: str,
+    metrics: Metrics,
     reason: "Connection[str, str]",
 ) -> None:
     """The main function of one of several HTTP processes. It reads no file that may have changed since the start."""
     set_up_logging(config.log_format, config.log_level)
     exit_with_parent(engines[0].folder)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    run_event_loop(_serve(config, registry, keys, engines, listener, announcement))
+    run_event_loop(_serve(config, registry, keys, engines, listener, announcement, metrics))
 
 
 def run_event_loop(main: Coroutine[None, None, None]) -> None:
@@ -185,7 +185,8 @@ async def _serve(
     engines: Sequence[EngineSettings],
     listener: socket,
     announcement: str,
+    metrics: Metrics,
 ) -> None:
     async with remote_engines(engines, make_admission(config)) as engine:
-        server = make_server(config, registry, keys, engine, announcement)
+        server = make_server(config, registry, keys, engine, metrics, announcement)
         await server.serve([listener])

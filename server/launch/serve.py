@@ -18,8 +18,9 @@ from server.launch.announcements import log_start, ready_line
 from server.launch.engine_process import EngineSettings, by_device, run_engine
 from server.launch.http_worker import GRACEFUL_S, make_server, reload_keys, remote_engines, run_event_loop, run_http
 from server.launch.supervisor import GaveUp, Supervised
-from server.observability.metrics import Metrics
+from server.observability.metrics import Metrics, metrics_memory
 from server.registry import ModelRegistry, load_registry
+from server.shared_memory import SharedMemory
 
 log = logging.getLogger("hearth")
 
@@ -55,9 +56,11 @@ async def _serve_here(
     listener: socket,
     announcement: str,
 ) -> None:
+    memory = metrics_memory(1 + len(engines))
+    metrics = Metrics(memory)
     async with remote_engines(engines, make_admission(config)) as engine:
-        server = make_server(config, registry, keys, engine, announcement)
-        keeping = _keep(engines, Metrics())
+        server = make_server(config, registry, keys, engine, metrics, announcement)
+        keeping = _keep(engines, memory, metrics)
         serving = asyncio.create_task(server.serve([listener]))
         await asyncio.wait({*keeping, serving}, return_when=asyncio.FIRST_COMPLETED)
         if not serving.done():
@@ -76,15 +79,17 @@ async def _serve_in_workers(
     listener: socket,
     announcement: str,
 ) -> None:
-    metrics = Metrics()
-    keeping = _keep(engines, metrics)
-    grace_s = config.drain_timeout_s + 2 * GRACEFUL_S
-    # One worker speaks for all.
-    lines = [announcement, *[""] * (config.workers - 1)]
-    workers = [
-        Supervised("http", run_http, config, registry, keys, engines, listener, line, metrics=metrics, grace_s=grace_s)
-        for line in lines
-    ]
+    memory = metrics_memory(1 + len(engines) + config.workers)
+    metrics = Metrics(memory)
+    keeping = _keep(engines, memory, metrics)
+    workers = []
+    for number in range(config.workers):
+        own = Metrics(memory, 1 + len(engines) + number)
+        # One worker speaks for all.
+        line = announcement if number == 0 else ""
+        arguments = (config, registry, keys, engines, listener, line, own)
+        grace_s = config.drain_timeout_s + 2 * GRACEFUL_S
+        workers.append(Supervised("http", run_http, *arguments, metrics=metrics, child_metrics=own, grace_s=grace_s))
     serving = [asyncio.create_task(worker.keep()) for worker in workers]
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -99,13 +104,16 @@ async def _serve_in_workers(
     await _end(keeping)
 
 
-def _keep(engines: Sequence[EngineSettings], metrics: Metrics) -> list[asyncio.Task[None]]:
-    # Without grace: HTTP has ended before the engines are stopped, so that they have nothing to finish.
-    supervised = [
-        Supervised("engine", run_engine, engine, metrics=metrics, grace_s=0, page=page_path(engine.address))
-        for engine in engines
-    ]
-    return [asyncio.create_task(engine.keep()) for engine in supervised]
+def _keep(engines: Sequence[EngineSettings], memory: SharedMemory, metrics: Metrics) -> list[asyncio.Task[None]]:
+    tasks = []
+    for number, engine in enumerate(engines, 1):
+        own, page = Metrics(memory, number), page_path(engine.address)
+        # Without grace: HTTP has ended before the engines are stopped, so that they have nothing to finish.
+        supervised = Supervised(
+            "engine", run_engine, engine, own, metrics=metrics, child_metrics=own, grace_s=0, page=page
+        )
+        tasks.append(asyncio.create_task(supervised.keep()))
+    return tasks
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:

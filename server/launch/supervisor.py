@@ -15,7 +15,7 @@ from typing import Any
 
 from server.engine.status_page import StatusReader
 from server.launch.engine_process import CANNOT_LOAD
-from server.observability.metrics import Metrics, forget
+from server.observability.metrics import Metrics
 
 log = logging.getLogger("hearth")
 
@@ -36,6 +36,7 @@ class GaveUp(Exception):
 class Supervised:
     """One spawned process. It runs `main(*arguments, reason)` and sends one sentence to `reason` if it gives up.
 
+    `metrics` count its restarts. `child_metrics` are those of the process itself: whoever spawned it clears its gauges.
     `page` is where it tells what it does, if it does so: it is killed when it hangs.
     """
 
@@ -45,6 +46,7 @@ class Supervised:
         main: Callable[..., None],
         *arguments: Any,
         metrics: Metrics,
+        child_metrics: Metrics | None = None,
         grace_s: float = 5,
         page: Path | None = None,
     ) -> None:
@@ -53,6 +55,7 @@ class Supervised:
         self._arguments = arguments
         self._grace_s = grace_s
         self._metrics = metrics
+        self._child_metrics = child_metrics
         self._page_path = page
         self._page: StatusReader | None = None
         self._blamed = 0
@@ -69,7 +72,8 @@ class Supervised:
                 reason = self._start()
                 assert self._process is not None
                 await self._ended_or_killed(self._process)
-                forget(self._process.pid or 0)
+                if self._child_metrics is not None:
+                    self._child_metrics.clear_gauges()
                 self._page = self._page or self._find_page(self._process)
                 await self._handle_end(self._process, reason)
         finally:

@@ -16,11 +16,6 @@ from tests.support.docs import DOCS, sections
 SECTIONS = {section.title: section for section in sections("operating.md")}
 
 
-@pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
-
-
 def _yaml(title: str) -> Any:
     return yaml.safe_load(SECTIONS[title].code("yaml")[-1])
 
@@ -69,7 +64,7 @@ def test_the_unit_outlives_the_drain() -> None:
 
 
 def _families() -> list[Metric]:
-    return list(Metrics()._registry.collect())
+    return list(Metrics().collect())
 
 
 def test_the_page_has_every_metric_and_no_other() -> None:

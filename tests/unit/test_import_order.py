@@ -21,6 +21,7 @@ SERVER_FLOORS = (
         "server.config_sources",
         "server.errors",
         "server.serialization",
+        "server.shared_memory",
     ),
     ("server.engine", "server.registry"),
     ("server.observability",),

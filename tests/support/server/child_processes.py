@@ -25,3 +25,15 @@ def fall_over(folder: Path, reason: Any) -> None:
     """Crash at once."""
     (folder / str(os.getpid())).touch()
     os._exit(9)
+
+
+def write_byte(memory: Any, place: int, value: int) -> None:
+    """Write to a SharedMemory."""
+    memory.view[place] = value
+
+
+def count_requests(metrics: Any, count: int) -> None:
+    """Count requests that arrive and are not answered."""
+    for _ in range(count):
+        metrics.started()
+        metrics.refused("test")

@@ -1,0 +1,51 @@
+"""Memory that a process shares with those that it spawns, without a file.
+
+A mapped file can end the process that writes to it: by SIGBUS, when the disk is full. So can the standard library's
+multiprocessing.shared_memory, whose files are in /dev/shm.
+"""
+
+import mmap
+import os
+import tempfile
+from multiprocessing import reduction
+from typing import Any
+
+
+class SharedMemory:
+    """Some bytes, zero at first. An argument of a spawned process arrives there as the same memory."""
+
+    def __init__(self, size: int) -> None:
+        self._use(_anonymous_file(size))
+
+    @property
+    def view(self) -> memoryview:
+        """The bytes."""
+        return memoryview(self._memory)
+
+    def __len__(self) -> int:
+        return len(self._memory)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _arrive, (reduction.DupFd(self._descriptor),)
+
+    def _use(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._memory = mmap.mmap(descriptor, 0)
+
+
+def _arrive(duplicate: Any) -> SharedMemory:
+    memory = SharedMemory.__new__(SharedMemory)
+    memory._use(duplicate.detach())  # noqa: SLF001
+    return memory
+
+
+def _anonymous_file(size: int) -> int:
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("hearth", os.MFD_CLOEXEC)
+        os.ftruncate(descriptor, size)
+        return descriptor
+    # Not on Linux. All bytes are written now, so that a full disk is an error now.
+    with tempfile.TemporaryFile() as file:
+        file.write(bytes(size))
+        file.flush()
+        return os.dup(file.fileno())

@@ -1,0 +1,31 @@
+"""Memory that a process shares with those that it spawns."""
+
+import multiprocessing
+import sys
+from pathlib import Path
+
+import pytest
+
+from server.shared_memory import SharedMemory
+from tests.support.server.child_processes import write_byte
+
+
+def test_a_spawned_process_writes_to_the_memory_of_its_parent() -> None:
+    memory = SharedMemory(3)
+    process = multiprocessing.get_context("spawn").Process(target=write_byte, args=(memory, 1, 7))
+
+    process.start()
+    process.join()
+
+    assert process.exitcode == 0
+    assert (len(memory), list(memory.view)) == (3, [0, 7, 0])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is a file that has no name")
+def test_no_file_system_holds_it() -> None:
+    memory = SharedMemory(4096)
+
+    lines = [line for line in Path("/proc/self/maps").read_text().splitlines() if "memfd:hearth" in line]
+
+    assert len(memory) == 4096
+    assert lines
