@@ -27,6 +27,8 @@ UNPADDED = (
     "deepseek_v3",
     "glm4_moe",
 )
+# bfloat16 on the CPU itself gives 0.9986: rounding routes a token to another expert.
+ROUTED_BFLOAT16 = {"glm4_moe": 0.995}
 
 
 def tensors(groups: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -71,6 +73,8 @@ def test_unpadded_texts_equal_one_at_a_time_on_the_cpu(tmp_path: Path, kind: str
     backend = load_backend(tmp_path, info, LoadOptions(dtype=dtype, device="cuda"))
 
     rows = np.stack(backend.launch([Item(ids, Readout("vector")) for ids in texts()]).rows())
+    if dtype == "bfloat16":
+        wanted = ROUTED_BFLOAT16.get(kind, wanted)
     assert backend.info.layout == "unpadded", backend.info.layout_reason
     assert cosines(rows, alone(tmp_path)).min() >= wanted
 
