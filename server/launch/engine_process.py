@@ -78,6 +78,8 @@ def run_engine(
     set_waiting(Path(info.path) for info, _ in settings.sources.values())
     set_up_logging(settings.log_format, settings.log_level)
     exit_with_parent(settings.folder)
+    # Whatever cleans up temporary files may have removed it while the server runs.
+    settings.folder.mkdir(mode=0o700, exist_ok=True)
     page = StatusPage.create(page_path(settings.address))
     transport = ZmqTransport(settings.address)
     try:

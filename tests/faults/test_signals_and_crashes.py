@@ -9,6 +9,7 @@ from time import monotonic
 
 import pytest
 
+from models import demo_models
 from tests.support.http.requests import openai_error
 from tests.support.server.fake_models import (
     Clients,
@@ -197,3 +198,88 @@ async def test_an_engine_that_dies_while_the_server_drains_does_not_delay_its_en
 
     assert [answer.status_code for answer in answers] == [503] * 4
     assert await asyncio.to_thread(hearth.end, 15) == 0
+
+
+async def test_a_second_sigterm_ends_the_drain(start: Callable[..., ServerProcess], model: FakeModel) -> None:
+    hearth = start(model)
+    clients = Clients(hearth)
+
+    await hold(hearth, model, clients)
+    hearth.terminate()
+    await until(hearth, lambda: get_page(hearth, "/ready").status_code == 503)
+    terminated_at = monotonic()
+    hearth.terminate()
+    status = await asyncio.to_thread(hearth.end, 20)
+    await clients.drop()
+
+    assert status == 0
+    assert monotonic() - terminated_at < 10
+    assert "Traceback" not in hearth.text()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_ctrl_c_lets_requests_in_flight_be_answered(
+    start: Callable[..., ServerProcess], model: FakeModel, workers: int
+) -> None:
+    hearth = start(model, workers=workers)
+    clients = Clients(hearth)
+
+    await hold(hearth, model, clients)
+    # A terminal sends it to every process.
+    send_signal(_all_processes(hearth), signal.SIGINT)
+    await until(hearth, lambda: get_page(hearth, "/ready").status_code == 503)
+    model.release()
+    [answer] = await clients.answers()
+
+    assert answer.status_code == 200
+    assert await asyncio.to_thread(hearth.end, 20) == 0
+    assert "Traceback" not in hearth.text()
+
+
+async def test_a_stopped_engine_does_not_delay_the_end(start: Callable[..., ServerProcess], model: FakeModel) -> None:
+    hearth = start(model, drain_timeout_s=1)
+    clients = Clients(hearth)
+    [engine] = children(pid_of(hearth))
+
+    await hold(hearth, model, clients)
+    send_signal([engine], signal.SIGSTOP)
+    hearth.terminate()
+    [answer] = await clients.answers()
+    status = await asyncio.to_thread(hearth.end, 15)
+
+    assert openai_error(answer, 503)["code"] == "draining"
+    assert status == 0
+    assert not running([engine])
+
+
+async def test_an_engine_that_is_killed_while_it_loads_loads_again(tmp_path: Path) -> None:
+    hearth = ServerProcess(tmp_path / "server", {"models": [demo_models()[0]]})
+    hearth.wait_for("MB of weights")
+    send_signal(children(pid_of(hearth)), signal.SIGKILL)
+    with hearth:
+        clients = Clients(hearth)
+        clients.send(3)
+        answers = await clients.answers()
+
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert "ended with status -9 and is restarted" in hearth.text()
+
+
+async def test_when_every_child_is_killed_at_once_all_of_them_come_back(
+    start: Callable[..., ServerProcess], model: FakeModel
+) -> None:
+    hearth = start(model, workers=2)
+    lost, after = Clients(hearth), Clients(hearth)
+    killed = children(pid_of(hearth))
+
+    await hold(hearth, model, lost)
+    send_signal(killed, signal.SIGKILL)
+    await lost.drop()
+    model.release()
+    await until(hearth, lambda: len(set(children(pid_of(hearth))) - set(killed)) == 3)
+    await restarted(hearth, workers=2)
+    after.send(5)
+    answers = await after.answers()
+
+    assert [answer.status_code for answer in answers] == [200] * 5
+    assert not running(killed)

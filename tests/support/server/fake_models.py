@@ -129,9 +129,9 @@ async def in_flight(hearth: ServerProcess, requests: int) -> None:
     await until(hearth, lambda: metric_total(hearth, "hearth_requests_in_flight") == requests + 1)
 
 
-async def restarted(hearth: ServerProcess, workers: int = 1) -> None:
-    """Wait until a second engine is ready, and every HTTP process knows."""
-    await until(hearth, lambda: hearth.text().count("ready on") == 2)
+async def restarted(hearth: ServerProcess, workers: int = 1, engines: int = 2) -> None:
+    """Wait until a second engine is ready, or the number of them given, and every HTTP process knows."""
+    await until(hearth, lambda: hearth.text().count("ready on") == engines)
     await until(hearth, lambda: metric_total(hearth, "hearth_ready") == workers)
 
 
