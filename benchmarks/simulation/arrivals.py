@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-Kind = Literal["query", "rerank", "bulk", "recorded"]
+Kind = Literal["query", "rerank", "bulk", "crowd", "recorded"]
 
 # Qwen3-Reranker's prompt, the instruction and a short query.
 HEAD_TOKENS = 90
@@ -18,7 +18,7 @@ HEAD_TOKENS = 90
 class Arrival:
     """One request. `shared` is the number of leading tokens that each text has in common with the text before it.
 
-    With `again` the client sends the same request once more whenever it has its answer.
+    With `again` the client sends the same request once more whenever it has its answer. A caller may be many clients.
     """
 
     seconds: float
@@ -26,6 +26,7 @@ class Arrival:
     lengths: Sequence[int]
     shared: int = 0
     again: bool = False
+    caller: str = ""
 
     @property
     def unique_tokens(self) -> int:
@@ -68,6 +69,12 @@ def bulk_clients(seed: int, clients: int, texts: int = 2048) -> list[Arrival]:
     """Clients that always have one bulk request in progress."""
     random = np.random.default_rng((seed, 4))
     return [bulk(random, 0.0, texts, again=True) for _ in range(clients)]
+
+
+def crowd(seed: int, clients: int, caller: str) -> list[Arrival]:
+    """Clients of one caller that always have one text of 20 to 40 tokens in progress."""
+    lengths = np.random.default_rng((seed, 6)).integers(20, 41, clients)
+    return [Arrival(0.0, "crowd", (int(tokens),), again=True, caller=caller) for tokens in lengths]
 
 
 def recorded(file: Path) -> list[Arrival]:

@@ -52,6 +52,7 @@ COLUMNS: dict[str, Callable[[Run], str]] = {
     "in batches": _batches,
     "rerank p50 / p99 ms": lambda run: _milliseconds(run, "rerank"),
     "bulk p50 / p99 ms": lambda run: _milliseconds(run, "bulk"),
+    "crowd p50 / p99 ms": lambda run: _milliseconds(run, "crowd"),
     "recorded p50 / p99 ms": lambda run: _milliseconds(run, "recorded"),
     "bulk tokens/s": lambda run: f"{bulk_tokens_per_s(run):,.0f}",
     "slowdown p99": lambda run: f"{percentiles([slowdown(request, run.device) for request in run.served])[1]:,.1f}",

@@ -28,6 +28,13 @@ def by_ratio(jobs: Sequence[Job], limits: BatchLimits, now: float, seconds_per_t
     return take_batch(jobs, limits, now, {job.model: seconds_per_token for job in jobs})
 
 
+def by_ratio_alone(jobs: Sequence[Job], limits: BatchLimits, now: float, seconds_per_token: float) -> list[BatchItem]:
+    """The same without shares: it does not tell callers apart."""
+    for job in jobs:
+        job.caller = ""
+    return by_ratio(jobs, limits, now, seconds_per_token)
+
+
 def by_ratio_of_rest(jobs: Sequence[Job], limits: BatchLimits, now: float, seconds_per_token: float) -> list[BatchItem]:
     """The same with the ratio taken to the rest of a job: its last batches overtake every query."""
     for job in jobs:
@@ -74,6 +81,7 @@ POLICIES = (
     Policy("Hearth, bound at the first's start", by_ratio, "start"),
     Policy("Hearth, bound at the first's end", by_ratio, "end"),
     Policy("Hearth, late, ratio to what is left", by_ratio_of_rest, "late"),
+    Policy("Hearth, late, without callers' shares", by_ratio_alone, "late"),
     Policy("FIFO, bound late", fifo, "late"),
     Policy("TEI's rule", tei, "start"),
     Policy("vLLM's rule", vllm, "end"),

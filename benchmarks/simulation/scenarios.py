@@ -1,11 +1,11 @@
 """The scenarios of the simulation: a device, and the clients that send to it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from benchmarks.simulation.arrivals import Arrival, bulk, bulk_clients, bulk_jobs, queries, reranks
+from benchmarks.simulation.arrivals import Arrival, bulk, bulk_clients, bulk_jobs, crowd, queries, reranks
 from benchmarks.simulation.policies import POLICIES, Policy
 from benchmarks.simulation.virtual import CPU, GPU, Device, Run, simulate
 
@@ -59,15 +59,25 @@ def eight_bulk_clients(device: Device, seed: int = 0, jobs: int = 3) -> Scenario
     return Scenario("eight clients with 2,048 texts each, 1,000 queries", device, [*clients, *short], seconds)
 
 
+def crowd_beside_queries(device: Device, seed: int = 0, clients: int = 300) -> Scenario:
+    """A caller with 300 clients, and queries of another caller that take next to none of the device's time."""
+    seconds = 500 * device.seconds(device.limits.max_tokens)
+    light = [replace(arrival, caller="light") for arrival in queries(seed, 500 / seconds, seconds)]
+    many = crowd(seed, clients, caller="crowd")
+    return Scenario(f"one caller's {clients} clients, 500 queries of another caller", device, [*many, *light], seconds)
+
+
 def scenarios(seed: int) -> list[Scenario]:
     """The scenarios that are simulated by default."""
     return [
         Scenario("mixed, two thirds of capacity", GPU, GPU_LOAD.arrivals(seed)),
         eight_bulk_clients(GPU, seed),
         bulk_then_query(GPU, seed),
+        crowd_beside_queries(GPU, seed, 3000),
         Scenario("mixed, two thirds of capacity", CPU, CPU_LOAD.arrivals(seed)),
         eight_bulk_clients(CPU, seed),
         bulk_then_query(CPU, seed),
+        crowd_beside_queries(CPU, seed),
     ]
 
 

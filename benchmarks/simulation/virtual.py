@@ -124,7 +124,7 @@ class Simulation:
         while self._coming and self._coming[0][0] <= self._now:
             at, number, arrival = heapq.heappop(self._coming)
             shared = [0, *[arrival.shared] * (len(arrival.lengths) - 1)]
-            job = Job((b"", number), "model", arrival.lengths, shared, at)
+            job = Job((b"", number), "model", arrival.lengths, shared, at, caller=arrival.caller)
             if not self._waiting:
                 self._busy_from = max(at, self._free)
             self._waiting[job.key] = Served(arrival, job, len(arrival.lengths), self._ended_at(at))

@@ -15,6 +15,9 @@ from server.errors import InvalidApiKey
 from server.observability.trace import path_of
 
 OPEN_PATHS = {"/health", "/live", "/ready"}
+# Scope key of who sends a request: callers share the server.
+SCOPE_CALLER = "hearth.caller"
+CALLER_DIGITS = 16
 
 
 class Keys:
@@ -22,11 +25,17 @@ class Keys:
 
     def __init__(self, keys: Iterable[str]) -> None:
         self._digests: list[bytes] = []
+        self._known: frozenset[bytes] = frozenset()
         self.replace(keys)
 
     def replace(self, keys: Iterable[str]) -> None:
         """Accept exactly these keys from now on."""
         self._digests = [_digest(key) for key in keys]
+        self._known = frozenset(self._digests)
+
+    def knows(self, digest: bytes) -> bool:
+        """Whether a digest is that of an accepted key. For shares of the server: access is decided by accept()."""
+        return digest in self._known
 
     def __len__(self) -> int:
         return len(self._digests)
@@ -51,6 +60,8 @@ class AuthMiddleware:
 
         Raises: InvalidApiKey.
         """
+        if scope["type"] == "http" and SCOPE_CALLER not in scope:
+            scope[SCOPE_CALLER] = caller_of(scope, self._keys)
         if scope["type"] == "http" and len(self._keys) and not self._is_open(scope["method"], path_of(scope)):
             sent = _sent_keys(Headers(scope=scope))
             if not self._keys.accept(sent):
@@ -62,6 +73,17 @@ class AuthMiddleware:
         return method == "GET" and (
             path in self._open or (ASSETS_PATH in self._open and path.startswith(ASSETS_PATH + "/"))
         )
+
+
+def caller_of(scope: Scope, keys: Keys) -> str:
+    """Who sends a request: its API key, if it is an accepted one; else its address, and any key if none is needed."""
+    digests = [_digest(key) for key in _sent_keys(Headers(scope=scope))]
+    for digest in digests:
+        if keys.knows(digest):
+            return digest.hex()[:CALLER_DIGITS]
+    address: str = scope["client"][0] if scope.get("client") else ""
+    # Behind a proxy that checks keys itself, they are all that tells callers apart.
+    return address if len(keys) or not digests else f"{address} {digests[0].hex()[:CALLER_DIGITS]}"
 
 
 def read_keys(auth: Auth) -> list[str]:

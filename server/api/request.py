@@ -9,6 +9,7 @@ from typing import TypeVar
 from anyio import to_thread
 from fastapi import Request
 
+from server.api.auth import SCOPE_CALLER
 from server.api.body.budget import BodyBudget, HeldBody
 from server.api.body.content_encoding import coding_of, decode_body, decoded_size
 from server.api.body.json_bounds import JsonBounds, json_bounds, paused_collector
@@ -100,7 +101,11 @@ def request_context(request: Request, config: Config, body_bytes: int) -> Reques
     header = request.headers.get("x-request-timeout", "")
     timeout_s = float(header) if header.replace(".", "", 1).isdecimal() else config.request_timeout_s
     return RequestContext(
-        trace_of(request.scope), request.receive, min(timeout_s, config.request_timeout_s), body_bytes
+        trace_of(request.scope),
+        request.receive,
+        min(timeout_s, config.request_timeout_s),
+        body_bytes,
+        request.scope.get(SCOPE_CALLER, ""),
     )
 
 

@@ -1,5 +1,6 @@
 """Which waiting items run next. Pure: no threads, no clocks, no torch."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -32,6 +33,7 @@ class Job:
     shared: Sequence[int]
     arrived: float
     alone: bool = False  # shares no batch with another job
+    caller: str = ""
     next_index: int = 0
     tokens: int = field(init=False)
     waiting_tokens: int = field(init=False)
@@ -77,15 +79,14 @@ class BatchItem:
 def take_batch(
     jobs: Iterable[Job], limits: BatchLimits, now: float, seconds_per_token: Mapping[str, float]
 ) -> list[BatchItem]:
-    """Take the next batch: the job with the highest response ratio first, then jobs of the same model that fit.
+    """Take the next batch: the job whose turn it is first, then jobs of the same model that fit.
 
     `seconds_per_token` is keyed by model. The items of a job stay next to each other. An item that is over the limits
-    runs alone. The jobs advance; the caller drops those that have nothing waiting.
+    runs alone. The jobs advance; whoever keeps them drops those that have nothing waiting.
     """
-    waiting = [job for job in jobs if job.waiting]
+    waiting = _in_turn([job for job in jobs if job.waiting], now, seconds_per_token)
     if not waiting:
         return []
-    waiting.sort(key=lambda job: job.response_ratio(now, seconds_per_token[job.model]), reverse=True)
     model = waiting[0].model
     items: list[BatchItem] = []
     tokens = misfits = 0
@@ -98,6 +99,41 @@ def take_batch(
         if tokens >= limits.max_tokens or len(items) >= limits.max_items or misfits == MAX_MISFITS or job.alone:
             break
     return items
+
+
+def _in_turn(jobs: Iterable[Job], now: float, seconds_per_token: Mapping[str, float]) -> Sequence[Job]:
+    """The jobs of each caller by response ratio, and the callers' jobs merged so that each caller gets its share."""
+    by_caller: defaultdict[str, list[Job]] = defaultdict(list)
+    for job in jobs:
+        by_caller[job.caller].append(job)
+    for own in by_caller.values():
+        own.sort(key=lambda job: job.response_ratio(now, seconds_per_token[job.model]), reverse=True)
+    if len(by_caller) < 2:
+        return next(iter(by_caller.values()), [])
+    turns: list[tuple[float, Job]] = []
+    for own in by_caller.values():
+        turns += _turns(own, now, seconds_per_token)
+    turns.sort(key=lambda turn: turn[0], reverse=True)
+    return [job for _, job in turns]
+
+
+def _turns(own: Sequence[Job], now: float, seconds_per_token: Mapping[str, float]) -> Iterable[tuple[float, Job]]:
+    """The jobs of one caller with their response ratios among those of other callers.
+
+    There the service time of a job includes that of its caller's other jobs, each up to the job's own: so long would
+    the caller expect to wait if it had the device for itself. Callers that always have n jobs waiting get equal
+    shares of the device, whatever n is, because the ratios are equal when waiting times are as n to n.
+    """
+    service_s = [max(job.tokens, 1) * seconds_per_token[job.model] for job in own]
+    ahead_s, total_s = {}, 0.0
+    for place, seconds in enumerate(sorted(service_s)):
+        ahead_s[seconds] = total_s + seconds * (len(own) - place)
+        total_s += seconds
+    turn = float("inf")
+    for job, seconds in zip(own, service_s, strict=True):
+        # A job's turn is not before that of its caller's jobs which precede it.
+        turn = min(turn, (now - job.arrived) / ahead_s[seconds])
+        yield turn, job
 
 
 def _take_from(job: Job, items: list[BatchItem], tokens: int, limits: BatchLimits) -> int:

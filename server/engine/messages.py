@@ -42,6 +42,8 @@ class EngineRequest:
     shared: NDArray[np.int32]
     # It was in flight when an engine died: it runs in batches of its own, to learn whether it is to blame.
     alone: bool = False
+    # Who sent it: callers share the device.
+    caller: str = ""
     # The tokens to compute when all inputs run in one batch: each shared prefix counts once.
     unique_tokens: int = field(init=False)
 
@@ -140,7 +142,13 @@ def encode(message: Message) -> Frames:
     """The frames of a message. Leave its arrays unchanged until they are sent."""
     match message:
         case EngineRequest():
-            header = {"id": message.id, "model": message.model, "readout": message.readout, "alone": message.alone}
+            header = {
+                "id": message.id,
+                "model": message.model,
+                "readout": message.readout,
+                "alone": message.alone,
+                "caller": message.caller,
+            }
             lengths = np.array([len(ids) for ids in message.ids], dtype=np.int32)
             return [b"request", _json(header), lengths.data, message.shared.data, np.concatenate(message.ids).data]
         case EngineResult():
@@ -181,7 +189,7 @@ def _request(header: dict[str, Any], arrays: Sequence[Any]) -> EngineRequest:
     lengths, shared, tokens = (np.frombuffer(array, dtype=np.int32) for array in arrays)
     ids = [tokens] if len(lengths) == 1 else np.split(tokens, np.cumsum(lengths)[:-1])
     readout = Readout(header["readout"]["what"], tuple(header["readout"]["ids"]))
-    return EngineRequest(header["id"], header["model"], readout, ids, shared, header["alone"])
+    return EngineRequest(header["id"], header["model"], readout, ids, shared, header["alone"], header["caller"])
 
 
 def _state(fields: dict[str, Any]) -> EngineState:

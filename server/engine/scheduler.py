@@ -80,7 +80,7 @@ class Scheduler:
         shares_prefixes = self._backends[request.model].info.shares_prefixes
         shared = request.shared.tolist() if shares_prefixes else [0] * len(request.ids)
         lengths = [len(ids) for ids in request.ids]
-        job = Job(key, request.model, lengths, shared, self._clock(), request.alone)
+        job = Job(key, request.model, lengths, shared, self._clock(), request.alone, request.caller)
         self._requests[key] = RequestState(request, job)
         self._waiting[key] = job
         if request.alone:

@@ -27,12 +27,13 @@ class ServingContext:
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """One HTTP request: its trace, its size, its deadline, and the ASGI channel that reports a disconnect."""
+    """One HTTP request: its trace, size, deadline and caller, and the ASGI channel that reports a disconnect."""
 
     trace: Trace
     receive: Receive
     timeout_s: float
     body_bytes: int
+    caller: str = ""
 
     def is_short(self, inputs: int) -> bool:
         """Whether tokenizing on the event loop is faster than starting a thread for it."""

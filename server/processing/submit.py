@@ -42,7 +42,7 @@ async def submit(
     Raises: ApiError: the engine refused or failed the request, or the deadline passed. ClientGone.
     """
     engine = serving.engine
-    work = EngineRequest(engine.new_id(), model.id, readout, inputs.ids, inputs.shared)
+    work = EngineRequest(engine.new_id(), model.id, readout, inputs.ids, inputs.shared, caller=context.caller)
     left_s = context.timeout_s - context.trace.seconds()
     future = engine.submit(work)
     try:

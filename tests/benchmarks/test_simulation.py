@@ -1,16 +1,24 @@
 """Small runs of the simulation: how the scheduling rules compare, and that a run can be repeated."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from benchmarks.simulation.arrivals import Arrival, recorded, reranks, write_recorded
+from benchmarks.simulation.arrivals import Arrival, crowd, recorded, reranks, write_recorded
 from benchmarks.simulation.figures import percentiles, rows
 from benchmarks.simulation.policies import OURS, POLICIES, Policy
-from benchmarks.simulation.scenarios import Load, Scenario, bulk_then_query, compare, eight_bulk_clients
+from benchmarks.simulation.scenarios import (
+    Load,
+    Scenario,
+    bulk_then_query,
+    compare,
+    crowd_beside_queries,
+    eight_bulk_clients,
+)
 from benchmarks.simulation.virtual import CPU, GPU, Device, Run, simulate
 
-OURS_LATE, OURS_AT_START, OURS_AT_END, BY_REST, FIFO, TEI, VLLM = (policy.name for policy in POLICIES)
+OURS_LATE, OURS_AT_START, OURS_AT_END, BY_REST, WITHOUT_SHARES, FIFO, TEI, VLLM = (policy.name for policy in POLICIES)
 SMALL = Load(4, 200, 5, 4)
 
 
@@ -83,6 +91,24 @@ def test_queries_are_quickest_under_ours(mixed: dict[str, Run]) -> None:
 
     assert quickest in (OURS_LATE, OURS_AT_END)
     assert _p99_batches(mixed[OURS_LATE]) < min(_p99_batches(mixed[name]) for name in (FIFO, TEI, VLLM))
+
+
+def test_beside_300_clients_of_one_caller_queries_of_another_wait_two_batches() -> None:
+    scenario = crowd_beside_queries(CPU)
+    runs = compare(scenario, [policy for policy in POLICIES if policy.name in (OURS_LATE, WITHOUT_SHARES)])
+    ours, without = runs[OURS_LATE], runs[WITHOUT_SHARES]
+
+    assert percentiles([request.batches for request in ours.of("query")]) <= (2, 3)
+    assert percentiles([request.batches for request in without.of("query")])[0] > 8
+    assert ours.fill == pytest.approx(without.fill, abs=0.01)
+
+
+def test_callers_with_different_numbers_of_clients_get_similar_shares() -> None:
+    arrivals = [*crowd(1, 150, "many"), *crowd(2, 50, "some")]
+    run = simulate(OURS, CPU, arrivals, until_s=100)
+
+    answered = Counter(request.arrival.caller for request in run.served)
+    assert answered["some"] < answered["many"] < 1.5 * answered["some"]
 
 
 def test_an_idle_device_takes_a_query_at_once() -> None:

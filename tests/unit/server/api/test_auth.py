@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from server.api.auth import Keys, open_paths, read_keys
+from server.api.auth import Keys, caller_of, open_paths, read_keys
 from server.config import Auth, ConfigError
 from server.registry import ServedModel
 from tests.support.server.in_process import in_process_server
@@ -82,3 +82,32 @@ async def test_81_metrics_are_open_only_when_said(embedder: ServedModel, metrics
 async def test_81_no_spelling_of_an_open_path_opens_another(embedder: ServedModel, path: str) -> None:
     async with in_process_server(embedder, auth=Auth(keys=("k",))) as here:
         assert (await here.client.get(path)).status_code == 401
+
+
+def _caller(keys: Keys, address: str = "10.0.0.1", **headers: str) -> str:
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return caller_of({"type": "http", "headers": raw, "client": (address, 50000)}, keys)
+
+
+def test_a_caller_is_its_key_wherever_it_calls_from() -> None:
+    keys = Keys(["first", "second"])
+
+    here, there = (_caller(keys, address, x_api_key="first") for address in ("10.0.0.1", "10.0.0.2"))
+    bearer = _caller(keys, authorization="Bearer first")
+    second = _caller(keys, x_api_key="second")
+
+    assert here == there == bearer != second
+    assert "first" not in here
+
+
+def test_a_caller_with_an_unknown_key_is_its_address() -> None:
+    assert _caller(Keys(["first"]), x_api_key="made up") == _caller(Keys(["first"])) == "10.0.0.1"
+
+
+def test_without_keys_callers_of_one_address_are_told_apart_by_what_they_send() -> None:
+    keys = Keys([])
+
+    callers = {_caller(keys), _caller(keys, x_api_key="a"), _caller(keys, x_api_key="b"), _caller(keys, "10.0.0.2")}
+
+    assert len(callers) == 4
+    assert caller_of({"type": "http", "headers": [], "client": None}, keys) == ""

@@ -3,6 +3,8 @@
 from collections import defaultdict
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from server.engine.batching import MAX_MISFITS, BatchItem, BatchLimits, Job, take_batch
 
@@ -10,8 +12,16 @@ A, B, C = (b"", 1), (b"", 2), (b"second", 1)
 SECONDS_PER_TOKEN = 0.01
 
 
-def _job(key: tuple[bytes, int], lengths: list[int], *, model: str = "m", arrived: float = 0, shared: int = 0) -> Job:
-    return Job(key, model, lengths, [0, *[shared] * (len(lengths) - 1)], arrived)
+def _job(
+    key: tuple[bytes, int],
+    lengths: list[int],
+    *,
+    model: str = "m",
+    arrived: float = 0,
+    shared: int = 0,
+    caller: str = "",
+) -> Job:
+    return Job(key, model, lengths, [0, *[shared] * (len(lengths) - 1)], arrived, caller=caller)
 
 
 def _take(*jobs: Job, max_tokens: int = 100, max_items: int = 10, now: float = 1) -> list[BatchItem]:
@@ -123,3 +133,101 @@ def test_the_response_ratio_uses_the_speed_of_each_model() -> None:
     batch = take_batch([slow, fast], BatchLimits(100, 10), 1, {"fast": 0.001, "slow": 1.0})
 
     assert batch == [BatchItem(A, 0)]
+
+
+def test_a_query_passes_the_many_queries_of_another_caller() -> None:
+    crowd = [_job((b"crowd", n), [10], caller="crowd") for n in range(300)]
+    query = _job(A, [10], arrived=29, caller="light")
+
+    assert _take(*crowd, query, now=30)[0] == BatchItem(A, 0)
+
+
+def test_a_bulk_job_passes_the_many_bulk_jobs_of_another_caller() -> None:
+    crowd = [_job((b"crowd", n), [10] * 50, caller="crowd") for n in range(20)]
+    job = _job(A, [10] * 50, arrived=90, caller="light")
+
+    assert _take(*crowd, job, now=100)[0] == BatchItem(A, 0)
+
+
+def test_the_queries_of_a_caller_do_not_delay_its_own_bulk_job_beside_another_caller() -> None:
+    queries = [_job((b"query", n), [1], arrived=100, caller="both") for n in range(50)]
+    own, foreign = _job(A, [10] * 50, arrived=50, caller="both"), _job(B, [10] * 50, arrived=60, caller="bulk")
+
+    assert _take(*queries, own, foreign, now=100)[0] == BatchItem(A, 0)
+
+
+def test_the_query_of_a_caller_passes_its_own_bulk_job_beside_another_caller() -> None:
+    own, foreign = _job(A, [10] * 50, caller="both"), _job(B, [10] * 50, caller="bulk")
+    query = _job(C, [10], arrived=9, caller="both")
+
+    assert _take(own, foreign, query, now=10)[0] == BatchItem(C, 0)
+
+
+def _drain(jobs: list[Job], limits: BatchLimits) -> list[list[BatchItem]]:
+    """Every batch until nothing waits; time passes with the tokens."""
+    batches, now = [], max(job.arrived for job in jobs)
+    while batch := take_batch(jobs, limits, now, defaultdict(lambda: SECONDS_PER_TOKEN)):
+        batches.append(batch)
+        now += 1
+    return batches
+
+
+JOBS = st.lists(
+    st.tuples(
+        st.lists(st.integers(1, 120), min_size=1, max_size=20),
+        st.sampled_from("mn"),
+        st.integers(0, 50),
+        st.sampled_from("abc"),
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+def _jobs(drawn: list[tuple[list[int], str, int, str]], callers: str | None = None) -> list[Job]:
+    return [
+        _job((b"", number), lengths, model=model, arrived=arrived, caller=caller if callers is None else callers)
+        for number, (lengths, model, arrived, caller) in enumerate(drawn)
+    ]
+
+
+@given(drawn=JOBS)
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_whoever_calls_every_item_runs_once_within_the_limits(drawn: list[tuple[list[int], str, int, str]]) -> None:
+    limits = BatchLimits(100, 10)
+
+    batches = _drain(_jobs(drawn), limits)
+
+    items = [(item.key[1], item.index) for batch in batches for item in batch]
+    assert sorted(items) == [(job, item) for job, drawing in enumerate(drawn) for item in range(len(drawing[0]))]
+    sizes = [sum(drawn[item.key[1]][0][item.index] for item in batch) for batch in batches]
+    assert all(size <= 100 or len(batch) == 1 for size, batch in zip(sizes, batches, strict=True))
+    assert max(map(len, batches)) <= 10
+
+
+@given(drawn=JOBS)
+@settings(max_examples=50, deadline=None, derandomize=True)
+def test_a_single_caller_gets_the_same_batches_whoever_it_is(drawn: list[tuple[list[int], str, int, str]]) -> None:
+    limits = BatchLimits(100, 10)
+
+    batches = _drain(_jobs(drawn, callers="a"), limits)
+
+    assert batches == _drain(_jobs(drawn, callers=""), limits)
+    by_ratio = sorted(
+        _jobs(drawn), key=lambda job: -job.response_ratio(max(job.arrived for job in _jobs(drawn)), SECONDS_PER_TOKEN)
+    )
+    assert batches[0][0].key == by_ratio[0].key
+
+
+def test_no_job_starves_while_another_caller_sends_without_end() -> None:
+    job = _job(A, [10] * 20, caller="bulk")
+    crowd = [_job((b"crowd", n), [90], caller="crowd") for n in range(50)]
+    now = 0.0
+    while job.waiting:
+        now += 1
+        take_batch([*crowd, job], BatchLimits(100, 10), now, {"m": SECONDS_PER_TOKEN})
+        crowd = [
+            waiting if waiting.waiting else _job(waiting.key, [90], arrived=now, caller="crowd") for waiting in crowd
+        ]
+
+    assert now < 10

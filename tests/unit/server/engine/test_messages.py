@@ -25,12 +25,12 @@ def _round_trip(message: object) -> object:
 
 def test_a_request_keeps_its_ids() -> None:
     ids = [np.array(tokens, dtype=np.int32) for tokens in ([1, 2, 3], [1, 2], [9])]
-    sent = EngineRequest(7, "m", Readout("logits", (4, 5)), ids, np.array([0, 2, 0], dtype=np.int32))
+    sent = EngineRequest(7, "m", Readout("logits", (4, 5)), ids, np.array([0, 2, 0], dtype=np.int32), caller="c")
 
     decoded = _round_trip(sent)
 
     assert isinstance(decoded, EngineRequest)
-    assert (decoded.id, decoded.model, decoded.readout) == (7, "m", Readout("logits", (4, 5)))
+    assert (decoded.id, decoded.model, decoded.readout, decoded.caller) == (7, "m", Readout("logits", (4, 5)), "c")
     assert [ids.tolist() for ids in decoded.ids] == [[1, 2, 3], [1, 2], [9]]
     assert decoded.shared.tolist() == [0, 2, 0]
     assert decoded.unique_tokens == 4
