@@ -10,6 +10,7 @@ It is a simulation for tests on machines without a GPU. Its speed means nothing:
 """
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,13 +34,17 @@ class SimulatedRace(AssertionError):
 
 @dataclass
 class Counts:
-    """What the host asked of the device. `waits` has one sentence for each time that the host waited."""
+    """What the host asked of the device: kernels by operator, copies, and a sentence for each time that it waited."""
 
-    kernels: int = 0
+    operators: Counter[str] = field(default_factory=Counter)
     copies_in: int = 0
     copies_out: int = 0
     pinned_buffers: int = 0
     waits: list[str] = field(default_factory=list)
+
+    @property
+    def kernels(self) -> int:
+        return self.operators.total()
 
 
 class Stream:

@@ -27,7 +27,7 @@ def flash_attention_forward(operator: Any, args: Sequence[Any], kwargs: Mapping[
     check_arguments(query, key, value, offsets)
     unsupported = [name for name in ("seqused_k", "block_table", "alibi_slopes") if arguments.get(name) is not None]
     assert not unsupported, f"the simulation does not know {unsupported}"
-    launch(1, [query, key, value, *offsets])
+    launch("_flash_attention_forward", 1, [query, key, value, *offsets])
     out = empty_on_device(query.shape, None, query.dtype)
     sums = empty_on_device((query.shape[1], query.shape[0]), None, torch.float32)
     if GPU.holds_numbers:
@@ -128,7 +128,7 @@ def sdpa_on_device(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
         inputs = [tensor for tensor in (query, key, value, attn_mask) if tensor is not None]
         assert all(isinstance(tensor, DeviceTensor) for tensor in inputs), "query, key, value and mask on one device"
         # A mask of bools is first made one of floats.
-        launch(1 + (attn_mask is not None and attn_mask.dtype == torch.bool), inputs)
+        launch("sdpa", 1 + (attn_mask is not None and attn_mask.dtype == torch.bool), inputs)
         numbers = [tensor.numbers for tensor in inputs]
         with torch.inference_mode(False), torch.no_grad():
             out = on_device(plain(*numbers, **options))

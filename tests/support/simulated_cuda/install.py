@@ -92,7 +92,7 @@ def _register_factories() -> None:
     def arange(start: Any, end: Any, step: Any = 1, *, dtype: Any = None, **_: Any) -> Tensor:
         # Torch's own resizes an empty result, which these tensors cannot.
         with torch.inference_mode(False), torch.no_grad():
-            launch(1, [])
+            launch("arange", 1, [])
             return on_device(torch.arange(start, end, step, dtype=dtype))
 
     library.impl("empty.memory_format", empty)

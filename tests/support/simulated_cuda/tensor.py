@@ -164,7 +164,7 @@ def _run_kernel(operator: Any, name: str, args: Sequence[Any], kwargs: Mapping[s
         kwargs["device"] = on_gpu[0].numbers.device
     if name in WAITING or (name in INDEXING and _has_mask(args[1])):
         GPU.wait(f"{name} waits for its result")
-    launch(KERNELS.get(name, int(name not in NO_KERNEL)) * (not _is_view(operator)), on_gpu)
+    launch(name, KERNELS.get(name, int(name not in NO_KERNEL)) * (not _is_view(operator)), on_gpu)
     result = SUBSTITUTES.get(name, operator)(*numbers_of(args), **numbers_of(kwargs))
     if (written := _written(operator, args, kwargs)) is not None:
         return _written_result(operator, written)
@@ -181,8 +181,8 @@ def _new(numbers: Tensor, name: str) -> DeviceTensor:
     return tensor
 
 
-def launch(kernels: int, inputs: Sequence[DeviceTensor]) -> None:
-    """Submit kernels that read `inputs` to the current stream.
+def launch(name: str, kernels: int, inputs: Sequence[DeviceTensor]) -> None:
+    """Submit the kernels of an operator, which read `inputs`, to the current stream.
 
     Raises: SimulatedRace: an input was written on another stream, and no event says that it is complete.
     """
@@ -191,7 +191,7 @@ def launch(kernels: int, inputs: Sequence[DeviceTensor]) -> None:
         if written is not None and not GPU.stream.is_after(*written):
             raise SimulatedRace("a stream reads what another one writes, and no event orders one after the other")
     if kernels:
-        GPU.counts.kernels += kernels
+        GPU.counts.operators[name] += kernels
         GPU.stream.submit(kernels * KERNEL_S)
 
 

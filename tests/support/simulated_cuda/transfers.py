@@ -50,7 +50,7 @@ def copy(_: object, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
         if not isinstance(target, DeviceTensor):
             _to_host(target, source, non_blocking=non_blocking)
         elif isinstance(source, DeviceTensor):
-            launch(1, [source])
+            launch("copy_", 1, [source])
             target.numbers.copy_(source.numbers)
             note_written([target])
         else:
@@ -63,7 +63,7 @@ def to_copy(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Te
     device, dtype = kwargs.get("device"), kwargs.get("dtype") or source.dtype
     with torch.inference_mode(False), torch.no_grad():
         if device is None or torch.device(device).type == "cuda":
-            launch(1, [source])
+            launch("_to_copy", 1, [source])
             options = {key: value for key, value in kwargs.items() if key in ("dtype", "memory_format")}
             tensor = on_device(operator(source.numbers, **options))
             note_written([tensor])
@@ -98,7 +98,7 @@ def _to_gpu(target: DeviceTensor, source: Tensor, *, non_blocking: bool) -> None
 
 def _to_host(target: Tensor, source: DeviceTensor, *, non_blocking: bool) -> None:
     GPU.counts.copies_out += 1
-    launch(0, [source])
+    launch("copy_", 0, [source])
     numbers = source.numbers.clone() if GPU.holds_numbers else torch.zeros(source.shape, dtype=source.dtype)
     if non_blocking and is_pinned(target):
         # Whoever reads it too early reads NaN.
