@@ -15,8 +15,8 @@ from rich.table import Table
 PAGE = Path(__file__).parents[2] / "docs" / "http-contract.md"
 NUMBERED = re.compile(r"::test_(\d\d)_")
 
-DEVICE = "tests/faults/test_device.py"
-QUEUE = "tests/faults/test_queue.py"
+DEVICE = "tests/faults/processes/test_device.py"
+QUEUE = "tests/faults/clients/test_queue.py"
 CLIENT = "tests/contract/applications/test_openai_client.py"
 ELSEWHERE = {
     27: (f"{DEVICE}::test_a_row_with_nan_fails_only_its_request",),
@@ -26,7 +26,7 @@ ELSEWHERE = {
         f"{CLIENT}::test_36_logits_through_extra_body",
     ),
     75: (f"{QUEUE}::test_a_full_queue_refuses_before_it_tokenises",),
-    76: ("tests/faults/test_signals_and_crashes.py::test_sigterm_lets_100_requests_in_flight_be_answered",),
+    76: ("tests/faults/processes/test_signals_and_crashes.py::test_sigterm_lets_100_requests_in_flight_be_answered",),
     68: ("tests/unit/models/backends/test_packed.py::test_a_score_is_the_same_alone_and_behind_a_shared_prefix",),
     77: (f"{QUEUE}::test_requests_of_clients_that_hang_up_while_they_wait_never_run",),
     78: (
