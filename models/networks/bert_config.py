@@ -6,24 +6,18 @@ from typing import Any
 
 from models.checkpoint.folder import Checkpoint
 from models.interface import ModelError
+from models.networks.bookkeeping import BOOKKEEPING, SWITCHED_OFF
 
-# Entries that change no number of a forward pass.
-_IGNORED_KEYS = (
-    *("_name_or_path", "architectures", "attention_probs_dropout_prob", "bos_token_id", "classifier_dropout", "dtype"),
-    *("eos_token_id", "gradient_checkpointing", "hidden_dropout_prob", "id2label", "initializer_range", "label2id"),
-    *("pad_token_id", "tie_word_embeddings", "torch_dtype", "transformers_version", "use_cache"),
-)
+# An embedder has no head that could be tied to its token table.
+_IGNORED_KEYS = BOOKKEEPING | {"tie_word_embeddings"}
 _SIZES = (
     *("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "vocab_size"),
     *("max_position_embeddings", "type_vocab_size"),
 )
-_VALUES: Mapping[str, tuple[object, ...]] = {
+_VALUES: Mapping[str, tuple[object, ...]] = SWITCHED_OFF | {
     "model_type": ("bert",),
     "hidden_act": ("gelu",),
     "position_embedding_type": ("absolute", None),
-    "is_decoder": (False,),
-    "add_cross_attention": (False,),
-    "chunk_size_feed_forward": (0,),
 }
 LAYER = tuple(
     f"{part}.{kind}"
@@ -62,7 +56,7 @@ def read_bert_config(checkpoint: Checkpoint) -> BertConfig:
     """
     config = checkpoint.config
     for key, value in config.items():
-        known = value in _VALUES[key] if key in _VALUES else key in (*_IGNORED_KEYS, *_SIZES, "layer_norm_eps")
+        known = value in _VALUES[key] if key in _VALUES else key in _IGNORED_KEYS or key in (*_SIZES, "layer_norm_eps")
         if not known:
             raise ModelError(f"Hearth's BERT does not support this entry of config.json: {key}: {value!r}")
     sizes = {key: _size(config, key) for key in _SIZES}

@@ -5,20 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.interface import ModelError
+from models.networks.bookkeeping import BOOKKEEPING, SWITCHED_OFF
 
-# Keys that change no number of a forward pass.
-IGNORED_KEYS = (
-    *("_name_or_path", "architectures", "attention_dropout", "bos_token_id", "dtype", "eos_token_id", "pad_token_id"),
-    *("id2label", "label2id", "num_labels", "problem_type", "sentence_transformers"),  # of classifiers
-    *("initializer_range", "max_window_layers", "sliding_window", "torch_dtype", "transformers_version", "use_cache"),
-)
+# They have an effect only beside use_sliding_window, which is refused.
+IGNORED_KEYS = BOOKKEEPING | {"max_window_layers", "sliding_window"}
 SIZES = (
     *("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "num_key_value_heads"),
     *("head_dim", "vocab_size", "max_position_embeddings"),
 )
 # Ignoring YaRN gave vectors of cosine 0.946, ignoring a sliding window 0.458, both without an error.
 # So each value is either known here or refused.
-VALUES: Mapping[str, tuple[object, ...]] = {
+VALUES: Mapping[str, tuple[object, ...]] = SWITCHED_OFF | {
     "model_type": ("qwen3",),
     "hidden_act": ("silu",),
     "attention_bias": (False,),

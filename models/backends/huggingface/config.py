@@ -10,24 +10,30 @@ from typing import Any
 from models.checkpoint.folder import Checkpoint
 from models.checkpoint.quantization import quantisation
 from models.interface import ModelError
+from models.networks.bookkeeping import ATTENTION_CHOICES, BOOKKEEPING, SWITCHED_OFF
 
 # Networks that the library has under another name. Kimi K2's own code is DeepSeek-V3's; only its sizes differ.
 SAME_NETWORK = {"kimi_k2": "deepseek_v3"}
 
 # Entries of config.json that are not fields of its class, and change no number.
-KEYS_WITHOUT_EFFECT = {
-    *("_name_or_path", "_commit_hash", "adapters", "architectures", "auto_map", "finetuning_task", "language"),
-    *("gradient_checkpointing", "max_window_layers", "model_max_length", "model_type", "name", "num_labels"),
-    *("n_positions", "output_attentions", "output_past", "pretraining_tp", "pruned_heads", "rope_scaling"),
-    *("rope_theta", "task_specific_params"),
-    *("tie_encoder_decoder", "tokenizer_class", "torch_dtype", "torchscript", "transformers_version"),
-    *("unsloth_version", "use_bfloat16", "use_cache", "sentence_transformers", "repad_logits_with_grad"),
-    *("aux_loss_alpha", "seq_aux", "sbert_ce_default_activation_function"),
+KEYS_WITHOUT_EFFECT = BOOKKEEPING | {
+    *("adapters", "max_window_layers", "model_max_length", "model_type", "n_positions", "repad_logits_with_grad"),
+    *("rope_scaling", "rope_theta"),  # the class renames them
+    *("aux_loss_alpha", "seq_aux"),  # of the training of DeepSeek-V3
     # gpt-oss: the first repeats rope_scaling, the second says how the weights are stored.
     *("initial_context_length", "quantization_config"),
 }
+# Entries that the class would obey: what a forward pass returns, and by which kernel.
+OVERRULED = {
+    **dict.fromkeys(ATTENTION_CHOICES),
+    "return_dict": True,
+    "torchscript": False,
+    "output_attentions": False,
+    "output_hidden_states": False,
+    "chunk_size_feed_forward": 0,
+}
 # What the library's class computes without such a setting; another value would need another network.
-HARMLESS_VALUES: dict[str, tuple[object, ...]] = {
+HARMLESS_VALUES: dict[str, tuple[object, ...]] = SWITCHED_OFF | {
     "position_embedding_type": ("absolute",),
     # DeepSeek-V3 and Kimi K2.
     "ep_size": (1,),
@@ -52,7 +58,7 @@ NOMIC_KEYS = {
     "pad_token_id": "pad_token_id",
 }
 # What the library's class computes; another value would need another network.
-NOMIC_VALUES: Mapping[str, tuple[object, ...]] = {
+NOMIC_VALUES: Mapping[str, tuple[object, ...]] = SWITCHED_OFF | {
     "activation_function": ("swiglu",),
     "causal": (False,),
     "mlp_fc1_bias": (False,),
@@ -74,12 +80,10 @@ NOMIC_REQUIRED = (
     *("activation_function", "mlp_fc1_bias", "mlp_fc2_bias", "n_embd", "n_head", "n_inner", "n_layer"),
     *("qkv_proj_bias", "rotary_emb_base", "rotary_emb_fraction"),
 )
-NOMIC_KEYS_WITHOUT_EFFECT = {
-    *("architectures", "attn_pdrop", "auto_map", "bos_token_id", "dense_seq_output", "embd_pdrop", "eos_token_id"),
-    *("fused_bias_fc", "fused_dropout_add_ln", "max_trained_positions", "model_type", "pad_vocab_size_multiple"),
-    *("reorder_and_upcast_attn", "resid_pdrop", "rotary_emb_base", "summary_activation", "summary_first_dropout"),
-    *("summary_proj_to_labels", "summary_type", "summary_use_proj", "torch_dtype", "dtype", "transformers_version"),
-    *("use_cache", "use_flash_attn", "use_xentropy", "_name_or_path"),
+NOMIC_KEYS_WITHOUT_EFFECT = BOOKKEEPING | {
+    *("attn_pdrop", "dense_seq_output", "embd_pdrop", "fused_bias_fc", "fused_dropout_add_ln"),
+    *("max_trained_positions", "model_type", "pad_vocab_size_multiple", "reorder_and_upcast_attn", "rotary_emb_base"),
+    *("summary_activation", "summary_proj_to_labels", "summary_type", "summary_use_proj", "use_xentropy"),
 }
 
 
@@ -99,6 +103,7 @@ def library_config(checkpoint: Checkpoint) -> Any:
     else:
         check_architecture(checkpoint)
     # A copy: the class and the line below change nested entries, and those of the checkpoint are shared.
+    entries = {key: value for key, value in entries.items() if key not in OVERRULED}
     config = transformers.CONFIG_MAPPING[name].from_dict(copy.deepcopy(entries))
     check_entries(checkpoint, type(config))
     if quantisation(checkpoint):

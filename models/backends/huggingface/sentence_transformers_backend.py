@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.backends.huggingface.config import check_entries
+from models.backends.huggingface.config import OVERRULED, check_entries
 from models.backends.huggingface.float32_rerun import float32_activations
 from models.backends.huggingface.layouts import group_tokens, pad, similar_lengths
 from models.backends.huggingface.network import copy_mapped
@@ -69,6 +69,7 @@ def _load_modules(checkpoint: Checkpoint, device: torch.device, dtype: torch.dty
             trust_remote_code=False,
             local_files_only=True,
             model_kwargs={"dtype": dtype},
+            config_kwargs=dict(OVERRULED),
         )
     except LIBRARY_ERRORS as error:
         raise ModelError(
