@@ -11,7 +11,7 @@ CONFIG ?= $(firstword $(wildcard config.local.yaml) config.yaml)
 DEVICE ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help serve test test-slow conformance model-table clients docs fuzz check fix bench soak gpu gpu-rehearsal demo-models wheel wheel-smoke coverage clean
+.PHONY: help serve test test-slow conformance faults model-table clients docs fuzz check fix bench soak gpu gpu-rehearsal demo-models wheel wheel-smoke coverage clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -33,6 +33,9 @@ conformance: $(VENV)/.development ## The 88 cases of the HTTP contract: number, 
 
 clients: $(VENV)/.development ## Real client packages against a live server, and docs/compatibility.md; or FAMILIES="litellm openai-3"
 	$(BIN)/python -m tests.contract.clients $(FAMILIES)
+
+faults: $(VENV)/.development ## Every fault of docs/faults.md: its tests, the slow ones too, and their results
+	$(BIN)/python -m tests.faults
 
 model-table: $(VENV)/.development ## Every model of the guides and its relatives, at reduced size, against the reference (1 minute)
 	$(BIN)/python -m docs.generate.models
