@@ -6,23 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from models.interface import BackendInfo, Item, LoadOptions, ModelInfo, Readout
+from models.interface import BackendInfo, Item, LoadOptions, ModelInfo, Readout, Row
 from models.memory import Footprint, gibibytes, rss_bytes
 from models.postprocess import finish_logits, finish_scores
 from models.text.qwen3_prompt import DEFAULT_INSTRUCTION
-from models.verify.offline import OfflineModel, cosines, fitting, fitting_documents
+from models.verify.limits import AVERAGE_FACTOR, PACKED_VECTORS, SCORES, VECTORS, WORST_FACTOR, Errors, Measure
+from models.verify.offline import BATCH_TEXTS, OfflineModel, fitting, fitting_documents
 from models.verify.samples import SAMPLE_DOCUMENTS, SAMPLE_QUERIES, SAMPLE_TEXTS
 
 SPEED_SECONDS = 2.0
 SPEED_TEXTS = 8
 
-# Limits for float32 and, where named HALF, for narrower dtypes.
-COSINE_PACKED, COSINE_LIBRARY, COSINE_HALF = 0.999999, 0.99999, 0.999
-COSINE_BATCH, COSINE_BATCH_HALF = 0.999999, 0.9999
-SCORE, SCORE_HALF = 1e-5, 2e-2
-SCORE_BATCH, SCORE_BATCH_HALF = 1e-5, 5e-3
+# How far a softmax over two logits may be from the score of the same prompt.
 LOGITS = 1e-6
 
 
@@ -72,62 +68,78 @@ def check_model(path: Path, options: LoadOptions, say: Callable[[str], None]) ->
 
 
 def _vectors(model: OfflineModel) -> list[Finding]:
-    from models.verify.reference import NoReference, vector_reference
+    from models.verify.reference import vector_reference
 
-    info, half = model.backend.info, model.backend.info.dtype != "float32"
     texts = fitting(model.preprocessor, SAMPLE_TEXTS)
-    ours = model.vectors(texts)
-    to_itself = cosines(ours, model.vectors(texts, batch=1))
-    alone = _least(
-        "worst_cosine_alone",
-        "worst cosine, batched against alone",
-        to_itself,
-        COSINE_BATCH_HALF if half else COSINE_BATCH,
-    )
-    try:
-        reference = vector_reference(model.preprocessor.info)
-    except NoReference as error:
-        return [_missing("worst_cosine", error), alone]
-    to_reference = cosines(ours, [reference.vector(text) for text in texts])
-    full = COSINE_PACKED if info.backend == "packed" else COSINE_LIBRARY
-    return [
-        _least("worst_cosine", "worst cosine with the reference", to_reference, COSINE_HALF if half else full),
-        alone,
-    ]
+
+    def expected(dtype: str) -> list[Row]:
+        reference = vector_reference(model.preprocessor.info, dtype)
+        return [reference.vector(text) for text in texts]
+
+    measure = PACKED_VECTORS if model.backend.info.backend == "packed" else VECTORS
+    return _compare(measure, model.backend.info.dtype, lambda batch: model.vectors(texts, batch), expected)
 
 
 def _scores(model: OfflineModel) -> list[Finding]:
-    from models.verify.reference import NoReference, score_reference
+    from models.verify.reference import score_reference
 
-    half = model.backend.info.dtype != "float32"
     documents = fitting_documents(model.preprocessor, SAMPLE_QUERIES, SAMPLE_DOCUMENTS)
-    ours = np.concatenate([model.scores(query, documents) for query in SAMPLE_QUERIES])
-    alone = np.concatenate([model.scores(query, documents, batch=1) for query in SAMPLE_QUERIES])
-    findings = [
-        _most(
-            "worst_score_alone",
-            "worst score difference, batched against alone",
-            ours - alone,
-            SCORE_BATCH_HALF if half else SCORE_BATCH,
-        )
-    ]
-    if model.preprocessor.info.no_yes is not None:
-        findings.append(_logits(model, documents))
+    spread: list[Finding] = []
+
+    def expected(dtype: str) -> list[Row]:
+        reference = score_reference(model.preprocessor.info, dtype)
+        pairs = [(query, text) for query in SAMPLE_QUERIES for text in documents]
+        scores = np.array([reference.score(DEFAULT_INSTRUCTION, *pair) for pair in pairs])
+        if dtype == "float32":
+            between = f"{scores.min():.4f} to {scores.max():.4f}"
+            spread.append(Finding("score_spread", "the reference's scores", float(np.std(scores)), between))
+        return [scores]
+
+    def ours(batch: int) -> list[Row]:
+        return [np.concatenate([model.scores(query, documents, batch) for query in SAMPLE_QUERIES])]
+
+    compared = _compare(SCORES, model.backend.info.dtype, ours, expected)
+    logits = [_logits(model, documents)] if model.preprocessor.info.no_yes is not None else []
+    return [*compared, *spread, *logits]
+
+
+def _compare(
+    measure: Measure,
+    dtype: str,
+    ours: Callable[[int], list[Row]],
+    expected: Callable[[str], list[Row]],
+) -> list[Finding]:
+    """Compare our rows, given by batch size, with the reference's in float32, given by dtype, and with each other.
+
+    In a narrower dtype the reference runs in that dtype too: its own error is reported, and part of the requirement.
+    """
+    from models.verify.reference import NoReference
+
+    together, half = ours(BATCH_TEXTS), dtype != "float32"
+    alone = measure.errors(together, ours(1))
     try:
-        reference = score_reference(model.preprocessor.info)
+        reference = expected("float32")
     except NoReference as error:
-        return [_missing("worst_score", error), *findings]
-    expected = np.array(
-        [reference.score(DEFAULT_INSTRUCTION, query, text) for query in SAMPLE_QUERIES for text in documents]
-    )
-    spread = f"{expected.min():.4f} to {expected.max():.4f}"
+        return [_missing(f"worst_{measure.name}", error), _alone(measure, alone, measure.batch_limit(None, half=half))]
+    library, findings = _library_errors(measure, dtype, expected, reference) if half else (None, [])
+    errors = measure.errors(together, reference)
     return [
-        _most(
-            "worst_score", "worst score difference from the reference", ours - expected, SCORE_HALF if half else SCORE
-        ),
-        Finding("score_spread", "the reference's scores", float(np.std(expected)), spread),
+        _to_reference(measure, errors, library, half=half),
         *findings,
+        _alone(measure, alone, measure.batch_limit(library, half=half)),
     ]
+
+
+def _library_errors(
+    measure: Measure, dtype: str, expected: Callable[[str], list[Row]], reference: list[Row]
+) -> tuple[Errors | None, list[Finding]]:
+    name, what = f"library_{measure.name}", f"the reference's own worst {measure.measure} in {dtype}"
+    try:
+        errors = measure.errors(expected(dtype), reference)
+    except Exception as error:  # the libraries raise exceptions of any class, as for an operation without this dtype
+        line = next(iter(str(error).strip().splitlines()), "no reason given")
+        return None, [Finding(name, what, float("nan"), f"it cannot run: {line[:200]}")]
+    return errors, [Finding(name, what, measure.value(errors.worst), measure.text(errors.worst))]
 
 
 def _logits(model: OfflineModel, documents: list[str]) -> Finding:
@@ -136,27 +148,30 @@ def _logits(model: OfflineModel, documents: list[str]) -> Finding:
     assert no_yes is not None, "only a reranker with token logits has this check"
     logits = model.rows([Item(row, Readout("logits", no_yes)) for row in ids], len(ids))
     scores = finish_scores(model.rows([Item(row, Readout("score")) for row in ids], len(ids)))
-    return _most(
-        "logits",
-        "return_logits against score",
-        finish_logits(logits, normalize=True)[:, 1] - scores,
-        LOGITS,
-    )
+    worst = float(np.abs(finish_logits(logits, normalize=True)[:, 1] - scores).max())
+    what = f"return_logits against score, {len(ids)} pairs"
+    return Finding("logits", what, worst, f"{worst:.1e}", f"≤ {LOGITS:g}", worst <= LOGITS)
 
 
 def _missing(name: str, error: Exception) -> Finding:
     return Finding(name, "comparison with the reference", float("nan"), str(error), "a reference", passed=False)
 
 
-def _least(name: str, what: str, values: list[float], limit: float) -> Finding:
-    worst = float(np.min(values))
-    return Finding(name, f"{what}, {len(values)} texts", worst, f"{worst:.7f}", f"≥ {limit}", worst >= limit)
+def _to_reference(measure: Measure, errors: Errors, library: Errors | None, *, half: bool) -> Finding:
+    limit = measure.limit_half if half else measure.limit
+    required = measure.required(limit)
+    if library is not None and library.worst > limit / WORST_FACTOR:
+        required += f", or {WORST_FACTOR} times the reference's own error, {AVERAGE_FACTOR} times on average"
+    what = f"worst {measure.measure} with the reference"
+    value, passed = measure.value(errors.worst), errors.are_within(limit, library)
+    return Finding(f"worst_{measure.name}", what, value, measure.text(errors.worst), required, passed)
 
 
-def _most(name: str, what: str, differences: NDArray[np.floating], limit: float) -> Finding:
-    worst = float(np.abs(differences).max())
-    what = f"{what}, {len(differences)} pairs"
-    return Finding(name, what, worst, f"{worst:.1e}", f"≤ {limit:g}", worst <= limit)
+def _alone(measure: Measure, errors: Errors, limit: float) -> Finding:
+    what = f"worst {measure.measure}, batched against alone"
+    value, passed = measure.value(errors.worst), errors.worst <= limit
+    name = f"worst_{measure.name}_alone"
+    return Finding(name, what, value, measure.text(errors.worst), measure.required(limit), passed)
 
 
 def _speed(model: OfflineModel) -> Finding:

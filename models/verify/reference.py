@@ -1,4 +1,4 @@
-"""The reference: the procedures of the model cards, with the libraries that they name, float32, one text at a time.
+"""The reference: the procedures of the model cards, with the libraries that they name, one text at a time on the CPU.
 
 It is slow and simple on purpose, and shares no code with the backends or the tokenizer. `hearth check` and the parity
 tests compare with it. Texts must not contain control tokens: the libraries would parse them.
@@ -18,8 +18,6 @@ from models.checkpoint.folder import Checkpoint
 from models.interface import ModelInfo, Pooling, Row
 from models.text.qwen3_prompt import FRAME_PREFIX, FRAME_SUFFIX
 
-# transformers 5 would otherwise use the checkpoint's dtype.
-FLOAT32 = {"dtype": torch.float32}
 LOCAL = {"trust_remote_code": False, "local_files_only": True}
 
 
@@ -43,29 +41,34 @@ class ScoreReference(Protocol):
         ...
 
 
-def vector_reference(info: ModelInfo) -> VectorReference:
+def vector_reference(info: ModelInfo, dtype: str = "float32") -> VectorReference:
     """sentence-transformers if the checkpoint has modules.json, else transformers and the model's pooling.
 
     Raises: NoReference.
     """
     with _loading():
         if Checkpoint(Path(info.path)).modules:
-            return _SentenceTransformer(info.path)
-        return _Network(info.path, info.pooling)
+            return _SentenceTransformer(info.path, _dtype(dtype))
+        return _Network(info.path, _dtype(dtype), info.pooling)
 
 
-def score_reference(info: ModelInfo) -> ScoreReference:
+def score_reference(info: ModelInfo, dtype: str = "float32") -> ScoreReference:
     """Qwen3's procedure for Qwen3, folded head or not; sentence-transformers for other classifiers and chat templates.
 
     Raises: NoReference.
     """
     with _loading():
         if info.classifier and info.model_type != "qwen3":
-            return _CrossEncoder(info.path, takes_instruction=False)
+            return _CrossEncoder(info.path, _dtype(dtype), takes_instruction=False)
         checkpoint = Checkpoint(Path(info.path))
         if "LogitScore" in checkpoint.modules and "document" in checkpoint.chat_template:
-            return _CrossEncoder(info.path, takes_instruction=True)
-        return _Framed(info.path, classifier=info.classifier)
+            return _CrossEncoder(info.path, _dtype(dtype), takes_instruction=True)
+        return _Framed(info.path, _dtype(dtype), classifier=info.classifier)
+
+
+def _dtype(name: str) -> dict[str, Any]:
+    # Named always: transformers 5 would otherwise use the checkpoint's dtype.
+    return {"dtype": getattr(torch, name)}
 
 
 @contextmanager
@@ -79,10 +82,10 @@ def _loading() -> Iterator[None]:
 
 
 class _SentenceTransformer:
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, dtype: dict[str, Any]) -> None:
         from sentence_transformers import SentenceTransformer  # 4.9 s to import
 
-        self._model: Any = SentenceTransformer(path, device="cpu", model_kwargs=FLOAT32, **LOCAL)
+        self._model: Any = SentenceTransformer(path, device="cpu", model_kwargs=dtype, **LOCAL)
 
     def vector(self, text: str) -> Row:
         # An empty prompt, because the library adds a default prompt for some checkpoints.
@@ -91,9 +94,9 @@ class _SentenceTransformer:
 
 
 class _Network:
-    def __init__(self, path: str, pooling: Pooling) -> None:
+    def __init__(self, path: str, dtype: dict[str, Any], pooling: Pooling) -> None:
         self._tokenizer: Any = AutoTokenizer.from_pretrained(path, **LOCAL)
-        self._model: Any = AutoModel.from_pretrained(path, **FLOAT32, **LOCAL).eval()
+        self._model: Any = AutoModel.from_pretrained(path, **dtype, **LOCAL).eval()
         self._pooling = pooling
 
     def vector(self, text: str) -> Row:
@@ -109,16 +112,16 @@ class _Network:
                 pooled = states.mean(dim=0)
             case "max":
                 pooled = states.max(dim=0).values
-        return np.asarray(pooled.numpy(), dtype=np.float32)
+        return np.asarray(pooled.float().numpy(), dtype=np.float32)
 
 
 class _Framed:
     """Qwen3-Reranker README: softmax over the logits of "no" and "yes" at the last position, for "yes"."""
 
-    def __init__(self, path: str, *, classifier: bool) -> None:
+    def __init__(self, path: str, dtype: dict[str, Any], *, classifier: bool) -> None:
         self._tokenizer: Any = AutoTokenizer.from_pretrained(path, **LOCAL)
         loader = AutoModelForSequenceClassification if classifier else AutoModelForCausalLM
-        self._model: Any = loader.from_pretrained(path, **FLOAT32, **LOCAL).eval()
+        self._model: Any = loader.from_pretrained(path, **dtype, **LOCAL).eval()
         self._classifier = classifier
 
     def score(self, instruction: str, query: str, document: str) -> float:
@@ -135,12 +138,12 @@ class _Framed:
 
 
 class _CrossEncoder:
-    def __init__(self, path: str, *, takes_instruction: bool) -> None:
+    def __init__(self, path: str, dtype: dict[str, Any], *, takes_instruction: bool) -> None:
         """`takes_instruction`: whether its chat template may have a place for an instruction; a pair has none."""
         from sentence_transformers import CrossEncoder
 
         self._takes_instruction = takes_instruction
-        self._model: Any = CrossEncoder(path, device="cpu", model_kwargs=FLOAT32, **LOCAL)
+        self._model: Any = CrossEncoder(path, device="cpu", model_kwargs=dtype, **LOCAL)
 
     def score(self, instruction: str, query: str, document: str) -> float:
         how = {"activation_fn": torch.nn.Sigmoid(), "prompt": instruction if self._takes_instruction else None}

@@ -1,13 +1,17 @@
 """`hearth check` agrees with a sound model and finds an unsound one."""
 
+import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
-from models import LoadOptions, check_model
+from models import LoadOptions, ModelInfo, check_model, load_backend, load_preprocessor
+from models.verify import reference
 from models.verify.check import CheckReport
 from models.verify.offline import OfflineModel
 from tests.support.checkpoints.causal_rerankers import TASKED, save_causal
@@ -112,6 +116,66 @@ def test_a_suffix_one_newline_short_is_found_to_differ(tmp_path: Path, monkeypat
     monkeypatch.setattr("models.verify.reference.FRAME_SUFFIX", suffix)
 
     assert failed(check(build(tmp_path / "m", "reranker"))) == {"worst_score"}
+
+
+def scale_query_norm(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.layers.0.self_attn.q_norm.weight"] *= 1.1
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def forget_instruction(self: OfflineModel, query: str, documents: Any) -> list[Any]:
+    prompt = self.preprocessor.rerank
+    assert prompt is not None
+    head = prompt.head("", query)
+    return [prompt.join(head, document) for document in prompt.documents(documents)]
+
+
+def test_a_steep_reranker_may_err_in_bfloat16_as_the_library_does(tmp_path: Path) -> None:
+    report = check(build(tmp_path / "m", "reranker", seed=5, log_odds_std=4.0), "bfloat16")
+
+    assert failed(report) == set()
+    assert 0.02 < values(report)["worst_score"] < 3 * values(report)["library_score"]
+
+
+def test_but_not_when_it_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = build(tmp_path / "m", "reranker", seed=5, log_odds_std=4.0)
+    monkeypatch.setattr(OfflineModel, "pairs", forget_instruction)
+
+    assert failed(check(folder, "bfloat16")) == {"worst_score"}
+
+
+def test_nor_when_its_weights_are_a_little_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = build(tmp_path / "m", "reranker", seed=5, log_odds_std=4.0)
+    twin = shutil.copytree(folder, tmp_path / "faulty-rerank")
+    scale_query_norm(twin)
+    monkeypatch.setattr(OfflineModel, "load", partial(load_other, twin))
+
+    assert failed(check(folder, "bfloat16")) == {"worst_score"}
+
+
+def load_other(folder: Path, path: Path, options: LoadOptions) -> OfflineModel:
+    """The weights of `folder` under the name of `path`, with which the reference is loaded."""
+    info = load_preprocessor(path, options)
+    return OfflineModel(info, load_backend(folder, info.info, options))
+
+
+def test_a_reference_that_cannot_run_in_the_dtype_widens_no_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader = reference.score_reference
+
+    def float32_alone(info: ModelInfo, dtype: str = "float32") -> Any:
+        if dtype != "float32":
+            raise reference.NoReference("no kernel for it")
+        return loader(info)
+
+    monkeypatch.setattr(reference, "score_reference", float32_alone)
+
+    report = check(build(tmp_path / "m", "reranker", seed=5, log_odds_std=4.0), "bfloat16")
+
+    assert failed(report) == {"worst_score"}
+    assert "no kernel for it" in next(row.found for row in report.findings if row.name == "library_score")
 
 
 def test_answers_that_depend_on_the_batch_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
