@@ -19,14 +19,16 @@ from models.interface import (
     Pending,
     Readout,
     Row,
+    Side,
 )
 from models.loading import Preprocessor, device_name, load_backend, load_preprocessor
 from models.packing import PrefixOrder, sort_by_prefix
 from models.postprocess import Matrix, finish_logits, finish_scores, finish_vectors
+from models.text.long_text import TextIds, TextLimit
 from models.text.named_prompts import NamedPrompts
 from models.text.qwen3_prompt import DEFAULT_INSTRUCTION, Qwen3RerankPrompt, is_complete_prompt
 from models.text.rerank_prompt import RerankPrompt
-from models.text.tokenizer import EDGE_FROM_IDS, Side, agree_inside, cut
+from models.text.tokenizer import EDGE_FROM_IDS, TokenizerFailed, agree_inside, cut
 from models.verify.check import CheckReport, check_model
 from models.verify.compare import Scores, Vectors, compare_scores, compare_vectors
 from models.verify.offline import OfflineModel, fitting, fitting_documents
@@ -65,6 +67,9 @@ __all__ = [
     "Row",
     "Scores",
     "Side",
+    "TextIds",
+    "TextLimit",
+    "TokenizerFailed",
     "Vectors",
     "agree_inside",
     "check_model",

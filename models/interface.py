@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 Ids: TypeAlias = NDArray[np.int32]
 Row: TypeAlias = NDArray[np.float32]
+Side = Literal["left", "right"]
 Kind = Literal["embedder", "reranker", "llm"]
 Pooling = Literal["lasttoken", "mean", "cls", "max"]
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]

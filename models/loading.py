@@ -15,6 +15,7 @@ from models.checkpoint.sentence_transformers_files import check_modules, lowers_
 from models.interface import Backend, DeviceLost, Kind, LoadOptions, ModelError, ModelInfo, OutOfMemory
 from models.networks.bert_config import is_known_bert
 from models.networks.registry import why_not_packed
+from models.text.long_text import TextLimit
 from models.text.named_prompts import NamedPrompts
 from models.text.qwen3_prompt import DEFAULT_INSTRUCTION
 from models.text.rerank_prompt import RerankPrompt, read_rerank_prompt, read_score_ids
@@ -67,8 +68,9 @@ class Preprocessor:
     def truncate(self, text: str, max_tokens: int | None = None) -> str:
         """The first `max_tokens` tokens of a text, without special tokens; by default as many as fit beside them."""
         limit = self.info.max_tokens - self.tokenizer.special_count if max_tokens is None else max_tokens
-        ids = self.tokenizer.encode([text])[0]
-        return text if len(ids) <= limit else self.tokenizer.decode(cut(ids, limit))
+        read = self.tokenizer.encode_within([text], TextLimit(limit))
+        ids = read.ids[0]
+        return text if len(ids) <= limit and not read.partial else self.tokenizer.decode(cut(ids, limit))
 
 
 class _BackendModule(Protocol):

@@ -140,12 +140,14 @@ class ArrayTooLong(ApiError):
 class InputTooLong(ApiError):
     """An input over the model's maximum. The first sentence is OpenAI's: clients parse the index and the limit."""
 
-    def __init__(self, where: str, limit: int, tokens: int, *, may_be_cut: bool) -> None:
+    def __init__(self, where: str, limit: int, tokens: int | None, *, may_be_cut: bool) -> None:
+        """`tokens` is None where the rest of the input was not tokenised."""
         # Cohere's `truncate` is the end at which a text is cut.
         cut = '"END"' if where.startswith("texts") else "true"
         fix = f'send shorter text, or "truncate": {cut}' if may_be_cut else "send shorter text"
+        length = f"more than {limit}" if tokens is None else str(tokens)
         super().__init__(
-            f"Invalid '{where}': maximum input length is {limit} tokens. This input is {tokens} tokens: {fix}.",
+            f"Invalid '{where}': maximum input length is {limit} tokens. This input is {length} tokens: {fix}.",
             param=where.split("[")[0],
         )
 
@@ -153,9 +155,11 @@ class InputTooLong(ApiError):
 class NoRoom(ApiError):
     """The instruction and the query leave no room for a document."""
 
-    def __init__(self, tokens: int, limit: int, what: str = "the model's maximum", where: str = "query") -> None:
+    def __init__(self, tokens: int | None, limit: int, what: str = "the model's maximum", where: str = "query") -> None:
+        """`tokens` is None where a part of the query was not tokenised."""
+        length = f"more than {limit}" if tokens is None else str(tokens)
         message = (
-            f"Invalid '{where}': instruction and query take {tokens} tokens and leave no room for a document; "
+            f"Invalid '{where}': instruction and query take {length} tokens and leave no room for a document; "
             f"{what} is {limit}."
         )
         super().__init__(message, param=where.split("[")[0])

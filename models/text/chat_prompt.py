@@ -10,6 +10,7 @@ import numpy as np
 
 from models.checkpoint.folder import Checkpoint
 from models.interface import Ids, ModelError
+from models.text.long_text import TextIds, TextLimit
 from models.text.tokenizer import Tokenizer
 
 NAMED_SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
@@ -83,27 +84,31 @@ class ChatPrompt:
     def takes_instruction(self) -> bool:
         return self.instructed is not None
 
-    def head(self, instruction: str, query: str) -> Ids:
+    def head(self, instruction: str, query: str, limit: TextLimit | None = None) -> Ids:
         """The template up to the document, filled with the query, and with the instruction if there is one."""
         head = self.instructed if instruction and self.instructed else self.bare
         texts = {INSTRUCTION_MARK: instruction, QUERY_MARK: query}
-        pieces = [self._ids(piece, texts) for piece in split_control(self.tokenizer, head.text)]
+        pieces = [self._ids(piece, texts, limit) for piece in split_control(self.tokenizer, head.text)]
         return np.concatenate(pieces)
 
     def documents(self, texts: Sequence[str]) -> list[Ids]:
         """The ids of each document, with the space before it where the template has one."""
         return self.tokenizer.encode([self.bare.lead + text for text in texts])
 
+    def read_documents(self, texts: Sequence[str], limit: TextLimit) -> TextIds:
+        """Like documents(), as far as the limit says."""
+        return self.tokenizer.encode_within([self.bare.lead + text for text in texts], limit)
+
     def join(self, head: Ids, document: Ids) -> Ids:
         """One complete prompt."""
         return np.concatenate((head, document, self.suffix))
 
-    def _ids(self, piece: str, texts: dict[str, str]) -> Ids:
+    def _ids(self, piece: str, texts: dict[str, str], limit: TextLimit | None) -> Ids:
         if piece in self.tokenizer.added:
             return np.array([self.tokenizer.added[piece]], dtype=np.int32)
         # In one pass, so that a placeholder inside a query stays as it is.
         filled = re.sub(f"[{INSTRUCTION_MARK}{QUERY_MARK}]", lambda mark: texts[mark[0]], piece)
-        return self.tokenizer.encode([filled])[0]
+        return self.tokenizer.encode_one(filled, limit)
 
 
 def chat_prompt(checkpoint: Checkpoint, tokenizer: Tokenizer) -> ChatPrompt:

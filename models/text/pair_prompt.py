@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from models.interface import Ids, ModelError
+from models.text.long_text import TextIds, TextLimit
 from models.text.tokenizer import Tokenizer
 
 # Pairs for which the pieces must give the tokenizer's own ids, checked when a model loads.
@@ -30,13 +31,17 @@ class PairPrompt:
     takes_instruction: bool = False
     default_instruction: str = ""
 
-    def head(self, instruction: str, query: str) -> Ids:
+    def head(self, instruction: str, query: str, limit: TextLimit | None = None) -> Ids:
         """Everything before the document; the instruction is ignored, because such networks are trained without one."""
-        return np.concatenate((self.before, self.tokenizer.encode([query])[0], self.between))
+        return np.concatenate((self.before, self.tokenizer.encode_one(query, limit), self.between))
 
     def documents(self, texts: Sequence[str]) -> list[Ids]:
         """The ids of each document, without special tokens."""
         return self.tokenizer.encode(texts)
+
+    def read_documents(self, texts: Sequence[str], limit: TextLimit) -> TextIds:
+        """Like documents(), as far as the limit says."""
+        return self.tokenizer.encode_within(texts, limit)
 
     def join(self, head: Ids, document: Ids) -> Ids:
         """One complete pair."""

@@ -1,11 +1,12 @@
 """The Qwen3 reranker's prompt, built from ids, so that no user text can end it early or add control tokens."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from models.interface import Ids, ModelError
+from models.interface import Ids, ModelError, Side
+from models.text.long_text import TextIds, TextLimit
 from models.text.tokenizer import Tokenizer
 
 # Qwen3-Embedding README, "Transformers usage" of the rerankers. Single newlines: its vLLM snippet has two.
@@ -39,14 +40,18 @@ class Qwen3RerankPrompt:
     default_instruction: str = DEFAULT_INSTRUCTION
     separator: int | None = None
 
-    def head(self, instruction: str, query: str) -> Ids:
+    def head(self, instruction: str, query: str, limit: TextLimit | None = None) -> Ids:
         """The prefix, the instruction and the query, up to `<Document>:`."""
         text = f"<Instruct>: {instruction}\n<Query>: {query}\n<Document>:"
-        return np.concatenate((self.prefix, self.tokenizer.encode([text])[0]))
+        return np.concatenate((self.prefix, self.tokenizer.encode_one(text, limit)))
 
     def documents(self, texts: Sequence[str]) -> list[Ids]:
         """The ids of each document after `<Document>:`. Splitting there gives the ids of the whole body."""
         return self.tokenizer.encode([" " + text for text in texts])
+
+    def read_documents(self, texts: Sequence[str], limit: TextLimit) -> TextIds:
+        """Like documents(), as far as the limit says."""
+        return self.tokenizer.encode_within([" " + text for text in texts], limit)
 
     def join(self, head: Ids, document: Ids) -> Ids:
         """One complete prompt, frame included."""
@@ -56,17 +61,31 @@ class Qwen3RerankPrompt:
         """Whether a text sent to return_logits is the bare body of the official prompt."""
         return _head_end(text) is not None
 
-    def split_bodies(self, texts: Sequence[str]) -> list[tuple[Ids, Ids]]:
-        """Bare bodies as (head with prefix, document), so that a cut takes from the document alone.
+    def split_bodies(self, texts: Sequence[str], limit: TextLimit) -> "list[SplitBody]":
+        """Bare bodies in two, so that a cut takes from the document alone.
 
         The document begins after the first `<Document>:` after the query line; the ids are those of the whole body.
         """
-        heads = self.tokenizer.encode([_head_of(text) for text in texts])
-        bodies = self.tokenizer.encode(texts)
+        heads = self.tokenizer.encode_within([_head_of(text) for text in texts], replace(limit, side="right"))
+        bodies = self.tokenizer.encode_within(texts, limit)
         return [
-            (np.concatenate((self.prefix, body[: len(head)])), body[len(head) :])
-            for head, body in zip(heads, bodies, strict=True)
+            self._split(head, body, limit.side, is_whole=index not in bodies.partial)
+            for index, (head, body) in enumerate(zip(heads.ids, bodies.ids, strict=True))
         ]
+
+    def _split(self, head: Ids, body: Ids, side: Side, *, is_whole: bool) -> "SplitBody":
+        # The last ids of a body that is too long for the limit are all of its document, of which fewer fit.
+        start = len(head) if is_whole or side == "right" else 0
+        return SplitBody(np.concatenate((self.prefix, head if start == 0 else body[:start])), body[start:], is_whole)
+
+
+@dataclass(frozen=True, slots=True)
+class SplitBody:
+    """The ids of a bare body: the head with the prefix before it, and the document, of which a part may be missing."""
+
+    head: Ids
+    document: Ids
+    is_whole: bool
 
 
 def is_complete_prompt(text: str) -> bool:

@@ -7,6 +7,7 @@ from models.checkpoint.folder import Checkpoint
 from models.checkpoint.kind import has_frame, is_classifier
 from models.interface import Ids, ModelError
 from models.text.chat_prompt import chat_prompt, render
+from models.text.long_text import TextIds, TextLimit
 from models.text.pair_prompt import pair_prompt
 from models.text.qwen3_prompt import FRAME_PREFIX, FRAME_SUFFIX, qwen3_rerank_prompt
 from models.text.tokenizer import Tokenizer
@@ -43,12 +44,19 @@ class RerankPrompt(Protocol):
         """As in ModelInfo: the id after whose first occurrence token type 1 begins; None without token types."""
         ...
 
-    def head(self, instruction: str, query: str) -> Ids:
-        """Everything before the document: the same for all documents of a query, so its computation is shared."""
+    def head(self, instruction: str, query: str, limit: TextLimit | None = None) -> Ids:
+        """Everything before the document: the same for all documents of a query, so its computation is shared.
+
+        With a limit, a head that is longer may lack a part beyond it.
+        """
         ...
 
     def documents(self, texts: Sequence[str]) -> list[Ids]:
         """The ids of each document as they stand after a head, one array per text; cut these to shorten a prompt."""
+        ...
+
+    def read_documents(self, texts: Sequence[str], limit: TextLimit) -> TextIds:
+        """Like documents(), as far as the limit says."""
         ...
 
     def join(self, head: Ids, document: Ids) -> Ids:

@@ -1,17 +1,17 @@
 """Text -> int32 ids. User text never becomes a control token; special tokens are added after any cut."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import tokenizers
 from tokenizers import normalizers
 
 from models.checkpoint.files import JsonObject, read_text_file
-from models.interface import Ids, ModelError
+from models.interface import Ids, ModelError, Side
+from models.text.long_text import TextIds, TextLimit, TokenizedSlice, first_ids, last_ids
 from models.text.tiktoken_converter import TIKTOKEN_FILE as TIKTOKEN
 from models.text.tiktoken_converter import read_tiktoken
 
@@ -46,13 +46,17 @@ def _unreachable(model: JsonObject, control: set[str]) -> JsonObject:
     return model | {"vocab": [[f"{piece} " if piece in control else piece, score] for piece, score in model["vocab"]]}
 
 
-Side = Literal["left", "right"]
-
 # A chunk of a longer id list may start inside a character: this many ids at either edge need not come back.
 EDGE_IDS = 4
 # Each of them may stand for a part of a character, which decodes to up to three marks of a token or more.
 EDGE_IDS_AGAIN = 12
 EDGE_FROM_IDS = 64
+# Texts are tokenised in groups of about this size, whose memory is free again before the next group.
+GROUP_CHARACTERS = 256 * 1024
+
+
+class TokenizerFailed(Exception):
+    """The tokenizer's library gave up on a text, for example on ten million spaces."""
 
 
 class Tokenizer:
@@ -73,6 +77,7 @@ class Tokenizer:
         tokens = self._control.get_added_tokens_decoder().items()
         self.added = {token.content: index for index, token in tokens if not is_text(token.content)}
         self._added_ids = np.array(sorted(self.added.values()), dtype=np.int32)
+        self._longest = max(map(len, self._plain.get_vocab()), default=1)
         self._check_plain_text(file, unknown_token(document["model"]))
         self.before, self.after = self._special_tokens(file)
 
@@ -83,11 +88,28 @@ class Tokenizer:
 
     def encode(self, texts: Sequence[str]) -> list[Ids]:
         """User text as ids, without special tokens: spellings such as <|im_end|> are ordinary text."""
-        return [_ids(encoding.ids) for encoding in self._plain.encode_batch_fast(texts, add_special_tokens=False)]
+        return _encode(self._plain, texts)
+
+    def encode_within(self, texts: Sequence[str], limit: TextLimit) -> TextIds:
+        """User text as ids, like encode(), with work and memory in proportion to the limit.
+
+        The ids of a text that is too long, cut to the limit, are those of the whole text cut to the limit.
+
+        Raises: TokenizerFailed. What `limit.between` raises.
+        """
+        return self._within(self._plain, texts, limit)
+
+    def encode_one(self, text: str, limit: TextLimit | None) -> Ids:
+        """One text, as far as the limit says, if there is one."""
+        return self.encode([text])[0] if limit is None else self.encode_within([text], limit).ids[0]
 
     def encode_control(self, text: str) -> Ids:
-        """Ids of Hearth's own prompt, or of a complete prompt from a client: control tokens are parsed."""
-        return _ids(self._control.encode(text, add_special_tokens=False).ids)
+        """Ids of Hearth's own prompt: control tokens are parsed."""
+        return _encode(self._control, [text])[0]
+
+    def encode_control_within(self, texts: Sequence[str], limit: TextLimit) -> TextIds:
+        """Ids of complete prompts from a client, like encode_within(), but control tokens are parsed."""
+        return self._within(self._control, texts, limit)
 
     def encode_pair(self, first: str, second: str) -> tokenizers.Encoding:
         """Two texts as the post-processor joins them; control tokens are parsed, so never use it for user text."""
@@ -95,11 +117,12 @@ class Tokenizer:
 
     def decode(self, ids: Ids, *, skip_special_tokens: bool = False) -> str:
         """Ids as text, with control tokens as text or left out."""
-        return str(self._control.decode(ids.tolist(), skip_special_tokens=skip_special_tokens))
+        # decode() keeps the interpreter's lock meanwhile, and so does encode().
+        return str(self._control.decode_batch([ids.tolist()], skip_special_tokens=skip_special_tokens)[0])
 
     def offsets(self, text: str) -> list[tuple[int, int, int]]:
         """User text as (id, start, stop), in characters of the text, without special tokens."""
-        encoding = self._plain.encode(text, add_special_tokens=False)
+        encoding = _guarded(lambda: self._plain.encode_batch([text], add_special_tokens=False))[0]
         return [(token, *span) for token, span in zip(encoding.ids, encoding.offsets, strict=True)]
 
     def with_special_tokens(self, ids: Ids) -> Ids:
@@ -129,6 +152,29 @@ class Tokenizer:
         if len(ids) != 1:
             raise ModelError(f"the tokenizer has no single token for {token!r}; it gives {ids.tolist()}")
         return int(ids[0])
+
+    def _within(self, tokenizer: tokenizers.Tokenizer, texts: Sequence[str], limit: TextLimit) -> TextIds:
+        ids, partial, tokens = list[Ids](), set[int](), 0
+        for group in _groups(texts, limit):
+            limit.between(tokens)
+            if limit.is_long(group[0]):
+                row, is_whole = self._long(tokenizer, group[0], limit, tokens)
+                partial |= set() if is_whole else {len(ids)}
+                rows = [row]
+            else:
+                rows = _encode(tokenizer, group)
+            ids += rows
+            tokens += sum(min(len(row), limit.max_tokens) for row in rows)
+        limit.between(tokens)
+        return TextIds(ids, frozenset(partial))
+
+    def _long(self, tokenizer: tokenizers.Tokenizer, text: str, limit: TextLimit, tokens: int) -> tuple[Ids, bool]:
+        readable = limit.readable(text, self._longest)
+        read = first_ids if limit.side == "right" else last_ids
+        ids, is_whole = read(
+            readable, limit.max_tokens, lambda piece: _encode_slice(tokenizer, piece), lambda: limit.between(tokens)
+        )
+        return ids, is_whole and len(readable) == len(text)
 
     def _is_native(self, ids: Ids) -> bool:
         pieces = [piece for piece in _split(ids, self._added_ids) if len(piece)]
@@ -175,6 +221,47 @@ def cut(ids: Ids, max_tokens: int, side: Side = "right") -> Ids:
     if len(ids) <= max_tokens:
         return ids
     return ids[:max_tokens] if side == "right" else ids[len(ids) - max_tokens :]
+
+
+def _groups(texts: Sequence[str], limit: TextLimit) -> Iterator[Sequence[str]]:
+    """The texts in order: long ones alone, the others together."""
+    if sum(map(len, texts)) <= GROUP_CHARACTERS and not any(map(limit.is_long, texts)):
+        yield from [texts] if texts else []
+        return
+    group, characters = list[str](), 0
+    for text in texts:
+        is_long = limit.is_long(text)
+        if group and (is_long or characters + len(text) > GROUP_CHARACTERS):
+            yield group
+            group, characters = [], 0
+        if is_long:
+            yield [text]
+        else:
+            group.append(text)
+            characters += len(text)
+    if group:
+        yield group
+
+
+def _encode(tokenizer: tokenizers.Tokenizer, texts: Sequence[str]) -> list[Ids]:
+    encodings = _guarded(lambda: tokenizer.encode_batch_fast(texts, add_special_tokens=False))
+    return [_ids(encoding.ids) for encoding in encodings]
+
+
+def _encode_slice(tokenizer: tokenizers.Tokenizer, text: str) -> TokenizedSlice:
+    encoding = _guarded(lambda: tokenizer.encode_batch([text], add_special_tokens=False))[0]
+    places = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+    return TokenizedSlice(_ids(encoding.ids), places[:, 0], places[:, 1])
+
+
+def _guarded(encode: Callable[[], list[tokenizers.Encoding]]) -> list[tokenizers.Encoding]:
+    try:
+        return encode()
+    except BaseException as error:
+        # A panic in Rust is no Exception in Python, and its class cannot be imported.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise TokenizerFailed(str(error)) from None
 
 
 def _read(file: Path) -> str:

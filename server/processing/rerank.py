@@ -13,6 +13,8 @@ from models import (
     PrefixOrder,
     Readout,
     RerankPrompt,
+    TextIds,
+    TextLimit,
     cut,
     finish_scores,
     sort_by_prefix,
@@ -111,7 +113,8 @@ def _prepare_prompts(request: RerankRequest, model: ServedModel, limits: Request
     rooms = [limit - len(head) - len(prompt.suffix) for head in heads]
     if len(heads) == 1:
         heads, rooms = heads * len(request.documents), rooms * len(request.documents)
-    documents = prompt.documents(request.documents)
+    # Up to the model's maximum, whatever is cut then: warnings tell how long a document was.
+    documents = prompt.read_documents(request.documents, TextLimit(maximum, request.cut.side))
     bodies = _cut_documents(documents, rooms, request, limit)
     # Checked before the query is copied in front of every document.
     tokens = sum(map(len, heads)) + sum(map(len, bodies)) + len(prompt.suffix) * len(bodies)
@@ -127,13 +130,15 @@ def _prepare_prompts(request: RerankRequest, model: ServedModel, limits: Request
     )
 
 
-def _cut_documents(documents: Sequence[Ids], rooms: Sequence[int], request: RerankRequest, limit: int) -> list[Ids]:
+def _cut_documents(documents: TextIds, rooms: Sequence[int], request: RerankRequest, limit: int) -> list[Ids]:
     if not request.may_cut:
-        for index, (ids, room) in enumerate(zip(documents, rooms, strict=True)):
-            if len(ids) > room:
-                raise InputTooLong(f"{request.field}[{index}]", limit, limit - room + len(ids), may_be_cut=True)
-    most = request.max_tokens_per_doc
-    return [cut(ids, min(room, most or room), request.cut.side) for ids, room in zip(documents, rooms, strict=True)]
+        for index, (ids, room) in enumerate(zip(documents.ids, rooms, strict=True)):
+            is_whole = index not in documents.partial
+            if len(ids) > room or not is_whole:
+                tokens = limit - room + len(ids) if is_whole else None
+                raise InputTooLong(f"{request.field}[{index}]", limit, tokens, may_be_cut=True)
+    most, side = request.max_tokens_per_doc, request.cut.side
+    return [cut(ids, min(room, most or room), side) for ids, room in zip(documents.ids, rooms, strict=True)]
 
 
 def _heads(
@@ -141,15 +146,16 @@ def _heads(
 ) -> list[Ids]:
     """The tokens before each document: one head for all, or one for each query."""
     instruction = request.task or model.config.instruction or model.preprocessor.instruction
-    heads, tokens = list[Ids](), 0
+    heads, tokens, text_limit = list[Ids](), 0, TextLimit(model.preprocessor.info.max_tokens)
     for index, query in enumerate(request.queries):
-        heads.append(prompt.head(instruction, query))
+        heads.append(prompt.head(instruction, query, text_limit))
         fixed = len(heads[-1]) + len(prompt.suffix)
         # A document needs room for a token; even an empty one has a space before it.
         if fixed >= limit:
             what = "truncate_prompt_tokens" if limit < model.preprocessor.info.max_tokens else "the model's maximum"
             where = f"{request.query_field}[{index}]" if len(request.queries) > 1 else request.query_field
-            raise NoRoom(fixed, limit, what, where)
+            is_counted = not text_limit.is_long(instruction + query)
+            raise NoRoom(fixed if is_counted else None, limit, what, where)
         # Checked in the loop: a long instruction would otherwise be tokenized and stored once per query.
         tokens += fixed
         if tokens > limits.rerank_tokens:
@@ -157,13 +163,15 @@ def _heads(
     return heads
 
 
-def _warnings(request: RerankRequest, documents: Sequence[Ids], bodies: Sequence[Ids]) -> tuple[str, ...]:
+def _warnings(request: RerankRequest, documents: TextIds, bodies: Sequence[Ids]) -> tuple[str, ...]:
+    before = [None if index in documents.partial else len(ids) for index, ids in enumerate(documents.ids)]
     return tuple(
-        _cut_warning(request, index, len(document), len(body))
-        for index, (document, body) in enumerate(zip(documents, bodies, strict=True))
-        if len(body) < len(document)
+        _cut_warning(request, index, tokens, len(body))
+        for index, (tokens, body) in enumerate(zip(before, bodies, strict=True))
+        if tokens is None or len(body) < tokens
     )
 
 
-def _cut_warning(request: RerankRequest, index: int, before: int, after: int) -> str:
-    return f"{request.field}[{index}] was cut from {before} to {after} tokens"
+def _cut_warning(request: RerankRequest, index: int, before: int | None, after: int) -> str:
+    length = "" if before is None else f"from {before} "
+    return f"{request.field}[{index}] was cut {length}to {after} tokens"

@@ -1,17 +1,23 @@
 """Turns inputs into token ids that fit the model, or raises the error that names the input."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from models import Ids, Qwen3RerankPrompt, cut, is_complete_prompt
+from models import Ids, Qwen3RerankPrompt, TextLimit, cut, is_complete_prompt
 from server.errors import SEND_TEXT, ApiError, EmptyArray, ForeignTokenIds, InputTooLong, InvalidValue
 from server.processing.cl100k import CL100K_IDS, decode_cl100k
 from server.processing.requests import Label, Texts, TokenIds, Truncation, label_of
 from server.registry import ServedModel
 
+# Called between parts of the work with the tokens so far; what it raises ends the work.
+Between = Callable[[int], object]
 _NO_IDS: Ids = np.array([], dtype=np.int32)
+
+
+def go_on(_: int) -> None:
+    """For callers whose work is short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +25,8 @@ class TokenizedInputs:
     """The ids of each input, in input order, and what the response's headers report about them."""
 
     ids: list[Ids]
-    # The tokens that each input which was cut had before, by its index.
-    tokens_before_cut: Mapping[int, int] = field(default_factory=dict)
+    # The tokens that each input which was cut had before, by its index; None if they were not counted.
+    tokens_before_cut: Mapping[int, int | None] = field(default_factory=dict)
     framed: int | None = None
     token_ids: str | None = None
 
@@ -32,24 +38,39 @@ class TokenizedInputs:
 
 @dataclass(frozen=True, slots=True)
 class PromptParts:
-    """The ids of one input. Only `body` is ever cut, and only where the rest is still a meaningful prompt."""
+    """The ids of one input. Only `body` is ever cut, and only where the rest is still a meaningful prompt.
+
+    A body that is not whole is too long, and was not tokenised further than needed.
+    """
 
     before: Ids
     body: Ids
     after: Ids
     may_be_cut: bool = True
+    is_whole: bool = True
+
+    @property
+    def tokens(self) -> int | None:
+        """The tokens of the whole input; None if they were not counted."""
+        return len(self.before) + len(self.body) + len(self.after) if self.is_whole else None
 
 
-def prepare_texts(texts: Texts, truncation: Truncation, model: ServedModel) -> TokenizedInputs:
+def prepare_texts(
+    texts: Texts, truncation: Truncation, model: ServedModel, between: Between = go_on
+) -> TokenizedInputs:
     """Tokenize texts for a vector, between the model's own special tokens.
+
+    `between` is called between parts of the work with the tokens so far, and may end it by raising.
 
     Raises: ApiError.
     """
-    parts = _text_parts(dict(enumerate(texts.values)), model)
-    return _fit(list(parts.values()), truncation, model, texts)
+    limit = _text_limit(truncation, model, between)
+    return _fit(_text_parts(texts.values, model, limit), truncation, model, texts)
 
 
-def prepare_prompts(texts: Texts, truncation: Truncation, model: ServedModel) -> TokenizedInputs:
+def prepare_prompts(
+    texts: Texts, truncation: Truncation, model: ServedModel, between: Between = go_on
+) -> TokenizedInputs:
     """Tokenize texts for logits.
 
     A complete prompt stays as it is, a bare rerank body gets the official frame, other text is tokenized like for a
@@ -57,9 +78,12 @@ def prepare_prompts(texts: Texts, truncation: Truncation, model: ServedModel) ->
 
     Raises: ApiError.
     """
-    framed = _framed_parts(texts, model)
-    parts = framed | _complete_parts(texts, model)
-    parts |= _text_parts({index: text for index, text in enumerate(texts.values) if index not in parts}, model)
+    limit = _text_limit(truncation, model, between)
+    framed = _framed_parts(texts, model, limit)
+    parts = framed | _complete_parts(texts, model, replace(limit, side="right"))
+    plain = [index for index in range(len(texts.values)) if index not in parts]
+    plain_parts = _text_parts([texts.values[index] for index in plain], model, limit)
+    parts |= dict(zip(plain, plain_parts, strict=True))
     fitted = _fit([parts[index] for index in range(len(texts.values))], truncation, model, texts)
     return replace(fitted, framed=len(framed) if model.kind == "reranker" else None)
 
@@ -91,31 +115,35 @@ def prepare_ids(inputs: TokenIds, truncation: Truncation, model: ServedModel, *,
     return replace(fitted, framed=framed, token_ids="native")
 
 
-def _framed_parts(texts: Texts, model: ServedModel) -> dict[int, PromptParts]:
+def _framed_parts(texts: Texts, model: ServedModel, limit: TextLimit) -> dict[int, PromptParts]:
     prompt = model.preprocessor.rerank
     if not isinstance(prompt, Qwen3RerankPrompt) or not model.config.frame_rerank_prompts:
         return {}
     places = [index for index, text in enumerate(texts.values) if prompt.needs_frame(text)]
-    bodies = prompt.split_bodies([texts.values[index] for index in places])
-    return {index: PromptParts(head, body, prompt.suffix) for index, (head, body) in zip(places, bodies, strict=True)}
+    bodies = prompt.split_bodies([texts.values[index] for index in places], limit)
+    return {
+        index: PromptParts(body.head, body.document, prompt.suffix, is_whole=body.is_whole)
+        for index, body in zip(places, bodies, strict=True)
+    }
 
 
-def _complete_parts(texts: Texts, model: ServedModel) -> dict[int, PromptParts]:
+def _complete_parts(texts: Texts, model: ServedModel, limit: TextLimit) -> dict[int, PromptParts]:
     # Cutting a complete prompt removes its suffix, and so its score: too long is an error even with `truncate`.
-    encode = model.preprocessor.tokenizer.encode_control
+    complete = {index: text for index, text in enumerate(texts.values) if is_complete_prompt(text)}
+    read = model.preprocessor.tokenizer.encode_control_within(list(complete.values()), limit)
     return {
-        index: PromptParts(_NO_IDS, encode(text), _NO_IDS, may_be_cut=False)
-        for index, text in enumerate(texts.values)
-        if is_complete_prompt(text)
+        index: PromptParts(_NO_IDS, ids, _NO_IDS, may_be_cut=False, is_whole=place not in read.partial)
+        for place, (index, ids) in enumerate(zip(complete, read.ids, strict=True))
     }
 
 
-def _text_parts(texts: dict[int, str], model: ServedModel) -> dict[int, PromptParts]:
+def _text_parts(texts: Sequence[str], model: ServedModel, limit: TextLimit) -> list[PromptParts]:
     tokenizer = model.preprocessor.tokenizer
-    bodies = tokenizer.encode(list(texts.values()))
-    return {
-        index: PromptParts(tokenizer.before, body, tokenizer.after) for index, body in zip(texts, bodies, strict=True)
-    }
+    read = tokenizer.encode_within(texts, limit)
+    return [
+        PromptParts(tokenizer.before, body, tokenizer.after, is_whole=index not in read.partial)
+        for index, body in enumerate(read.ids)
+    ]
 
 
 def _id_parts(values: Sequence[Ids], model: ServedModel, *, for_logits: bool) -> list[PromptParts]:
@@ -128,29 +156,35 @@ def _id_parts(values: Sequence[Ids], model: ServedModel, *, for_logits: bool) ->
 def _fit(
     parts: Sequence[PromptParts], truncation: Truncation, model: ServedModel, inputs: Texts | TokenIds
 ) -> TokenizedInputs:
-    maximum = model.preprocessor.info.max_tokens
-    limit = min(truncation.max_tokens or maximum, maximum)
+    limit = _max_tokens(truncation, model)
     label = label_of(inputs)
     fitted = [_fit_input(part, limit, truncation, label, index) for index, part in enumerate(parts)]
-    tokens_before = [len(part.before) + len(part.body) + len(part.after) for part in parts]
-    cut_from = {
-        index: tokens
-        for index, (ids, tokens) in enumerate(zip(fitted, tokens_before, strict=True))
-        if len(ids) < tokens
+    tokens_before_cut = {
+        index: part.tokens
+        for index, (ids, part) in enumerate(zip(fitted, parts, strict=True))
+        if part.tokens is None or len(ids) < part.tokens
     }
-    return TokenizedInputs(fitted, cut_from)
+    return TokenizedInputs(fitted, tokens_before_cut)
 
 
 def _fit_input(part: PromptParts, limit: int, truncation: Truncation, label: Label, index: int) -> Ids:
     room = limit - len(part.before) - len(part.after)
-    too_long = len(part.body) > room
+    too_long = len(part.body) > room or not part.is_whole
     if too_long and (not truncation.allowed or not part.may_be_cut or room < 0):
-        tokens = len(part.before) + len(part.body) + len(part.after)
-        raise InputTooLong(label(index), limit, tokens, may_be_cut=part.may_be_cut and room >= 0)
+        raise InputTooLong(label(index), limit, part.tokens, may_be_cut=part.may_be_cut and room >= 0)
     ids = np.concatenate((part.before, cut(part.body, room, truncation.side), part.after))
     if not len(ids):
         raise InvalidValue(label(index), "this model adds no special tokens, so an input needs at least one token.")
     return ids
+
+
+def _max_tokens(truncation: Truncation, model: ServedModel) -> int:
+    maximum = model.preprocessor.info.max_tokens
+    return min(truncation.max_tokens or maximum, maximum)
+
+
+def _text_limit(truncation: Truncation, model: ServedModel, between: Between) -> TextLimit:
+    return TextLimit(_max_tokens(truncation, model), truncation.side, between)
 
 
 def _out_of_range(inputs: TokenIds, model: ServedModel) -> InvalidValue | None:

@@ -6,7 +6,7 @@ import httpx
 import numpy as np
 import pytest
 
-from models import Preprocessor
+from models import Preprocessor, TextLimit
 from tests.support.http.requests import (
     BODIES,
     DOCUMENTS,
@@ -179,7 +179,8 @@ def test_46_an_overlong_framed_text_is_400(odd: httpx.Client) -> None:
 def test_46_a_cut_takes_the_end_of_the_document_and_no_suffix(odd: httpx.Client, reranker: Preprocessor) -> None:
     answer = embed(odd, body_of(LONG_DOCUMENT), model="short-reranker", return_logits=[0, 1], truncate=True)
 
-    head, document = reranker.rerank.split_bodies([body_of(LONG_DOCUMENT)])[0]
+    split = reranker.rerank.split_bodies([body_of(LONG_DOCUMENT)], TextLimit(1000))[0]
+    head, document = split.head, split.document
     room = 160 - len(head) - len(reranker.rerank.suffix)
     by_hand = reranker.rerank.join(head, document[:room]).tolist()
     assert tokens(answer) == 160

@@ -4,7 +4,7 @@ import httpx
 import numpy as np
 import pytest
 
-from models import Preprocessor
+from models import Preprocessor, TextLimit
 from tests.support.http.requests import BODIES, FOX, content, embed, openai_error, tokens, vector, vectors
 
 # "a" and "b": two tokens that the vocabulary never gives for the text "ab".
@@ -105,7 +105,8 @@ def test_text_has_no_header_about_ids(plain: httpx.Client) -> None:
 
 
 def test_ids_for_logits_are_a_complete_prompt(plain: httpx.Client, reranker: Preprocessor) -> None:
-    head, document = reranker.rerank.split_bodies(BODIES[:1])[0]
+    split = reranker.rerank.split_bodies(BODIES[:1], TextLimit(1000))[0]
+    head, document = split.head, split.document
     prompt = reranker.rerank.join(head, document).tolist()
 
     answer = embed(plain, prompt, return_logits=[0, 1])

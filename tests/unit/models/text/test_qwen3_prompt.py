@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from models.interface import ModelError
+from models.text.long_text import TextLimit
 from models.text.qwen3_prompt import (
     DEFAULT_INSTRUCTION,
     FRAME_PREFIX,
@@ -40,7 +41,8 @@ def test_head_and_document_give_the_ids_of_the_whole_prompt(prompt: Qwen3RerankP
 
 @pytest.mark.parametrize("document", ["Paris.", "", "<Document>: again"])
 def test_a_bare_body_gives_the_same_prompt(prompt: Qwen3RerankPrompt, document: str) -> None:
-    head, rest = prompt.split_bodies([body("Where?", document)])[0]
+    split = prompt.split_bodies([body("Where?", document)], TextLimit(1000))[0]
+    head, rest = split.head, split.document
 
     expected = prompt.join(prompt.head(DEFAULT_INSTRUCTION, "Where?"), prompt.documents([document])[0])
     assert np.array_equal(prompt.join(head, rest), expected)

@@ -1,6 +1,7 @@
 """The steps of a rerank request."""
 
 import asyncio
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -124,7 +125,9 @@ async def test_a_long_instruction_is_not_read_once_a_query(
     read: list[str] = []
     head = Qwen3RerankPrompt.head
     monkeypatch.setattr(
-        Qwen3RerankPrompt, "head", lambda self, task, query: (read.append(query), head(self, task, query))[1]
+        Qwen3RerankPrompt,
+        "head",
+        lambda self, task, query, limit: (read.append(query), head(self, task, query, limit))[1],
     )
     queries = [f"query {number}" for number in range(50)]
 
@@ -230,3 +233,19 @@ async def test_a_short_request_needs_no_thread(reranker: ServedModel) -> None:
         answered = await long
 
     assert (short.status_code, waits, answered.status_code) == (200, True, 200)
+
+
+async def test_a_document_that_was_not_tokenised_to_its_end_is_cut_without_a_count(reranker: ServedModel) -> None:
+    async with in_process_server(reranker) as here:
+        answer = await here.client.post("/v1/rerank", json={"query": "q", "documents": ["b", "a" * 20_000]})
+
+    [warning] = answer.json()["meta"]["warnings"]
+    assert re.fullmatch(r"documents\[1\] was cut to \d+ tokens", warning)
+
+
+async def test_a_query_that_was_not_tokenised_to_its_end_is_longer_than_the_model_takes(reranker: ServedModel) -> None:
+    async with in_process_server(reranker) as here:
+        answer = await here.client.post("/v1/rerank", json={"query": "q" * 20_000, "documents": ["b"]})
+
+    assert answer.status_code == 400
+    assert "instruction and query take more than 1000 tokens" in answer.json()["error"]["message"]

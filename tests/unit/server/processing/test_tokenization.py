@@ -252,3 +252,39 @@ def test_ids_for_logits_get_nothing_added(reranker: ServedModel) -> None:
 def test_a_model_without_terminator_needs_a_token(tmp_path: Any) -> None:
     with pytest.raises(ApiError, match="needs at least one token"):
         prepare_texts(_texts(""), Truncation(), served(text_model(tmp_path, "llm"), "language"))
+
+
+def test_19_a_text_that_was_not_tokenised_to_its_end_is_longer_than_the_limit(embedder_text: Preprocessor) -> None:
+    with pytest.raises(InputTooLong) as caught:
+        prepare_texts(_texts("a" * 5000), Truncation(), _short(embedder_text, 4))
+
+    assert "This input is more than 4 tokens: send" in caught.value.message
+
+
+@pytest.mark.parametrize(("side", "ids"), [("right", [A, A, END]), ("left", [B, B, END])])
+def test_20_a_cut_of_a_long_text_is_that_of_the_whole(embedder_text: Preprocessor, side: Any, ids: list[int]) -> None:
+    cut = Truncation(allowed=True, side=side)
+    prepared = prepare_texts(_texts("a" * 5000 + "b" * 5000), cut, _short(embedder_text, 3))
+
+    assert _ids(prepared) == [ids]
+    assert prepared.truncated == 1
+
+
+@pytest.mark.parametrize(("side", "document"), [("right", "abc"), ("left", "xyz")])
+def test_a_long_rerank_body_is_cut_in_its_document(reranker_text: Preprocessor, side: Any, document: str) -> None:
+    model, frame = _short(reranker_text, 300), reranker_text.rerank
+    cut = Truncation(allowed=True, side=side)
+    short, long = (prepare_prompts(_texts(BODY + more), cut, model) for more in ("", "d" * 5000 + "xyz"))
+
+    assert (short.truncated, long.truncated) == (0, 1)
+    assert len(long.ids[0]) == 300
+    assert frame is not None
+    assert _ids(long)[0][-len(frame.suffix) :] == frame.suffix.tolist()
+    kept = reranker_text.tokenizer.decode(long.ids[0][: -len(frame.suffix)])
+    assert kept.startswith(reranker_text.tokenizer.decode(frame.head("i", "q")))
+    assert document in kept
+
+
+def test_a_complete_prompt_that_is_too_long_is_refused_without_a_cut(reranker_text: Preprocessor) -> None:
+    with pytest.raises(InputTooLong, match="more than 100 tokens: send shorter text"):
+        prepare_prompts(_texts("<|im_start|>" + "a" * 5000), Truncation(allowed=True), _short(reranker_text, 100))
