@@ -7,6 +7,7 @@ multiprocessing.shared_memory, whose files are in /dev/shm.
 import mmap
 import os
 import tempfile
+import weakref
 from multiprocessing import reduction
 from typing import Any
 
@@ -30,6 +31,7 @@ class SharedMemory:
 
     def _use(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        weakref.finalize(self, os.close, descriptor)
         self._memory = mmap.mmap(descriptor, 0)
 
 

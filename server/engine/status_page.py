@@ -1,17 +1,15 @@
 """A page of shared memory in which an engine says what it does, so that others notice when it hangs or dies.
 
-A thread of the process that hangs could not tell. The page is a file; whoever has it open can read it after the
-process has died, until its successor writes a page of its own.
+A thread of the process that hangs could not tell. The memory has two pages, and processes that follow one another write
+to them in turn: the page of a process that has died can be read until its successor has died too.
 """
 
-import mmap
 import os
 import struct
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Self
 
 from server.engine.batching import Key
+from server.shared_memory import SharedMemory
 
 # Every this many seconds a thread of the engine beats. The engine hangs if three beats are missing.
 BEAT_S = 1.0
@@ -19,21 +17,25 @@ SILENCE_S = 3.5 * BEAT_S
 # The reader's own pauses, as of a machine that was suspended, do not count against the engine.
 LONGEST_STEP_S = 0.5
 
-_PAGE_BYTES = 2**20
+# Two batches of 4,000 requests each. One starts before the other has ended.
+_PAGE_BYTES = 2**17
+# Before the pages: the number of processes that have begun one.
+_HEADER_BYTES = 8
 # Pid, beats, starts, completed batches, whether a request runs alone, requests in flight; then each of those.
 _PID, _BEATS, _STARTS, _COMPLETED, _ALONE, _COUNT, _LIMIT, _FIRST = range(8)
 _MAX_REQUESTS = (_PAGE_BYTES // 8 - _FIRST) // 2
 CLIENT_BYTES = 8
 
 
-def page_path(address: str) -> Path:
-    """Where the engine at this ZeroMQ endpoint writes its page."""
-    return Path(address.removeprefix("ipc://") + ".status")
+def status_memory() -> SharedMemory:
+    """The memory for the pages of an engine process and of those that follow it."""
+    return SharedMemory(_HEADER_BYTES + 2 * _PAGE_BYTES)
 
 
 class _Page:
-    def __init__(self, memory: mmap.mmap) -> None:
-        view = memoryview(memory)
+    def __init__(self, memory: SharedMemory, number: int) -> None:
+        start = _HEADER_BYTES + number % 2 * _PAGE_BYTES
+        view = memory.view[start : start + _PAGE_BYTES]
         self._numbers = view.cast("Q")
         self._seconds = view.cast("d")
 
@@ -55,20 +57,15 @@ class _Page:
 class StatusPage(_Page):
     """The page of this process. beat() belongs to a thread of its own, the rest to the scheduler's thread."""
 
-    def __init__(self, memory: mmap.mmap | None = None) -> None:
-        """Without `memory` nobody else reads the page."""
-        super().__init__(memory or mmap.mmap(-1, _PAGE_BYTES))
-
-    @classmethod
-    def create(cls, path: Path) -> Self:
-        """Replace the page of the process before, which its readers keep."""
-        draft = path.with_suffix(".new")
-        with draft.open("w+b") as file:
-            file.truncate(_PAGE_BYTES)
-            page = cls(mmap.mmap(file.fileno(), _PAGE_BYTES))
-        page._numbers[_PID] = os.getpid()
-        draft.rename(path)
-        return page
+    def __init__(self, memory: SharedMemory | None = None) -> None:
+        """Begin the page after that of the process before. Without `memory` nobody else reads it."""
+        memory = memory or status_memory()
+        begun = memory.view[:_HEADER_BYTES].cast("Q")
+        super().__init__(memory, begun[0])
+        for place in range(_FIRST):
+            self._numbers[place] = 0
+        self._numbers[_PID] = os.getpid()
+        begun[0] += 1
 
     def beat(self) -> None:
         """Give a sign of life."""
@@ -100,13 +97,9 @@ class StatusPage(_Page):
 class StatusReader(_Page):
     """The page of another process."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the page.
-
-        Raises: FileNotFoundError.
-        """
-        with path.open("rb") as file:
-            super().__init__(mmap.mmap(file.fileno(), _PAGE_BYTES, prot=mmap.PROT_READ))
+    def __init__(self, memory: SharedMemory) -> None:
+        """Read the newest page; its pid is 0 if no process has begun one."""
+        super().__init__(memory, memory.view[:_HEADER_BYTES].cast("Q")[0] + 1)
         self._signs = (0, 0)
         self._checked_at: float | None = None
         self._silent_s = self._running_s = 0.0

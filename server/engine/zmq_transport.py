@@ -27,7 +27,8 @@ from server.engine.messages import (
     decode,
     encode,
 )
-from server.engine.status_page import CLIENT_BYTES, StatusReader, page_path
+from server.engine.status_page import CLIENT_BYTES, StatusReader
+from server.shared_memory import SharedMemory
 
 _CHECK_EVERY_S = 0.25
 
@@ -40,8 +41,10 @@ class ZmqEngineClient(EngineClient):
     The engine process may end and start again meanwhile; its successor gets the requests that have no answer.
     """
 
-    def __init__(self, address: str, admission: Admission) -> None:
+    def __init__(self, address: str, admission: Admission, status: SharedMemory | None = None) -> None:
+        """Speak to the engine at `address`, which tells on a page of `status` what it does."""
         super().__init__(admission)
+        self._status = status
         self._address = address
         self._connected = False
         # A ZeroMQ id must not begin with a zero byte.
@@ -101,9 +104,7 @@ class ZmqEngineClient(EngineClient):
 
     def _connect(self) -> None:
         self._connected, self._is_hung = True, False
-        # An engine of a test has no page.
-        path = page_path(self._address)
-        self._page = StatusReader(path) if path.exists() else None
+        self._page = StatusReader(self._status) if self._status is not None else None
         self._send(Subscribe())
 
     def _disconnected(self) -> None:

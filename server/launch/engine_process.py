@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from models import Backend, DeviceLost, LoadOptions, ModelError, ModelInfo, device_name, load_backend
@@ -19,13 +19,14 @@ from server.config import Batching, LogFormat, LogLevel
 from server.engine.batching import BatchLimits
 from server.engine.loop import EngineLoop
 from server.engine.scheduler import Scheduler
-from server.engine.status_page import BEAT_S, StatusPage, page_path
+from server.engine.status_page import BEAT_S, StatusPage, status_memory
 from server.engine.zmq_transport import ZmqTransport
 from server.launch.loading_progress import loading_progress
 from server.launch.openmp import set_waiting
 from server.observability.logs import set_up_logging
 from server.observability.metrics import Metrics
 from server.registry import ServedModel
+from server.shared_memory import SharedMemory
 
 log = logging.getLogger("hearth.engine")
 
@@ -48,6 +49,7 @@ class EngineSettings:
     log_format: LogFormat
     log_level: LogLevel
     number: int = 0
+    status: SharedMemory = field(default_factory=status_memory)
 
     @property
     def address(self) -> str:
@@ -80,7 +82,7 @@ def run_engine(
     exit_with_parent(settings.folder)
     # Whatever cleans up temporary files may have removed it while the server runs.
     settings.folder.mkdir(mode=0o700, exist_ok=True)
-    page = StatusPage.create(page_path(settings.address))
+    page = StatusPage(settings.status)
     transport = ZmqTransport(settings.address)
     try:
         backends = load_models(settings.sources)

@@ -43,7 +43,10 @@ async def remote_engines(
 ) -> AsyncIterator[EngineClient | LoadBalancer]:
     """Clients of the engine processes with these settings, as one engine."""
     async with AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(ZmqEngineClient(engine.address, admission)) for engine in settings]
+        clients = [
+            await stack.enter_async_context(ZmqEngineClient(engine.address, admission, engine.status))
+            for engine in settings
+        ]
         if len(clients) == 1:
             yield clients[0]
             return

@@ -13,7 +13,6 @@ from models import ModelError
 from server.api.auth import Keys, read_keys
 from server.config import Config, ConfigError
 from server.engine.admission import make_admission
-from server.engine.status_page import page_path
 from server.launch.announcements import log_start, ready_line
 from server.launch.engine_process import EngineSettings, by_device, run_engine
 from server.launch.http_worker import GRACEFUL_S, make_server, reload_keys, remote_engines, run_event_loop, run_http
@@ -107,10 +106,10 @@ async def _serve_in_workers(
 def _keep(engines: Sequence[EngineSettings], memory: SharedMemory, metrics: Metrics) -> list[asyncio.Task[None]]:
     tasks = []
     for number, engine in enumerate(engines, 1):
-        own, page = Metrics(memory, number), page_path(engine.address)
+        own = Metrics(memory, number)
         # Without grace: HTTP has ended before the engines are stopped, so that they have nothing to finish.
         supervised = Supervised(
-            "engine", run_engine, engine, own, metrics=metrics, child_metrics=own, grace_s=0, page=page
+            "engine", run_engine, engine, own, metrics=metrics, child_metrics=own, grace_s=0, status=engine.status
         )
         tasks.append(asyncio.create_task(supervised.keep()))
     return tasks

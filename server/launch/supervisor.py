@@ -9,13 +9,13 @@ from collections import deque
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from server.engine.status_page import StatusReader
 from server.launch.engine_process import CANNOT_LOAD
 from server.observability.metrics import Metrics
+from server.shared_memory import SharedMemory
 
 log = logging.getLogger("hearth")
 
@@ -37,7 +37,7 @@ class Supervised:
     """One spawned process. It runs `main(*arguments, reason)` and sends one sentence to `reason` if it gives up.
 
     `metrics` count its restarts. `child_metrics` are those of the process itself: whoever spawned it clears its gauges.
-    `page` is where it tells what it does, if it does so: it is killed when it hangs.
+    On a page of `status` it tells what it does, if it does so: it is killed when it hangs.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Supervised:
         metrics: Metrics,
         child_metrics: Metrics | None = None,
         grace_s: float = 5,
-        page: Path | None = None,
+        status: SharedMemory | None = None,
     ) -> None:
         self._name = name
         self._main = main
@@ -56,7 +56,7 @@ class Supervised:
         self._grace_s = grace_s
         self._metrics = metrics
         self._child_metrics = child_metrics
-        self._page_path = page
+        self._status = status
         self._page: StatusReader | None = None
         self._blamed = 0
         self._process: SpawnProcess | None = None
@@ -135,7 +135,7 @@ class Supervised:
     async def _kill_when_it_hangs(self, process: SpawnProcess) -> None:
         # A thread of the process could not: it may be stopped, or wait for the interpreter's lock.
         self._page = None
-        while self._page_path is not None:
+        while self._status is not None:
             await asyncio.sleep(_CHECK_EVERY_S)
             self._page = self._page or self._find_page(process)
             if self._page is not None and (reason := self._page.check(monotonic())):
@@ -144,8 +144,8 @@ class Supervised:
                 return
 
     def _find_page(self, process: SpawnProcess) -> StatusReader | None:
-        # Before the process has written its page there is none, or that of the process before.
-        page = StatusReader(self._page_path) if self._page_path is not None and self._page_path.exists() else None
+        # Before the process has begun its page there is none, or that of the process before.
+        page = StatusReader(self._status) if self._status is not None else None
         return page if page is not None and page.pid == process.pid else None
 
     async def _stop(self) -> None:

@@ -21,7 +21,7 @@ from server.engine.messages import (
     decode,
     encode,
 )
-from server.engine.status_page import StatusPage, page_path
+from server.engine.status_page import StatusPage, status_memory
 from server.engine.zmq_transport import ZmqEngineClient
 from tests.support.server.in_process import until
 
@@ -31,8 +31,8 @@ READY = EngineReport(EngineState("ready"), {})
 class _Engine:
     """The engine's end of the connection, played by the test."""
 
-    def __init__(self, address: str) -> None:
-        self.page = StatusPage.create(page_path(address))
+    def __init__(self, client_end: ZmqEngineClient, address: str) -> None:
+        self.page = StatusPage(client_end._status)
         self.socket = zmq.Context.instance().socket(zmq.ROUTER)
         self.socket.setsockopt(zmq.LINGER, 1000)
         self.socket.bind(address)
@@ -61,6 +61,10 @@ def _address(folder: Path) -> str:
     return f"ipc://{folder}/engine"
 
 
+def _client_end(folder: Path) -> ZmqEngineClient:
+    return ZmqEngineClient(_address(folder), Admission(100, 100, 10), status_memory())
+
+
 def _request(client_end: ZmqEngineClient) -> EngineRequest:
     return EngineRequest(
         client_end.new_id(), "m", Readout("vector"), [np.array([1, 2], np.int32)], np.zeros(1, np.int32)
@@ -68,7 +72,7 @@ def _request(client_end: ZmqEngineClient) -> EngineRequest:
 
 
 async def _connected(client_end: ZmqEngineClient, address: str) -> tuple[_Engine, bytes]:
-    engine = _Engine(address)
+    engine = _Engine(client_end, address)
     await until(lambda: engine.socket.poll(0))
     client, subscription = engine.receive()
     assert isinstance(subscription, Subscribe)
@@ -78,7 +82,7 @@ async def _connected(client_end: ZmqEngineClient, address: str) -> tuple[_Engine
 
 
 async def test_a_report_of_an_engine_that_died_is_ignored(tmp_path: Path) -> None:
-    async with ZmqEngineClient(_address(tmp_path), Admission(100, 100, 10)) as client_end:
+    async with _client_end(tmp_path) as client_end:
         engine, client = await _connected(client_end, _address(tmp_path))
 
         # All of this happens before the event loop sees any of it.
@@ -86,7 +90,7 @@ async def test_a_report_of_an_engine_that_died_is_ignored(tmp_path: Path) -> Non
         engine.socket.close()
         time.sleep(0.3)  # noqa: ASYNC251
         await until(lambda: client_end.state().phase == "loading")
-        next_engine = _Engine(_address(tmp_path))
+        next_engine = _Engine(client_end, _address(tmp_path))
         await until(lambda: next_engine.socket.poll(0))
 
         assert client_end.state().phase == "loading"
@@ -94,7 +98,7 @@ async def test_a_report_of_an_engine_that_died_is_ignored(tmp_path: Path) -> Non
 
 
 async def test_a_request_to_an_engine_that_died_reaches_the_next_one_once(tmp_path: Path) -> None:
-    async with ZmqEngineClient(_address(tmp_path), Admission(100, 100, 10)) as client_end:
+    async with _client_end(tmp_path) as client_end:
         engine, _ = await _connected(client_end, _address(tmp_path))
 
         engine.socket.close()
@@ -114,7 +118,7 @@ async def test_a_request_to_an_engine_that_died_reaches_the_next_one_once(tmp_pa
 
 
 async def test_what_was_in_flight_runs_alone_and_what_waited_does_not(tmp_path: Path) -> None:
-    async with ZmqEngineClient(_address(tmp_path), Admission(100, 100, 10)) as client_end:
+    async with _client_end(tmp_path) as client_end:
         engine, client = await _connected(client_end, _address(tmp_path))
         launched, waiting = _request(client_end), _request(client_end)
 
@@ -133,7 +137,7 @@ async def test_what_was_in_flight_runs_alone_and_what_waited_does_not(tmp_path: 
 
 
 async def test_what_ends_an_engine_alone_fails_and_is_not_sent_again(tmp_path: Path) -> None:
-    async with ZmqEngineClient(_address(tmp_path), Admission(100, 100, 10)) as client_end:
+    async with _client_end(tmp_path) as client_end:
         guilty = _request(client_end)
 
         engine, client = await _connected(client_end, _address(tmp_path))
@@ -159,7 +163,7 @@ async def test_what_waits_for_an_engine_that_does_not_come_back_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("server.engine.client.RESUME_WITHIN_S", 0.05)
-    async with ZmqEngineClient(_address(tmp_path), Admission(100, 100, 10)) as client_end:
+    async with _client_end(tmp_path) as client_end:
         engine, _ = await _connected(client_end, _address(tmp_path))
 
         future = client_end.submit(_request(client_end))
@@ -173,7 +177,7 @@ async def test_what_waits_for_an_engine_that_does_not_come_back_fails(
 async def test_while_an_engine_is_silent_it_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("server.engine.client.RESUME_WITHIN_S", 0.05)
     monkeypatch.setattr("server.engine.status_page.SILENCE_S", 0.3)
-    async with ZmqEngineClient(_address(tmp_path), Admission(100, 100, 10)) as client_end:
+    async with _client_end(tmp_path) as client_end:
         engine, client = await _connected(client_end, _address(tmp_path))
 
         future = client_end.submit(_request(client_end))
@@ -194,7 +198,7 @@ async def test_while_an_engine_is_silent_it_is_not_ready(tmp_path: Path, monkeyp
 
 
 async def test_an_answer_after_cancel_is_dropped(tmp_path: Path) -> None:
-    async with ZmqEngineClient(_address(tmp_path), Admission(100, 100, 10)) as client_end:
+    async with _client_end(tmp_path) as client_end:
         engine, client = await _connected(client_end, _address(tmp_path))
         request = _request(client_end)
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -33,8 +33,13 @@ class ServerProcess:
         config: Mapping[str, Any] | None = None,
         *arguments: str,
         environment: Mapping[str, str] | None = None,
+        wrapper: Sequence[str] = (),
+        stderr: int = subprocess.PIPE,
     ) -> None:
-        """Start a server in `folder` on a free port. `config` becomes its config.yaml; None writes no file."""
+        """Start a server in `folder` on a free port. `config` becomes its config.yaml; None writes no file.
+
+        `wrapper` is a command that ends by running the one behind it. The log is read unless `stderr` is another file.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         if config is not None:
             (folder / "config.yaml").write_text(json.dumps(config), "utf-8")
@@ -42,10 +47,10 @@ class ServerProcess:
         self._ended = False
         self._changed = threading.Condition()
         self._process = subprocess.Popen(
-            [HEARTH, "serve", "--port", "0", *arguments],
+            [*wrapper, HEARTH, "serve", "--port", "0", *arguments],
             cwd=folder,
             env=clean_environment() | ISOLATED | dict(environment or {}),
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)

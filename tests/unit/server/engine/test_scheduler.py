@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from server.engine.batching import BatchLimits
 from server.engine.cost_model import FIRST_LIMIT_S
 from server.engine.messages import BatchStats, EngineFailure, EngineRequest, EngineResult, QueueStats
 from server.engine.scheduler import Answer, Scheduler
-from server.engine.status_page import StatusPage, StatusReader
+from server.engine.status_page import StatusPage, StatusReader, status_memory
 
 FIRST, SECOND, THIRD = (b"", 1), (b"", 2), (b"", 3)
 
@@ -251,9 +250,10 @@ def test_state_counts_the_items_that_have_not_been_launched() -> None:
     assert (after.waiting_items, after.waiting_tokens) == (2, 4)
 
 
-def test_others_see_what_is_in_flight_and_when_it_hangs(tmp_path: Path) -> None:
-    page = StatusPage.create(tmp_path / "page")
-    reader = StatusReader(tmp_path / "page")
+def test_others_see_what_is_in_flight_and_when_it_hangs() -> None:
+    memory = status_memory()
+    page = StatusPage(memory)
+    reader = StatusReader(memory)
     scheduler = Scheduler({"m": FakeBackend()}, BatchLimits(1, 1), page=page)
 
     scheduler.add((b"client", 1), _request([1], request_id=1))
@@ -272,10 +272,11 @@ def test_others_see_what_is_in_flight_and_when_it_hangs(tmp_path: Path) -> None:
     assert reader.completed == 2
 
 
-def test_a_request_that_is_to_run_alone_shares_no_batch(tmp_path: Path) -> None:
-    backend, page = FakeBackend(), StatusPage.create(tmp_path / "page")
+def test_a_request_that_is_to_run_alone_shares_no_batch() -> None:
+    memory = status_memory()
+    backend, page = FakeBackend(), StatusPage(memory)
     scheduler = Scheduler({"m": backend}, BatchLimits(100, 100), page=page)
-    reader = StatusReader(tmp_path / "page")
+    reader = StatusReader(memory)
 
     scheduler.add(FIRST, _request([1]))
     scheduler.add(SECOND, replace(_request([1, 2], [3, 4], request_id=2), alone=True))

@@ -1,16 +1,21 @@
 """What an engine tells about itself in shared memory, and when others say that it hangs."""
 
-from pathlib import Path
-
 import pytest
 
-from server.engine.status_page import SILENCE_S, StatusPage, StatusReader, page_path
+from server.engine.status_page import SILENCE_S, StatusPage, StatusReader, status_memory
+from server.shared_memory import SharedMemory
 
 
 @pytest.fixture
-def page(tmp_path: Path) -> StatusPage:
+def memory() -> SharedMemory:
+    """The memory for the pages of an engine."""
+    return status_memory()
+
+
+@pytest.fixture
+def page(memory: SharedMemory) -> StatusPage:
     """The page of an engine."""
-    return StatusPage.create(tmp_path / "page")
+    return StatusPage(memory)
 
 
 def _check_until(reader: StatusReader, start_s: float, end_s: float) -> str:
@@ -18,12 +23,12 @@ def _check_until(reader: StatusReader, start_s: float, end_s: float) -> str:
     return [reader.check(half / 2) for half in range(int(2 * start_s), int(2 * end_s) + 1)][-1]
 
 
-def test_the_page_lies_beside_the_socket() -> None:
-    assert page_path("ipc:///folder/engine-1") == Path("/folder/engine-1.status")
+def test_before_an_engine_there_is_no_page_of_any_process(memory: SharedMemory) -> None:
+    assert StatusReader(memory).pid == 0
 
 
-def test_an_engine_that_stops_beating_hangs_until_it_beats_again(page: StatusPage, tmp_path: Path) -> None:
-    reader = StatusReader(tmp_path / "page")
+def test_an_engine_that_stops_beating_hangs_until_it_beats_again(page: StatusPage, memory: SharedMemory) -> None:
+    reader = StatusReader(memory)
 
     page.beat()
     before = _check_until(reader, 0, SILENCE_S)
@@ -35,12 +40,12 @@ def test_an_engine_that_stops_beating_hangs_until_it_beats_again(page: StatusPag
     assert reader.check(100) == ""
 
 
-def test_an_engine_that_loads_its_models_does_not_hang(page: StatusPage, tmp_path: Path) -> None:
-    assert _check_until(StatusReader(tmp_path / "page"), 0, 100) == ""
+def test_an_engine_that_loads_its_models_does_not_hang(page: StatusPage, memory: SharedMemory) -> None:
+    assert _check_until(StatusReader(memory), 0, 100) == ""
 
 
-def test_a_batch_over_its_limit_hangs_though_the_engine_beats(page: StatusPage, tmp_path: Path) -> None:
-    reader = StatusReader(tmp_path / "page")
+def test_a_batch_over_its_limit_hangs_though_the_engine_beats(page: StatusPage, memory: SharedMemory) -> None:
+    reader = StatusReader(memory)
 
     page.start(2)
     reader.check(0)
@@ -53,8 +58,8 @@ def test_a_batch_over_its_limit_hangs_though_the_engine_beats(page: StatusPage, 
     assert reader.check(3) == ""
 
 
-def test_a_pause_of_the_reader_is_not_counted(page: StatusPage, tmp_path: Path) -> None:
-    reader = StatusReader(tmp_path / "page")
+def test_a_pause_of_the_reader_is_not_counted(page: StatusPage, memory: SharedMemory) -> None:
+    reader = StatusReader(memory)
 
     page.beat()
     reader.check(0)
@@ -62,11 +67,30 @@ def test_a_pause_of_the_reader_is_not_counted(page: StatusPage, tmp_path: Path) 
     assert reader.check(1000) == ""
 
 
-def test_what_was_in_flight_can_be_read_after_the_next_engine_started(page: StatusPage, tmp_path: Path) -> None:
-    reader = StatusReader(tmp_path / "page")
+def test_what_was_in_flight_can_be_read_after_the_next_engine_started(page: StatusPage, memory: SharedMemory) -> None:
+    reader = StatusReader(memory)
 
     page.hold([(b"H1234567", 7), (b"H7654321", 8), (b"H1234567", 9)], alone=False)
-    StatusPage.create(tmp_path / "page")
+    StatusPage(memory)
 
     assert reader.in_flight(b"H1234567") == {7, 9}
-    assert StatusReader(tmp_path / "page").in_flight(b"H1234567") == set()
+    assert StatusReader(memory).in_flight(b"H1234567") == set()
+
+
+def test_a_page_that_is_used_again_is_empty(page: StatusPage, memory: SharedMemory) -> None:
+    page.hold([(b"H1234567", 7)], alone=True)
+    page.beat()
+
+    StatusPage(memory)
+    StatusPage(memory)
+    reader = StatusReader(memory)
+
+    assert reader.in_flight(b"H1234567") == set()
+    assert (reader.alone, reader.completed) == (False, 0)
+    assert _check_until(reader, 0, 100) == ""
+
+
+def test_requests_beyond_the_room_of_a_page_are_left_out(page: StatusPage, memory: SharedMemory) -> None:
+    page.hold([(b"H1234567", number) for number in range(100_000)], alone=False)
+
+    assert 8000 < len(StatusReader(memory).in_flight(b"H1234567")) < 8192

@@ -10,6 +10,7 @@ from anyio import to_thread
 from server.api.auth import Keys
 from server.config import Config
 from server.launch.http_worker import THREADS, DrainingServer, make_server
+from server.observability.metrics import Metrics
 from server.registry import ModelRegistry, ServedModel
 from tests.support.server.in_process import in_process_server
 
@@ -32,7 +33,7 @@ class _Connection:
 async def server(embedder: ServedModel) -> AsyncIterator[DrainingServer]:
     """A server that was not asked anything yet."""
     async with in_process_server(embedder) as here:
-        yield make_server(Config(), ModelRegistry([embedder]), Keys([]), here.engine, "")
+        yield make_server(Config(), ModelRegistry([embedder]), Keys([]), here.engine, Metrics(), "")
 
 
 async def test_an_answer_that_is_still_being_read_keeps_the_process(server: DrainingServer) -> None:
