@@ -23,6 +23,17 @@ QWEN3_VOCABULARY = 151643
 QWEN3_SUFFIX = [151645, 198, 151644, 77091, 198, 151667, 271, 151668, 271]
 QWEN3_NO_YES = (2152, 9693)
 
+# Query and document for which the pieces must give the ids of the whole prompt, checked when a model loads: texts whose
+# first or last characters a tokenizer might join with the frame.
+PROMPT_SAMPLES = (
+    ("What is the capital of France?", "Paris is the capital of France."),
+    ("", ""),
+    (" a ", " a "),
+    ("\na\n", "\n\na\n\n"),
+    ("日本語\t", "\tمرحبا "),
+    (">", "<"),
+)
+
 # The markers of a bare body, in order.
 _INSTRUCT, _QUERY, _DOCUMENT = "<Instruct>: ", "\n<Query>: ", "\n<Document>:"
 
@@ -96,7 +107,7 @@ def is_complete_prompt(text: str) -> bool:
 def qwen3_rerank_prompt(tokenizer: Tokenizer) -> Qwen3RerankPrompt:
     """Build the frame from ids and check it, once, when a model loads.
 
-    Raises: ModelError: the vocabulary gives another frame, or "yes"/"no" are not single tokens.
+    Raises: ModelError: the tokenizer changes the frame or joins it with a text, or "yes"/"no" are not single tokens.
     """
     if FRAME_START not in tokenizer.added:
         raise ModelError(f"the tokenizer has no token for the rerank prompt's {FRAME_START}")
@@ -105,11 +116,23 @@ def qwen3_rerank_prompt(tokenizer: Tokenizer) -> Qwen3RerankPrompt:
     for name, text, ids in (("prefix", FRAME_PREFIX, prefix), ("suffix", FRAME_SUFFIX, suffix)):
         if tokenizer.decode(ids) != text:
             raise ModelError(f"the tokenizer changes the rerank prompt's {name}: {tokenizer.decode(ids)!r}")
-    if suffix[-1] != tokenizer.single("\n\n"):
-        raise ModelError(f"the rerank prompt must end in a single token for two newlines; got {suffix.tolist()}")
     if tokenizer.added[FRAME_START] > QWEN3_VOCABULARY:
         _check_qwen3_ids(suffix, (no, yes))
-    return Qwen3RerankPrompt(tokenizer, prefix, suffix, no, yes)
+    prompt = Qwen3RerankPrompt(tokenizer, prefix, suffix, no, yes)
+    for query, document in PROMPT_SAMPLES:
+        whole = f"{FRAME_PREFIX}{prompt_body(DEFAULT_INSTRUCTION, query, document)}{FRAME_SUFFIX}"
+        joined = prompt.join(prompt.head(DEFAULT_INSTRUCTION, query), prompt.documents([document])[0])
+        if not np.array_equal(joined, tokenizer.encode_control(whole)):
+            raise ModelError(
+                "the tokenizer joins the rerank prompt with the texts in it, which is not supported, for example with "
+                f"the query {query!r} and the document {document!r}"
+            )
+    return prompt
+
+
+def prompt_body(instruction: str, query: str, document: str) -> str:
+    """The prompt between prefix and suffix."""
+    return f"<Instruct>: {instruction}\n<Query>: {query}\n<Document>: {document}"
 
 
 def _head_of(text: str) -> str:

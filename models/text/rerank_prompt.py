@@ -9,7 +9,7 @@ from models.interface import Ids, ModelError
 from models.text.chat_prompt import chat_prompt, render
 from models.text.long_text import TextIds, TextLimit
 from models.text.pair_prompt import pair_prompt
-from models.text.qwen3_prompt import FRAME_PREFIX, FRAME_SUFFIX, qwen3_rerank_prompt
+from models.text.qwen3_prompt import FRAME_PREFIX, FRAME_SUFFIX, prompt_body, qwen3_rerank_prompt
 from models.text.tokenizer import Tokenizer
 
 # sentence-transformers, cross_encoder/modules/logit_score.py: the module that names the ids of "yes" and "no".
@@ -107,6 +107,5 @@ def _has_template(checkpoint: Checkpoint) -> bool:
                 f"{checkpoint.path} is a reranker without a prompt: its chat template has no place for a document"
             )
         return False
-    instruction, query, document = TEMPLATE_SAMPLE
-    body = f"<Instruct>: {instruction}\n<Query>: {query}\n<Document>: {document}"
-    return render(checkpoint, instruction, query, document) != f"{FRAME_PREFIX}{body}{FRAME_SUFFIX}"
+    whole = f"{FRAME_PREFIX}{prompt_body(*TEMPLATE_SAMPLE)}{FRAME_SUFFIX}"
+    return render(checkpoint, *TEMPLATE_SAMPLE) != whole

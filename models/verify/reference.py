@@ -16,7 +16,7 @@ from transformers.utils import logging
 
 from models.checkpoint.folder import Checkpoint
 from models.interface import ModelInfo, Pooling, Row
-from models.text.qwen3_prompt import FRAME_PREFIX, FRAME_SUFFIX
+from models.text.qwen3_prompt import FRAME_PREFIX, FRAME_SUFFIX, prompt_body
 
 LOCAL = {"trust_remote_code": False, "local_files_only": True}
 
@@ -125,10 +125,8 @@ class _Framed:
         self._classifier = classifier
 
     def score(self, instruction: str, query: str, document: str) -> float:
-        body = f"<Instruct>: {instruction}\n<Query>: {query}\n<Document>: {document}"
-        ids = torch.cat(
-            [_ids(self._tokenizer, text, special=False) for text in (FRAME_PREFIX, body, FRAME_SUFFIX)], dim=1
-        )
+        body = prompt_body(instruction, query, document)
+        ids = _ids(self._tokenizer, f"{FRAME_PREFIX}{body}{FRAME_SUFFIX}", special=False)
         with torch.inference_mode():
             logits = self._model(input_ids=ids).logits
         if self._classifier:

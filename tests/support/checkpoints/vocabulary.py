@@ -1,6 +1,7 @@
 """A byte-level tokenizer.json of Qwen3's form with 286 ids: small enough to write for each test."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 # Qwen3's 26 added tokens in their order; the first 14 are `special`.
@@ -23,8 +24,9 @@ MERGES = [("y", "e"), ("ye", "s"), ("n", "o"), ("Ċ", "Ċ")]
 BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
 
 
-def write_tokenizer(folder: Path, *, terminator: bool) -> None:
+def write_tokenizer(folder: Path, *, terminator: bool, merges: Sequence[tuple[str, str]] = MERGES) -> None:
     """Write tokenizer.json; with `terminator` it ends each text with <|endoftext|>, as an embedder's does."""
+    # The vocabulary is the same with fewer merges: a symbol that nothing makes is never used.
     vocabulary = {symbol: number for number, symbol in enumerate([*byte_symbols(), *("".join(m) for m in MERGES)])}
     added = [_added(len(vocabulary) + number, token, number < SPECIAL) for number, token in enumerate(ADDED)]
     split = {"type": "Split", "pattern": {"Regex": SPLIT}, "behavior": "Isolated", "invert": False}
@@ -37,7 +39,7 @@ def write_tokenizer(folder: Path, *, terminator: bool) -> None:
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, BYTE_LEVEL]},
         "post_processor": _with_terminator(len(vocabulary)) if terminator else BYTE_LEVEL,
         "decoder": BYTE_LEVEL,
-        "model": {"type": "BPE", "vocab": vocabulary, "merges": [list(merge) for merge in MERGES]},
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": [list(merge) for merge in merges]},
     }
     (folder / "tokenizer.json").write_text(json.dumps(document), "utf-8")
 

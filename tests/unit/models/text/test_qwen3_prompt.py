@@ -2,9 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import transformers
 
 from models.interface import ModelError
 from models.text.long_text import TextLimit
@@ -14,10 +16,11 @@ from models.text.qwen3_prompt import (
     FRAME_SUFFIX,
     Qwen3RerankPrompt,
     is_complete_prompt,
+    prompt_body,
     qwen3_rerank_prompt,
 )
 from models.text.tokenizer import Tokenizer
-from tests.support.checkpoints.vocabulary import write_tokenizer
+from tests.support.checkpoints.vocabulary import MERGES, write_tokenizer
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ def prompt(tmp_path: Path) -> Qwen3RerankPrompt:
 
 
 def body(query: str, document: str) -> str:
-    return f"<Instruct>: {DEFAULT_INSTRUCTION}\n<Query>: {query}\n<Document>: {document}"
+    return prompt_body(DEFAULT_INSTRUCTION, query, document)
 
 
 @pytest.mark.parametrize("document", ["Paris.", "", " two spaces", "日本語", "(", "\nnew line", "<Document>: again"])
@@ -96,19 +99,46 @@ def test_a_vocabulary_without_chat_tokens_is_refused(tmp_path: Path) -> None:
         qwen3_rerank_prompt(Tokenizer(file))
 
 
-@pytest.mark.parametrize(
-    ("merges", "message"),
-    [
-        ([["y", "e"], ["n", "o"], ["Ċ", "Ċ"]], "no single token for 'yes'"),
-        ([["y", "e"], ["ye", "s"], ["n", "o"]], r"no single token for '\\n\\n'"),
-    ],
-)
-def test_a_vocabulary_without_the_frames_tokens_is_refused(tmp_path: Path, merges: list[str], message: str) -> None:
+def test_a_vocabulary_without_yes_is_refused(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path, terminator=False, merges=[merge for merge in MERGES if merge[0] != "ye"])
+
+    with pytest.raises(ModelError, match="no single token for 'yes'"):
+        qwen3_rerank_prompt(Tokenizer(tmp_path / "tokenizer.json"))
+
+
+EDGES = ("", " ", "\n", "\n\n", " \n", "\t", "  ", "\u3000", "\r\n", "'s", ">", "<", "1")
+NEWLINES_APART = [merge for merge in MERGES if merge != ("Ċ", "Ċ")]
+
+
+@pytest.mark.parametrize("merges", [MERGES, NEWLINES_APART], ids=["one token for two newlines", "two tokens"])
+def test_every_text_gives_the_ids_that_transformers_gives_the_whole_prompt(tmp_path: Path, merges: Any) -> None:
+    write_tokenizer(tmp_path, terminator=False, merges=merges)
+    library = transformers.PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "tokenizer.json"))
+    prompt = qwen3_rerank_prompt(Tokenizer(tmp_path / "tokenizer.json"))
+    texts = [f"{start}Paris{end}" for start in EDGES for end in EDGES] + list(EDGES)
+
+    ours = [prompt.join(prompt.head("Find it", text), prompt.documents([text])[0]).tolist() for text in texts]
+
+    whole = [f"{FRAME_PREFIX}<Instruct>: Find it\n<Query>: {t}\n<Document>: {t}{FRAME_SUFFIX}" for t in texts]
+    assert ours == [library(text, add_special_tokens=False)["input_ids"] for text in whole]
+
+
+def test_two_newlines_may_be_two_tokens(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path, terminator=False, merges=NEWLINES_APART)
+    tokenizer = Tokenizer(tmp_path / "tokenizer.json")
+
+    newline = tokenizer.single("\n")
+
+    assert qwen3_rerank_prompt(tokenizer).suffix.tolist()[-2:] == [newline, newline]
+
+
+def test_a_tokenizer_that_joins_frame_and_text_is_refused(tmp_path: Path) -> None:
     write_tokenizer(tmp_path, terminator=False)
     file = tmp_path / "tokenizer.json"
     document = json.loads(file.read_text("utf-8"))
-    document["model"]["merges"] = merges
+    end = next(token for token in document["added_tokens"] if token["content"] == "<|im_end|>")
+    end["lstrip"] = True
     file.write_text(json.dumps(document), "utf-8")
 
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(ModelError, match=r"joins the rerank prompt with the texts in it.*the document ''"):
         qwen3_rerank_prompt(Tokenizer(file))

@@ -17,6 +17,7 @@ from models.verify.offline import OfflineModel
 from tests.support.checkpoints.causal_rerankers import TASKED, save_causal
 from tests.support.checkpoints.classifiers import cross_encoder, fold_head
 from tests.support.checkpoints.qwen3 import build
+from tests.support.checkpoints.vocabulary import MERGES, write_tokenizer
 from tests.support.zoo.build import build as build_recipe
 from tests.support.zoo.catalogue import ZOO
 
@@ -75,6 +76,13 @@ def test_so_does_a_folded_head(tmp_path: Path) -> None:
 
     assert failed(report) == set()
     assert values(report)["score_spread"] > 0.1
+
+
+def test_so_does_a_reranker_whose_vocabulary_splits_two_newlines(tmp_path: Path) -> None:
+    folder = build(tmp_path / "m", "reranker")
+    write_tokenizer(folder, terminator=False, merges=[merge for merge in MERGES if merge != ("Ċ", "Ċ")])
+
+    assert failed(check(folder)) == set()
 
 
 def test_a_checkpoint_that_the_reference_cannot_load_does_not_pass(tmp_path: Path) -> None:
