@@ -27,6 +27,8 @@ WAITING = {
     *("_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select", "bincount"),
     *("_unique2", "unique_dim", "unique_consecutive", "repeat_interleave.Tensor"),
 }
+# The cards on which aten multiplies groups of bfloat16 matrices without asking the device for their sizes.
+GROUPED_PRODUCT_CAPABILITIES = ((9, 0), (10, 0))
 INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}
 # Results that share the memory of their input though the operator's schema does not say so.
 ALIASES = {"_unsafe_view", "lift_fresh"}
@@ -74,6 +76,11 @@ class DeviceTensor(Tensor):
         """As Tensor.to(); "cuda" means cuda:0, so that nothing is copied that is there already."""
         args = tuple(_with_index(arg) for arg in args)
         return super().to(*args, **{name: _with_index(value) for name, value in kwargs.items()})
+
+    def __getitem__(self, index: Any) -> Tensor:
+        """As torch does it, an index that is a list becomes a tensor of the host, which is copied."""
+        parts = index if isinstance(index, tuple) else (index,)
+        return super().__getitem__(tuple(torch.tensor(part) if isinstance(part, list) else part for part in parts))
 
     def tolist(self) -> Any:
         """Torch would read the storage."""
@@ -162,7 +169,7 @@ def _run_kernel(operator: Any, name: str, args: Sequence[Any], kwargs: Mapping[s
     kwargs = {key: value for key, value in kwargs.items() if key != "pin_memory"}
     if "device" in kwargs:
         kwargs["device"] = on_gpu[0].numbers.device
-    if name in WAITING or (name in INDEXING and _has_mask(args[1])):
+    if _waits(name, args):
         GPU.wait(f"{name} waits for its result")
     launch(name, KERNELS.get(name, int(name not in NO_KERNEL)) * (not _is_view(operator)), on_gpu)
     result = SUBSTITUTES.get(name, operator)(*numbers_of(args), **numbers_of(kwargs))
@@ -211,6 +218,12 @@ def _check_devices(name: str, inputs: Sequence[Tensor]) -> None:
         )
     GPU.counts.copies_in += 1
     GPU.wait(f"{name} copies an index from the host")
+
+
+def _waits(name: str, args: Sequence[Any]) -> bool:
+    if name == "_grouped_mm":
+        return args[0].dtype != torch.bfloat16 or GPU.capability not in GROUPED_PRODUCT_CAPABILITIES
+    return name in WAITING or (name in INDEXING and _has_mask(args[1]))
 
 
 def _has_mask(indexes: Sequence[Tensor | None]) -> bool:

@@ -1,0 +1,90 @@
+"""Torch's varlen_attn on the simulated GPU: right numbers, and the refusals of flash attention's C++ code."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.attention.varlen import AuxRequest, varlen_attn
+
+from tests.support.simulated_cuda.tensor import GPU
+
+LENGTHS = (3, 1, 5)
+
+
+def offsets(*lengths: int, dtype: torch.dtype = torch.int32, device: str = "cuda") -> Tensor:
+    return torch.tensor([0, *lengths]).cumsum(0).to(dtype).to(device)
+
+
+def heads(count: int, width: int = 16, dtype: torch.dtype = torch.bfloat16) -> Tensor:
+    return torch.randn(sum(LENGTHS), count, width, device="cuda", dtype=dtype)
+
+
+def attend(**changes: Any) -> Any:
+    """A call that is right, but for the changes."""
+    arguments = {
+        "query": heads(4),
+        "key": heads(2),
+        "value": heads(2),
+        "cu_seq_q": offsets(*LENGTHS),
+        "cu_seq_k": offsets(*LENGTHS),
+        "max_q": max(LENGTHS),
+        "max_k": max(LENGTHS),
+        "enable_gqa": True,
+        "window_size": (-1, 0),
+    }
+    return varlen_attn(**arguments | changes)
+
+
+def test_each_sequence_attends_to_itself_causally() -> None:
+    query, key, value = heads(4), heads(2), heads(2)
+
+    out, sums = attend(query=query, key=key, value=value, return_aux=AuxRequest(lse=True))
+
+    q, k, v = (
+        tensor.cpu().float()[3:4].repeat_interleave(4 // tensor.shape[1], 1)[0] for tensor in (query, key, value)
+    )
+    assert torch.allclose(out.cpu()[3].float(), v, atol=1e-2)
+    assert torch.allclose(sums.cpu()[:, 3], (q * k).sum(1) / 4, atol=1e-4)
+    assert not out.isnan().any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (lambda: {"query": heads(4, dtype=torch.float32)}, "only support fp16 and bf16"),
+        (lambda: {"key": heads(2, dtype=torch.float16)}, "same dtype"),
+        (lambda: {"query": heads(32).view(9, 16, 32).transpose(1, 2)[:, :4]}, "contiguous last dimension"),
+        (lambda: {"cu_seq_q": offsets(*LENGTHS, dtype=torch.int64)}, "dtype int32"),
+        (lambda: {"cu_seq_k": offsets(*LENGTHS, device="cpu")}, "on CUDA device"),
+        (lambda: {"cu_seq_q": offsets(*LENGTHS).repeat_interleave(2, output_size=8)[::2]}, "contiguous"),
+        (lambda: {"cu_seq_q": offsets(9)}, r"shape \(batch_size \+ 1\)"),
+        (lambda: {name: heads(2, 264) for name in ("query", "key", "value")}, "at most 256"),
+        (lambda: {name: heads(2, 12) for name in ("query", "key", "value")}, "multiple of 8"),
+        (lambda: {"value": heads(4)}, "k and v must have shape"),
+    ],
+    ids=["float32", "dtypes", "strides", "int64", "host", "gaps", "batch", "wide", "odd", "values"],
+)
+def test_what_the_kernel_refuses_is_refused(changes: Any, message: str) -> None:
+    with pytest.raises(RuntimeError, match=message):
+        attend(**changes())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (lambda: {"max_q": 4}, "has 5 rows, max_seqlen is 4"),
+        (lambda: {"cu_seq_k": offsets(3, 1, 4)}, "do not cover 9 rows"),
+    ],
+    ids=["longest", "uncovered"],
+)
+def test_what_the_kernel_leaves_undefined_is_an_error(changes: Any, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        attend(**changes())
+
+
+def test_older_gpus_have_no_flash_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GPU, "capability", (7, 5))
+
+    with pytest.raises(AssertionError, match="Ampere"):
+        attend()
