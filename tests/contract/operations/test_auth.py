@@ -126,3 +126,24 @@ def test_82_a_removed_key_fails_once_the_file_is_read_again(
 
     assert before.status_code == 200
     assert _ask(hearth.client, {"x-api-key": FIRST}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"input": "a private text"},
+        {"input": ["a private text", 5]},
+        {"input": "a", "model": "a private text"},
+        {"input": "a", "a private text": 1},
+        {"input": [{"text": "a private text"}], "prompt_template": "{{ text.foo.bar }}"},
+        {"input": [{"text": "a"}], "prompt_template": "a private text {% if"},
+        {"input": "a private text " * 9000},
+    ],
+)
+def test_no_text_of_a_client_shows_in_the_log(keyed_server: ServerProcess, body: dict[str, Any]) -> None:
+    number = f"private-{len(keyed_server.log)}"
+    keyed_server.client.post("/v1/embeddings", json=body, headers={"x-api-key": FIRST, "x-request-id": number})
+
+    keyed_server.wait_for(f"request_id={number}")
+
+    assert "a private text" not in keyed_server.text()
