@@ -131,6 +131,9 @@ class Batching(Section):
     request of any size."""
     queue_items: Positive = 100_000
     """Inputs that may wait for one model. More are refused likewise."""
+    queue_seconds: Seconds = 6
+    """Seconds that a request may have to wait for other requests, as expected from the speed of the device. If it would
+    be more, the request is refused likewise. The time for the request itself does not count."""
 
 
 class Auth(Section):

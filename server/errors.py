@@ -34,6 +34,7 @@ ApiError                            400     invalid_request_error   none
     ├── QueueFull                   429     tokens                  rate_limit_exceeded
     │   ├── TooManyWaiting          429     requests                rate_limit_exceeded
     │   ├── TooManyBodies           429     requests                rate_limit_exceeded
+    │   ├── WaitTooLong             429     tokens                  rate_limit_exceeded
     │   └── TooLate                 429     tokens                  rate_limit_exceeded
     └── Unavailable                 503     server_error            unavailable
         ├── ModelLoading            503     server_error            model_loading
@@ -399,6 +400,14 @@ class TooManyBodies(QueueFull):
     def __init__(self, held_bytes: int, retry_after_s: float) -> None:
         message = f"The server holds {held_bytes} bytes of other requests, and has no room for this one."
         Retryable.__init__(self, message, retry_after_s)
+
+
+class WaitTooLong(QueueFull):
+    """The request would have to wait too long for others."""
+
+    def __init__(self, wait_s: float, limit_s: float) -> None:
+        message = f"The request would wait about {wait_s:.0f} s for others, and the limit is {limit_s:g} s."
+        Retryable.__init__(self, message, wait_s - limit_s)
 
 
 class TooLate(QueueFull):

@@ -97,16 +97,23 @@ class RequestBody:
 
 
 def request_context(request: Request, config: Config, body_bytes: int) -> RequestContext:
-    """The request as server/processing sees it; X-Request-Timeout may shorten the configured timeout."""
-    header = request.headers.get("x-request-timeout", "")
-    timeout_s = float(header) if header.replace(".", "", 1).isdecimal() else config.request_timeout_s
+    """The request as server/processing sees it."""
     return RequestContext(
-        trace_of(request.scope),
-        request.receive,
-        min(timeout_s, config.request_timeout_s),
-        body_bytes,
-        request.scope.get(SCOPE_CALLER, ""),
+        trace_of(request.scope), request.receive, timeout_s(request, config), body_bytes, caller_of_request(request)
     )
+
+
+def timeout_s(request: Request, config: Config) -> float:
+    """How long the request may take in all; X-Request-Timeout may shorten the configured time."""
+    header = request.headers.get("x-request-timeout", "")
+    wanted_s = float(header) if header.replace(".", "", 1).isdecimal() else config.request_timeout_s
+    return min(wanted_s, config.request_timeout_s)
+
+
+def caller_of_request(request: Request) -> str:
+    """Who sends the request; AuthMiddleware has found it out."""
+    caller: str = request.scope.get(SCOPE_CALLER, "")
+    return caller
 
 
 async def _decoded(content: bytes, coding: str, limit: int, held: HeldBody) -> bytes:

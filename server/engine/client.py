@@ -29,6 +29,9 @@ REMEMBER_S = 600.0
 MAX_REMEMBERED = 1024
 
 
+FOREVER_S = float("inf")
+
+
 class Engine(Protocol):
     """Accepts requests and answers each exactly once. All methods belong to the event loop's thread."""
 
@@ -41,17 +44,19 @@ class Engine(Protocol):
         """A snapshot of the phase and the queues, running batches included. Never waits for a batch."""
         ...
 
-    def check_open(self) -> None:
+    def check_open(self, *, caller: str = "", left_s: float = FOREVER_S) -> None:
         """Refuse, before its body is read, a request that would be refused whatever it holds.
+
+        `left_s` is the time that the request may still take.
 
         Raises: ModelLoading, Draining, Unavailable, QueueFull: no model has room.
         """
         ...
 
-    def check_room(self, model: str, tokens: int, items: int) -> None:
+    def check_room(self, model: str, tokens: int, items: int, *, caller: str = "", left_s: float = FOREVER_S) -> None:
         """Refuse a request before it is tokenised. `tokens` and `items` are lower bounds of its size.
 
-        Raises: ModelLoading, Draining, Unavailable, QueueFull, TooLate.
+        Raises: ModelLoading, Draining, Unavailable, QueueFull, WaitTooLong, TooLate.
         """
         ...
 
@@ -59,10 +64,12 @@ class Engine(Protocol):
         """An id for an EngineRequest, unique within this engine."""
         ...
 
-    def submit(self, request: EngineRequest) -> asyncio.Future[EngineResult | EngineFailure]:
+    def submit(
+        self, request: EngineRequest, *, left_s: float = FOREVER_S
+    ) -> asyncio.Future[EngineResult | EngineFailure]:
         """Admit all of a request or none of it. A draining engine still admits it: its client came in time.
 
-        Raises: ModelLoading, Unavailable, QueueFull, TooLate.
+        Raises: ModelLoading, Unavailable, QueueFull, WaitTooLong, TooLate.
         """
         ...
 
@@ -113,21 +120,24 @@ class EngineClient(ABC):
     def state(self) -> EngineState:
         return EngineState(self.phase, dict(self._queues.queues), self._reason)
 
-    def check_open(self) -> None:
+    def check_open(self, *, caller: str = "", left_s: float = FOREVER_S) -> None:
         self._check_phase(self.phase)
-        self._admission.check_open(self._queues, self._info)
+        self._admission.check_open(self._queues, self._info, caller, left_s)
 
-    def check_room(self, model: str, tokens: int, items: int) -> None:
+    def check_room(self, model: str, tokens: int, items: int, *, caller: str = "", left_s: float = FOREVER_S) -> None:
         self._check_phase(self.phase)
-        self._admission.check(self._queues, model, tokens, items)
+        self._admission.check(self._queues, model, tokens, items, caller=caller, left_s=left_s)
 
     def new_id(self) -> int:
         return self._pending.new_id()
 
-    def submit(self, request: EngineRequest) -> asyncio.Future[EngineResult | EngineFailure]:
+    def submit(
+        self, request: EngineRequest, *, left_s: float = FOREVER_S
+    ) -> asyncio.Future[EngineResult | EngineFailure]:
         # Not self.phase: a request that passed check_open() is answered while the engine drains.
         self._check_phase(self._phase)
-        self._admission.check(self._queues, request.model, request.unique_tokens, len(request.ids))
+        size = request.unique_tokens, len(request.ids)
+        self._admission.check(self._queues, request.model, *size, caller=request.caller, left_s=left_s)
         if self._suspects:
             request = replace(request, alone=self._suspects.is_suspect(request))
         future = self._pending.add(request)
@@ -161,6 +171,7 @@ class EngineClient(ABC):
 
     def _receive(self, message: EngineReport | EngineResult | EngineFailure) -> None:
         if isinstance(message, EngineReport):
+            self._pending.note_progress(message.progress)
             self._set_state(message.state)
             self._info = message.info
             self._resume()
@@ -236,9 +247,18 @@ class PendingRequests:
     def add(self, request: EngineRequest) -> asyncio.Future[EngineResult | EngineFailure]:
         """The future that answer() will resolve."""
         future: asyncio.Future[EngineResult | EngineFailure] = asyncio.get_running_loop().create_future()
-        self._by_id[request.id] = _PendingRequest(request, future)
-        self._queues.add(request.model, len(request.ids), request.unique_tokens)
+        self._by_id[request.id] = _PendingRequest(request, future, request.unique_tokens)
+        self._queues.add(request.model, len(request.ids), request.unique_tokens, request.caller)
         return future
+
+    def note_progress(self, progress: Iterable[tuple[int, int]]) -> None:
+        """Count no longer what was launched of some requests: pairs of an id and tokens."""
+        for request_id, tokens in progress:
+            if pending := self._by_id.get(request_id):
+                # A backend without shared prefixes computes more than the unique tokens.
+                left_tokens = max(pending.request.unique_tokens - tokens, 0)
+                self._queues.shrink(pending.request.model, pending.left_tokens - left_tokens, pending.request.caller)
+                pending.left_tokens = left_tokens
 
     def set_alone(self, request: EngineRequest) -> None:
         """Let a pending request run alone when it is sent again."""
@@ -250,7 +270,7 @@ class PendingRequests:
         if pending is None:
             return None
         request = pending.request
-        self._queues.remove(request.model, len(request.ids), request.unique_tokens)
+        self._queues.remove(request.model, len(request.ids), pending.left_tokens, request.caller)
         return pending.future
 
     def answer(self, message: EngineResult | EngineFailure) -> EngineRequest | None:
@@ -272,6 +292,7 @@ class PendingRequests:
 class _PendingRequest:
     request: EngineRequest
     future: asyncio.Future[EngineResult | EngineFailure]
+    left_tokens: int
 
 
 class Suspects:

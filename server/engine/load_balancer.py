@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from models import BackendInfo
-from server.engine.client import EngineClient
+from server.engine.client import FOREVER_S, EngineClient
 from server.engine.messages import EngineFailure, EngineRequest, EngineResult, EngineState, Phase, QueueStats
 from server.errors import Retryable
 
@@ -37,23 +37,25 @@ class LoadBalancer:
         queues = {model: _sum(state.queue(model) for state in states) for model in self._by_model}
         return EngineState(worst.phase, queues, worst.reason)
 
-    def check_open(self) -> None:
+    def check_open(self, *, caller: str = "", left_s: float = FOREVER_S) -> None:
         refusals: list[Retryable] = []
         for engine in self._engines:
             try:
-                return engine.check_open()
+                return engine.check_open(caller=caller, left_s=left_s)
             except Retryable as refusal:
                 refusals.append(refusal)
         raise min(refusals, key=lambda refusal: refusal.retry_after_s)
 
-    def check_room(self, model: str, tokens: int, items: int) -> None:
-        self._least_busy(model).check_room(model, tokens, items)
+    def check_room(self, model: str, tokens: int, items: int, *, caller: str = "", left_s: float = FOREVER_S) -> None:
+        self._least_busy(model).check_room(model, tokens, items, caller=caller, left_s=left_s)
 
     def new_id(self) -> int:
         return next(self._ids)
 
-    def submit(self, request: EngineRequest) -> asyncio.Future[EngineResult | EngineFailure]:
-        return self._least_busy(request.model).submit(request)
+    def submit(
+        self, request: EngineRequest, *, left_s: float = FOREVER_S
+    ) -> asyncio.Future[EngineResult | EngineFailure]:
+        return self._least_busy(request.model).submit(request, left_s=left_s)
 
     def cancel(self, request_id: int) -> None:
         # Ids are unique over all engines, and those that never had the request ignore it.
@@ -81,4 +83,5 @@ def _load(engine: EngineClient) -> tuple[int, int]:
 def _sum(queues: Iterable[QueueStats]) -> QueueStats:
     by_engine = list(queues)
     items, tokens = sum(queue.items for queue in by_engine), sum(queue.tokens for queue in by_engine)
-    return QueueStats(items, tokens, sum(queue.tokens_per_s for queue in by_engine))
+    requests = sum(queue.requests for queue in by_engine)
+    return QueueStats(items, tokens, sum(queue.tokens_per_s for queue in by_engine), requests)

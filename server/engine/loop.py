@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from operator import add, sub
 from time import perf_counter
 from typing import Protocol
 
@@ -24,8 +25,8 @@ REPORT_EVERY_S = 0.02
 ClientId = bytes
 FromClient = EngineRequest | CancelRequest | Subscribe
 ToClient = EngineResult | EngineFailure | EngineReport
-# Model, items and tokens.
-_RequestSize = tuple[str, int, int]
+# Model, requests, items and tokens.
+_RequestSize = tuple[str, int, int, int]
 
 
 class Transport(Protocol):
@@ -75,7 +76,7 @@ class EngineLoop:
         self._changed = True
         match message:
             case EngineRequest():
-                pending[message.id] = (message.model, len(message.ids), message.unique_tokens)
+                pending[message.id] = (message.model, 1, len(message.ids), message.unique_tokens)
                 self._scheduler.add((client, message.id), message)
             case CancelRequest():
                 pending.pop(message.id, None)
@@ -106,12 +107,14 @@ class EngineLoop:
         self._reported_at, self._changed = perf_counter(), False
         state = self._scheduler.state()
         self._record(state)
-        by_client = {client: _totals(pending.values()) for client, pending in self._pending.items()}
+        launched = self._scheduler.launched_tokens()
+        by_client = {client: _totals(_rest(client, pending, launched)) for client, pending in self._pending.items()}
         total = _totals((model, *counts) for own in by_client.values() for model, counts in own.items())
         for client, own in by_client.items():
             # A client counts its own requests itself, at once; it cannot know those of the other clients.
             queues = {model: _without(total[model], own[model], queue) for model, queue in state.queues.items()}
-            self._send(client, EngineReport(EngineState("ready", queues), self._scheduler.info))
+            progress = tuple((number, tokens) for (sender, number), tokens in launched.items() if sender == client)
+            self._send(client, EngineReport(EngineState("ready", queues), self._scheduler.info, progress))
 
     def _send(self, client: ClientId, message: ToClient) -> None:
         if not self._transport.send(client, message):
@@ -120,13 +123,20 @@ class EngineLoop:
                 self._scheduler.drop((client, request_id))
 
 
-def _totals(sizes: Iterable[_RequestSize]) -> Mapping[str, tuple[int, int]]:
-    """Items and tokens by model; (0, 0) for a model without requests."""
-    totals: defaultdict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
-    for model, items, tokens in sizes:
-        totals[model] = totals[model][0] + items, totals[model][1] + tokens
+def _rest(client: ClientId, pending: Mapping[int, _RequestSize], launched: Mapping[Key, int]) -> Iterable[_RequestSize]:
+    for request_id, (model, requests, items, tokens) in pending.items():
+        yield model, requests, items, max(tokens - launched.get((client, request_id), 0), 0)
+
+
+def _totals(sizes: Iterable[_RequestSize]) -> Mapping[str, tuple[int, int, int]]:
+    """Requests, items and tokens by model; zeros for a model without requests."""
+    totals: defaultdict[str, tuple[int, int, int]] = defaultdict(lambda: (0, 0, 0))
+    for model, *counts in sizes:
+        requests, items, tokens = map(add, totals[model], counts)
+        totals[model] = requests, items, tokens
     return totals
 
 
-def _without(total: tuple[int, int], own: tuple[int, int], queue: QueueStats) -> QueueStats:
-    return QueueStats(total[0] - own[0], total[1] - own[1], queue.tokens_per_s)
+def _without(total: tuple[int, int, int], own: tuple[int, int, int], queue: QueueStats) -> QueueStats:
+    requests, items, tokens = map(sub, total, own)
+    return QueueStats(items, tokens, queue.tokens_per_s, requests)

@@ -97,6 +97,11 @@ class QueueStats:
     items: int = 0
     tokens: int = 0
     tokens_per_s: float = 0.0
+    requests: int = 0
+
+    def plus(self, items: int, tokens: int, requests: int) -> "QueueStats":
+        """The same queue with more in it."""
+        return QueueStats(self.items + items, self.tokens + tokens, self.tokens_per_s, self.requests + requests)
 
     @property
     def seconds(self) -> float:
@@ -129,10 +134,14 @@ class EngineState:
 
 @dataclass(frozen=True, slots=True)
 class EngineReport:
-    """The state of an engine without the requests of the client that receives it, and how each model is run."""
+    """The state of an engine without the requests of the client that receives it, and how each model is run.
+
+    `progress` has a pair for each request of that client which has begun: its id and the tokens that were launched.
+    """
 
     state: EngineState
     info: dict[str, BackendInfo]
+    progress: tuple[tuple[int, int], ...] = ()
 
 
 Message: TypeAlias = EngineRequest | CancelRequest | Subscribe | EngineResult | EngineFailure | EngineReport
@@ -175,7 +184,7 @@ def decode(frames: Sequence[Any]) -> Message:
             return EngineResult(header["id"], rows, Timings(**header["timings"]))
         case b"report":
             info = {model: BackendInfo(**fields) for model, fields in header["info"].items()}
-            return EngineReport(_state(header["state"]), info)
+            return EngineReport(_state(header["state"]), info, tuple(map(tuple, header["progress"])))
         case b"failure":
             return EngineFailure(**header)
         case b"cancel":

@@ -75,6 +75,11 @@ class Scheduler:
             },
         )
 
+    def launched_tokens(self) -> dict[Key, int]:
+        """The tokens that were launched of each request that still waits with others."""
+        begun = (job for job in self._waiting.values() if job.next_index)
+        return {job.key: job.tokens - job.waiting_tokens for job in begun}
+
     def add(self, key: Key, request: EngineRequest) -> None:
         """Queue a request; `key` identifies it to drop() and in its answer."""
         shares_prefixes = self._backends[request.model].info.shares_prefixes

@@ -35,6 +35,10 @@ class RequestContext:
     body_bytes: int
     caller: str = ""
 
+    def left_s(self) -> float:
+        """The time that the request may still take; negative when it is over."""
+        return self.timeout_s - self.trace.seconds()
+
     def is_short(self, inputs: int) -> bool:
         """Whether tokenizing on the event loop is faster than starting a thread for it."""
         return inputs <= SHORT_INPUTS and self.body_bytes <= SHORT_BODY_BYTES

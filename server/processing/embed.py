@@ -37,7 +37,9 @@ async def embed(request: EmbeddingRequest, serving: ServingContext, context: Req
     readout = _readout(request, model)
     _check_sizes(request, model, readout, serving.limits)
     fewest = _fewest_tokens(request, context, serving.limits)
-    serving.engine.check_room(model.id, fewest, len(request.input.values))
+    serving.engine.check_room(
+        model.id, fewest, len(request.input.values), caller=context.caller, left_s=context.left_s()
+    )
     with context.trace.stage("tokenize"):
         tokenized, inputs = (
             _prepare(request, model)

@@ -50,7 +50,8 @@ async def rerank(request: RerankRequest, serving: ServingContext, context: Reque
     model = serving.registry.find(request.model, "reranker", "embedder")
     prepare = _choose(model, request.model)
     _check_count(request, limits)
-    serving.engine.check_room(model.id, _fewest_tokens(request, context, limits), len(request.documents))
+    fewest = _fewest_tokens(request, context, limits)
+    serving.engine.check_room(model.id, fewest, len(request.documents), caller=context.caller, left_s=context.left_s())
     with context.trace.stage("tokenize"):
         prepared = (
             prepare(request, model, limits)

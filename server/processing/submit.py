@@ -43,8 +43,8 @@ async def submit(
     """
     engine = serving.engine
     work = EngineRequest(engine.new_id(), model.id, readout, inputs.ids, inputs.shared, caller=context.caller)
-    left_s = context.timeout_s - context.trace.seconds()
-    future = engine.submit(work)
+    left_s = context.left_s()
+    future = engine.submit(work, left_s=left_s)
     try:
         result = await wait_for_result(future, context.receive, max(left_s, 0))
     except TimeoutError:

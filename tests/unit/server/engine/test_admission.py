@@ -5,7 +5,7 @@ import pytest
 from server.config import Batching, Config, RequestLimits
 from server.engine.admission import Admission, QueueView, check_phase, make_admission
 from server.engine.messages import Phase, QueueStats
-from server.errors import ApiError, Draining, ModelLoading, QueueFull, TooLate, TooManyWaiting, Unavailable
+from server.errors import ApiError, Draining, ModelLoading, QueueFull, TooLate, TooManyWaiting, Unavailable, WaitTooLong
 
 ADMISSION = Admission(max_tokens=100, max_items=10, timeout_s=60)
 FULL = QueueStats(5, 100, 10)
@@ -14,6 +14,15 @@ FULL = QueueStats(5, 100, 10)
 def _view(**queues: QueueStats) -> QueueView:
     view = QueueView()
     view.report(queues)
+    return view
+
+
+def _shared_view(*loads: tuple[str, int, int], tokens_per_s: float = 10) -> QueueView:
+    """Queues of this process alone: caller, requests, and the tokens of each."""
+    view = _view(m=QueueStats(tokens_per_s=tokens_per_s))
+    for caller, requests, tokens in loads:
+        for _ in range(requests):
+            view.add("m", 1, tokens, caller)
     return view
 
 
@@ -57,7 +66,7 @@ def test_75_retry_after_is_the_time_until_there_is_room() -> None:
 
 def test_a_request_that_would_be_late_is_refused_at_once() -> None:
     with pytest.raises(TooLate) as caught:
-        ADMISSION.check(_view(m=QueueStats(9, 90, 1)), "m", 10, 1)
+        ADMISSION.check(_shared_view(("", 9, 10), tokens_per_s=1), "m", 10, 1)
 
     assert (caught.value.status, caught.value.code) == (429, "rate_limit_exceeded")
 
@@ -104,7 +113,10 @@ def test_the_queue_of_another_model_counts_for_the_time_that_it_takes() -> None:
 @pytest.mark.parametrize(("own_tokens", "is_late"), [(54, False), (250, False), (255, False), (256, True)])
 def test_a_request_is_late_by_the_sum_over_all_queues(own_tokens: int, *, is_late: bool) -> None:
     admission = Admission(max_tokens=1000, max_items=100, timeout_s=60)
-    view = _view(m=QueueStats(9, 90, 10), n=QueueStats(1, 50, 1))
+    view = _view(m=QueueStats(tokens_per_s=10), n=QueueStats(tokens_per_s=1))
+    for _ in range(9):
+        view.add("m", 1, 10)
+    view.add("n", 1, 50)
 
     try:
         admission.check(view, "m", own_tokens, 1)
@@ -116,9 +128,10 @@ def test_a_request_is_late_by_the_sum_over_all_queues(own_tokens: int, *, is_lat
 
 
 def test_the_limits_are_those_of_the_configuration_however_large_a_request_may_be() -> None:
-    config = Config(batching=Batching(queue_tokens=5, queue_items=6), limits=RequestLimits(request_tokens=7))
+    batching = Batching(queue_tokens=5, queue_items=6, queue_seconds=8)
+    config = Config(batching=batching, limits=RequestLimits(request_tokens=7))
 
-    assert make_admission(config) == Admission(5, 6, 590)
+    assert make_admission(config) == Admission(5, 6, 590, 8)
 
 
 def test_a_request_over_the_limit_itself_is_told_when_the_queue_is_empty() -> None:
@@ -146,7 +159,7 @@ def test_a_view_adds_our_own_requests_to_those_of_other_processes() -> None:
     view.add("m", 3, 30)
     view.add("o", 4, 40)
 
-    queues = {"m": QueueStats(4, 40, 5.0), "n": QueueStats(2, 20, 6.0), "o": QueueStats(4, 40)}
+    queues = {"m": QueueStats(4, 40, 5.0, 1), "n": QueueStats(2, 20, 6.0), "o": QueueStats(4, 40, 0, 1)}
     assert _content(view) == (queues, 10, 100)
 
 
@@ -156,7 +169,7 @@ def test_a_report_replaces_the_others_and_keeps_our_own() -> None:
 
     view.report({"m": QueueStats(0, 0, 7.0)})
 
-    assert _content(view) == ({"m": QueueStats(3, 30, 7.0)}, 3, 30)
+    assert _content(view) == ({"m": QueueStats(3, 30, 7.0, 1)}, 3, 30)
 
 
 def test_a_request_that_is_removed_leaves_no_trace_in_the_totals() -> None:
@@ -169,3 +182,73 @@ def test_a_request_that_is_removed_leaves_no_trace_in_the_totals() -> None:
     view.report({"m": QueueStats(1, 10, 5.0)})
 
     assert before == after == _content(view)
+
+
+TEN_SECONDS = Admission(max_tokens=10**6, max_items=10**6, timeout_s=590, max_wait_s=10)
+
+
+def test_75_a_request_that_would_wait_too_long_for_others_is_told_when_there_is_room() -> None:
+    with pytest.raises(WaitTooLong) as caught:
+        TEN_SECONDS.check(_shared_view(("a", 15, 10)), "m", 10, 1, caller="a")
+
+    assert (caught.value.status, caught.value.code) == (429, "rate_limit_exceeded")
+    assert caught.value.headers["Retry-After"] == "5"
+
+
+def test_75_the_time_for_a_request_itself_is_no_waiting_time() -> None:
+    TEN_SECONDS.check(_shared_view(("a", 1, 90)), "m", 5000, 1, caller="a")
+    TEN_SECONDS.check(_shared_view(), "m", 5000, 1, caller="a")
+
+
+def test_75_nobody_waits_beyond_the_deadline_of_the_request_itself() -> None:
+    view = _shared_view(("a", 5, 10))
+    TEN_SECONDS.check(view, "m", 10, 1, caller="a", left_s=6.5)
+
+    with pytest.raises(TooLate) as caught:
+        TEN_SECONDS.check(view, "m", 10, 1, caller="a", left_s=4)
+
+    assert "the limit is 4 s" in caught.value.message
+
+
+def test_75_the_queue_of_one_caller_leaves_room_for_the_others() -> None:
+    view = _shared_view(("crowd", 300, 10))
+
+    TEN_SECONDS.check(view, "m", 10, 1, caller="light")
+    with pytest.raises(WaitTooLong):
+        TEN_SECONDS.check(view, "m", 10, 1, caller="crowd")
+
+
+def test_75_many_callers_share_the_device_and_so_the_waiting_time() -> None:
+    view = _shared_view(*((f"{number}", 2, 10) for number in range(20)))
+
+    assert view.wait_s(1, "0") == pytest.approx(2 + 19 * 2)
+    assert view.wait_s(1, "new") == pytest.approx(20)
+
+
+def test_75_a_query_does_not_wait_for_the_bulk_jobs_of_its_own_caller() -> None:
+    assert _shared_view(("a", 3, 1000)).wait_s(0.1, "a") == pytest.approx(0.3)
+
+
+def test_75_the_requests_of_other_processes_have_the_same_callers() -> None:
+    view = _view(m=QueueStats(30, 300, 10, requests=30))
+    view.add("m", 10, 10, "a", requests=10)
+
+    assert view.wait_s(1, "a") == pytest.approx(31)
+
+
+def test_75_before_the_body_is_read_a_caller_is_refused_if_even_one_token_would_wait_too_long() -> None:
+    view = _shared_view(("crowd", 300, 1))
+    TEN_SECONDS.check_open(view, ["m"], "light")
+
+    with pytest.raises(WaitTooLong):
+        TEN_SECONDS.check_open(view, ["m"], "crowd")
+
+
+def test_a_caller_without_requests_is_forgotten() -> None:
+    view = _shared_view(("a", 2, 10))
+    view.shrink("m", 5, "a")
+    view.remove("m", 1, 5, "a")
+    view.remove("m", 1, 10, "a")
+
+    assert view.queue("m") == QueueStats(tokens_per_s=10)
+    assert view.wait_s(1, "a") == 0

@@ -47,7 +47,20 @@ async def test_pending_requests_are_counted(pending: PendingRequests, queues: Qu
 
     pending.answer(_result(1))
 
-    assert queues.queue("m") == QueueStats(1, 5)
+    assert queues.queue("m") == QueueStats(1, 5, requests=1)
+
+
+async def test_what_was_launched_of_a_request_no_longer_waits(pending: PendingRequests, queues: QueueView) -> None:
+    pending.add(_request(1, 30, 40))
+    pending.add(_request(2, 5))
+
+    pending.note_progress([(1, 30), (3, 9)])
+    begun = queues.queue("m")
+    pending.note_progress([(1, 60)])
+    pending.answer(_result(1))
+
+    assert begun == QueueStats(3, 45, requests=2)
+    assert queues.queue("m") == QueueStats(1, 5, requests=1)
 
 
 async def test_an_answer_to_a_removed_request_is_dropped(pending: PendingRequests, queues: QueueView) -> None:

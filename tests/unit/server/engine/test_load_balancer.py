@@ -137,7 +137,7 @@ async def test_of_two_engines_with_a_model_the_less_busy_one_gets_the_request() 
 
     assert ([request.id for request in first.sent], [request.id for request in second.sent]) == ([1, 3], [2, 4])
     assert balancer.info["m"].device == "cuda:0, cuda:1"
-    assert balancer.state().queue("m") == QueueStats(4, 12, 200)
+    assert balancer.state().queue("m") == QueueStats(4, 12, 200, requests=4)
     assert not any(future.done() for future in futures)
 
 

@@ -114,6 +114,12 @@ def test_a_report_counts_the_requests_of_other_clients_only() -> None:
     )
 
 
+def test_a_report_says_what_was_launched_of_a_request_that_has_begun() -> None:
+    transport, _ = _run_loop((FIRST, Subscribe()), (FIRST, _request(1, 3, 4)), (FIRST, Subscribe()), batch_tokens=1)
+
+    assert ((1, 3),) in [report.progress for _, report in transport.of(EngineReport)]
+
+
 def test_an_engine_that_falls_idle_reports_it() -> None:
     transport, _ = _run_loop((FIRST, _request(1, 3)))
 

@@ -56,6 +56,7 @@ def test_rows_keep_every_bit() -> None:
         EngineReport(
             EngineState("failed", {"m": QueueStats(1, 2, 3.5)}, "why"),
             {"m": BackendInfo("fake", "r", "cpu", "float32", 7, True)},
+            ((5, 100), (6, 70)),
         ),
     ],
 )
