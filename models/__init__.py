@@ -24,6 +24,7 @@ from models.interface import (
 from models.loading import Preprocessor, device_name, load_backend, load_preprocessor
 from models.packing import PrefixOrder, sort_by_prefix
 from models.postprocess import Matrix, finish_logits, finish_scores, finish_vectors
+from models.text.chat_template import ChatTemplate, ChatTemplateError
 from models.text.long_text import TextIds, TextLimit
 from models.text.named_prompts import NamedPrompts
 from models.text.qwen3_prompt import DEFAULT_INSTRUCTION, Qwen3RerankPrompt, is_complete_prompt
@@ -42,6 +43,8 @@ __all__ = [
     "SAMPLE_TEXTS",
     "Backend",
     "BackendInfo",
+    "ChatTemplate",
+    "ChatTemplateError",
     "CheckReport",
     "DeviceLost",
     "Dtype",

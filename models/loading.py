@@ -15,6 +15,7 @@ from models.checkpoint.sentence_transformers_files import check_modules, lowers_
 from models.interface import Backend, DeviceLost, Kind, LoadOptions, ModelError, ModelInfo, OutOfMemory
 from models.networks.bert_config import is_known_bert
 from models.networks.registry import why_not_packed
+from models.text.chat_template import ChatTemplate, named_special_tokens
 from models.text.long_text import TextLimit
 from models.text.named_prompts import NamedPrompts
 from models.text.qwen3_prompt import DEFAULT_INSTRUCTION
@@ -46,6 +47,7 @@ class Preprocessor:
     tokenizer: Tokenizer
     rerank: RerankPrompt | None  # of a reranker alone
     prompts: NamedPrompts = field(default_factory=NamedPrompts)
+    chat: ChatTemplate | None = None
 
     @property
     def instruction(self) -> str:
@@ -107,7 +109,10 @@ def load_preprocessor(source: Path | Checkpoint, options: LoadOptions | None = N
             raise ModelError(f"{path} puts a prompt before each query, which is not supported: {prompts.default!r}")
         score_ids = None if info.classifier else read_score_ids(checkpoint, tokenizer)
         info = replace(info, separator=rerank.separator, no_yes=score_ids)
-    return Preprocessor(info, tokenizer, rerank, prompts)
+    chat = None
+    if checkpoint.chat_template:
+        chat = ChatTemplate(tokenizer, checkpoint.chat_template, named_special_tokens(checkpoint))
+    return Preprocessor(info, tokenizer, rerank, prompts, chat)
 
 
 def load_backend(

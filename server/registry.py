@@ -31,6 +31,10 @@ class ServedModel:
         return (self.id, *self.config.aliases)
 
 
+# Infinity's clients send this name where their user gives none.
+UNNAMED = "default/not-specified"
+
+
 class ModelRegistry:
     """All served models; fixed for the life of the process."""
 
@@ -46,7 +50,7 @@ class ModelRegistry:
 
         Raises: ModelNotFound. InvalidValue: the name is too long.
         """
-        if not name:
+        if not name or (name == UNNAMED and name not in self._exact):
             return self._default(default, *others)
         if len(name) > MAX_NAME_CHARACTERS:
             raise InvalidValue("model", f"expected at most {MAX_NAME_CHARACTERS} characters; got {len(name)}.")

@@ -130,7 +130,14 @@ class Checkpoint:
     def chat_template(self) -> str:
         """The chat template, from either place where transformers stores one; "" if there is none."""
         text = read_text_file(self.path / "chat_template.jinja")
-        return str(self.tokenizer_config.get("chat_template") or "") if text is None else text
+        if text is not None:
+            return text
+        template = self.tokenizer_config.get("chat_template") or ""
+        if isinstance(template, list):
+            # Several by name, as Command R has them: transformers takes the one named default.
+            templates = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
+            template = templates.get("default") or ""
+        return str(template)
 
     @cached_property
     def transformer_module_config(self) -> JsonObject:

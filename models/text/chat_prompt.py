@@ -4,16 +4,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NoReturn
 
 import numpy as np
 
 from models.checkpoint.folder import Checkpoint
 from models.interface import Ids, ModelError
+from models.text.chat_template import ChatTemplateError, fill_chat_template, named_special_tokens, split_control
 from models.text.long_text import TextIds, TextLimit
 from models.text.tokenizer import Tokenizer
-
-NAMED_SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 
 def render(checkpoint: Checkpoint, instruction: str | None, query: str, document: str) -> str:
@@ -21,33 +19,16 @@ def render(checkpoint: Checkpoint, instruction: str | None, query: str, document
 
     Raises: ModelError: the template fails.
     """
-    from jinja2 import TemplateError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    # transformers, chat_template_utils: _cached_compile_jinja_template.
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.globals["raise_exception"] = _refuse
     system = [{"role": "system", "content": instruction}] if instruction else []
     pair = [{"role": "query", "content": query}, {"role": "document", "content": document}]
-    try:
-        template = environment.from_string(checkpoint.chat_template)
-        return template.render(messages=[*system, *pair], **_template_variables(checkpoint))
-    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
-        line = str(error).split("\n", 1)[0]
-        raise ModelError(f"{checkpoint.path} has a chat template that fails on a query and document: {line}") from error
-
-
-def _template_variables(checkpoint: Checkpoint) -> dict[str, Any]:
-    tokens = {name: checkpoint.tokenizer_config.get(name) for name in NAMED_SPECIAL_TOKENS}
-    contents = {name: token["content"] if isinstance(token, dict) else token for name, token in tokens.items() if token}
     settings = (checkpoint.transformer_module_config.get("processing_kwargs") or {}).get("chat_template") or {}
-    return {"add_generation_prompt": False, "tools": None, "documents": None} | contents | settings
-
-
-def _refuse(message: str) -> NoReturn:
-    raise ValueError(message)
+    try:
+        variables = named_special_tokens(checkpoint) | settings
+        return fill_chat_template(checkpoint.chat_template, [*system, *pair], variables)
+    except ChatTemplateError as error:
+        raise ModelError(
+            f"{checkpoint.path} has a chat template that fails on a query and document: {error}"
+        ) from error
 
 
 # Placeholders for the texts in a rendered prompt: private-use characters, which no template contains.
@@ -131,14 +112,6 @@ def chat_prompt(checkpoint: Checkpoint, tokenizer: Tokenizer) -> ChatPrompt:
             if not np.array_equal(joined, tokenizer.encode_control(rendered(system or None, query, document))):
                 raise ModelError(f"{checkpoint.path} has a chat template that cannot be split at its texts")
     return prompt
-
-
-def split_control(tokenizer: Tokenizer, text: str) -> list[str]:
-    """Split a prompt's text into control tokens and the texts between them."""
-    if not tokenizer.added:
-        return [text]
-    longest_first = sorted(tokenizer.added, key=len, reverse=True)
-    return [piece for piece in re.split(f"({'|'.join(map(re.escape, longest_first))})", text) if piece]
 
 
 def _cut(checkpoint: Checkpoint, text: str) -> tuple[PromptHead, str]:

@@ -16,9 +16,18 @@ from server.errors import (
     TooManyTokens,
     WrongModelKind,
 )
+from server.processing.chats import prepare_chats, single_messages
 from server.processing.context import RequestContext, ServingContext
 from server.processing.prompt_template import read_template
-from server.processing.requests import EmbeddingRequest, EmbeddingResult, TemplateVariables, Texts, TokenIds, label_of
+from server.processing.requests import (
+    Chats,
+    EmbeddingRequest,
+    EmbeddingResult,
+    TemplateVariables,
+    Texts,
+    TokenIds,
+    label_of,
+)
 from server.processing.submit import submit
 from server.processing.tokenization import TokenizedInputs, prepare_ids, prepare_prompts, prepare_texts
 from server.registry import ServedModel
@@ -80,7 +89,7 @@ def _is_short(request: EmbeddingRequest, context: RequestContext) -> bool:
 
 def _fewest_tokens(request: EmbeddingRequest, context: RequestContext, limits: RequestLimits) -> int:
     # The size of the body says nothing about inputs that may be cut, or that fill a template.
-    if request.cut.allowed or request.prompt_template is not None:
+    if request.cut.allowed or request.prompt_template is not None or isinstance(request.input, Chats):
         return len(request.input.values)
     return min(context.fewest_tokens(), limits.request_tokens)
 
@@ -149,10 +158,14 @@ def _prepare(request: EmbeddingRequest, model: ServedModel) -> tuple[TokenizedIn
 
 
 def _tokenize(request: EmbeddingRequest, model: ServedModel) -> TokenizedInputs:
-    for_logits = request.return_logits is not None
-    if isinstance(request.input, TokenIds):
-        return prepare_ids(request.input, request.cut, model, for_logits=for_logits)
-    texts = _rendered(request.input, request.prompt_template, model)
+    for_logits, inputs = request.return_logits is not None, request.input
+    if isinstance(inputs, TokenIds):
+        return prepare_ids(inputs, request.cut, model, for_logits=for_logits)
+    if isinstance(inputs, Chats):
+        if model.preprocessor.chat is not None:
+            return prepare_chats(inputs, request.cut, model, for_logits=for_logits)
+        inputs = single_messages(inputs)
+    texts = _rendered(inputs, request.prompt_template, model)
     if for_logits:
         return prepare_prompts(texts, request.cut, model)
     return prepare_texts(_with_prompt(texts, request, model), request.cut, model)

@@ -1,6 +1,6 @@
 """Parsed requests, independent of the API format, and their results."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,7 +41,26 @@ class TemplateVariables:
     field: str = "input"
 
 
-def label_of(inputs: Texts | TokenIds | TemplateVariables) -> Label:
+# A message of a conversation: its `role` and its text, `content`.
+ChatMessage = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Chats:
+    """Inputs as conversations, for the model's chat template, with the template's variables."""
+
+    values: tuple[tuple[ChatMessage, ...], ...]
+    variables: Mapping[str, Any]
+    # Whether the tokenizer's special tokens go around the rendered conversation. vLLM's default is that they do not.
+    add_special_tokens: bool
+    is_list: bool
+    field: str = "messages"
+
+
+Inputs = Texts | TokenIds | TemplateVariables | Chats
+
+
+def label_of(inputs: Inputs) -> Label:
     """`input[3]` where the client sent a list, else `input`."""
     return lambda index: f"{inputs.field}[{index}]" if inputs.is_list else inputs.field
 
@@ -60,7 +79,7 @@ class EmbeddingRequest:
     """A request for vectors, or for token logits if `return_logits` is set."""
 
     model: str | None
-    input: Texts | TokenIds | TemplateVariables
+    input: Inputs
     dimensions: int | None
     normalize: bool
     return_logits: tuple[int, ...] | None

@@ -8,12 +8,12 @@ import numpy as np
 from models import Ids, Qwen3RerankPrompt, TextLimit, cut, is_complete_prompt
 from server.errors import SEND_TEXT, ApiError, EmptyArray, ForeignTokenIds, InputTooLong, InvalidValue
 from server.processing.cl100k import CL100K_IDS, decode_cl100k
-from server.processing.requests import Label, Texts, TokenIds, Truncation, label_of
+from server.processing.requests import Inputs, Label, Texts, TokenIds, Truncation, label_of
 from server.registry import ServedModel
 
 # Called between parts of the work with the tokens so far; what it raises ends the work.
 Between = Callable[[int], object]
-_NO_IDS: Ids = np.array([], dtype=np.int32)
+NO_IDS: Ids = np.array([], dtype=np.int32)
 
 
 def go_on(_: int) -> None:
@@ -64,8 +64,8 @@ def prepare_texts(
 
     Raises: ApiError.
     """
-    limit = _text_limit(truncation, model, between)
-    return _fit(_text_parts(texts.values, model, limit), truncation, model, texts)
+    limit = text_limit(truncation, model, between)
+    return fit(_text_parts(texts.values, model, limit), truncation, model, texts)
 
 
 def prepare_prompts(
@@ -78,13 +78,13 @@ def prepare_prompts(
 
     Raises: ApiError.
     """
-    limit = _text_limit(truncation, model, between)
+    limit = text_limit(truncation, model, between)
     framed = _framed_parts(texts, model, limit)
     parts = framed | _complete_parts(texts, model, replace(limit, side="right"))
     plain = [index for index in range(len(texts.values)) if index not in parts]
     plain_parts = _text_parts([texts.values[index] for index in plain], model, limit)
     parts |= dict(zip(plain, plain_parts, strict=True))
-    fitted = _fit([parts[index] for index in range(len(texts.values))], truncation, model, texts)
+    fitted = fit([parts[index] for index in range(len(texts.values))], truncation, model, texts)
     return replace(fitted, framed=len(framed) if model.kind == "reranker" else None)
 
 
@@ -110,7 +110,7 @@ def prepare_ids(inputs: TokenIds, truncation: Truncation, model: ServedModel, *,
         return _decoded(inputs, truncation, model, for_logits=for_logits, error=out_of_range)
     if out_of_range:
         raise out_of_range
-    fitted = _fit(_id_parts(values, model, for_logits=for_logits), truncation, model, inputs)
+    fitted = fit(_id_parts(values, model, for_logits=for_logits), truncation, model, inputs)
     framed = 0 if for_logits and model.kind == "reranker" else None
     return replace(fitted, framed=framed, token_ids="native")
 
@@ -132,7 +132,7 @@ def _complete_parts(texts: Texts, model: ServedModel, limit: TextLimit) -> dict[
     complete = {index: text for index, text in enumerate(texts.values) if is_complete_prompt(text)}
     read = model.preprocessor.tokenizer.encode_control_within(list(complete.values()), limit)
     return {
-        index: PromptParts(_NO_IDS, ids, _NO_IDS, may_be_cut=False, is_whole=place not in read.partial)
+        index: PromptParts(NO_IDS, ids, NO_IDS, may_be_cut=False, is_whole=place not in read.partial)
         for place, (index, ids) in enumerate(zip(complete, read.ids, strict=True))
     }
 
@@ -148,14 +148,16 @@ def _text_parts(texts: Sequence[str], model: ServedModel, limit: TextLimit) -> l
 
 def _id_parts(values: Sequence[Ids], model: ServedModel, *, for_logits: bool) -> list[PromptParts]:
     if for_logits:
-        return [PromptParts(_NO_IDS, ids, _NO_IDS, may_be_cut=False) for ids in values]
+        return [PromptParts(NO_IDS, ids, NO_IDS, may_be_cut=False) for ids in values]
     tokenizer = model.preprocessor.tokenizer
     return [PromptParts(tokenizer.before, tokenizer.without_special_tokens(ids), tokenizer.after) for ids in values]
 
 
-def _fit(
-    parts: Sequence[PromptParts], truncation: Truncation, model: ServedModel, inputs: Texts | TokenIds
-) -> TokenizedInputs:
+def fit(parts: Sequence[PromptParts], truncation: Truncation, model: ServedModel, inputs: Inputs) -> TokenizedInputs:
+    """Cut what is too long and may be cut.
+
+    Raises: ApiError: an input is too long, or has no tokens.
+    """
     limit = _max_tokens(truncation, model)
     label = label_of(inputs)
     fitted = [_fit_input(part, limit, truncation, label, index) for index, part in enumerate(parts)]
@@ -183,7 +185,8 @@ def _max_tokens(truncation: Truncation, model: ServedModel) -> int:
     return min(truncation.max_tokens or maximum, maximum)
 
 
-def _text_limit(truncation: Truncation, model: ServedModel, between: Between) -> TextLimit:
+def text_limit(truncation: Truncation, model: ServedModel, between: Between = go_on) -> TextLimit:
+    """How much of each text matters."""
     return TextLimit(_max_tokens(truncation, model), truncation.side, between)
 
 

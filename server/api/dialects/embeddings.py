@@ -24,9 +24,11 @@ from server.api.dialects.parsing import (
     truncation_of,
 )
 from server.api.dialects.protocol import ParsedEmbedding, Reply, hearth_headers
-from server.errors import InvalidValue
+from server.api.fields.messages import are_messages, read_messages
+from server.api.fields.unsupported import refuse_unsupported
+from server.errors import EmptyArray, InvalidValue, MissingParameter
 from server.observability.trace import Trace
-from server.processing.requests import EmbeddingRequest, EmbeddingResult, TemplateVariables, Texts, TokenIds, Truncation
+from server.processing.requests import Chats, EmbeddingRequest, EmbeddingResult, Inputs, TokenIds, Truncation
 from server.serialization import EncodingFormat, JsonObject
 
 EMBEDDING_ALIASES = {
@@ -60,6 +62,10 @@ _INPUT = openapi.any_of(
     openapi.OBJECT,
     openapi.array(openapi.OBJECT, 1),
 )
+_PART = openapi.closed_object(type={"const": "text"}, text=openapi.STRING) | {"additionalProperties": True}
+_CONTENT = openapi.any_of(openapi.STRING, openapi.array(_PART))
+_MESSAGE = openapi.closed_object(role=openapi.STRING, content=_CONTENT) | {"additionalProperties": True}
+_MESSAGES = openapi.any_of(openapi.array(_MESSAGE, 1), openapi.array(openapi.array(_MESSAGE, 1), 1))
 _VECTOR = openapi.any_of(openapi.array(openapi.NUMBER), {"type": "string", "description": "float32 vector as base64."})
 _PERF_METRICS: JsonObject = {"perf_metrics": {"type": "object", "additionalProperties": openapi.NUMBER}}
 _KEYS: JsonObject = {
@@ -82,8 +88,16 @@ class EmbeddingsBody(Fields):
 
     operation = "embeddings"
 
-    input: Annotated[Any, WithJsonSchema(_INPUT)]
+    input: Annotated[Any, WithJsonSchema(_INPUT)] = None
     """A string, a list of strings, a list of token ids, or a list of such lists; objects with `prompt_template`."""
+    messages: Annotated[list[Any] | None, WithJsonSchema(_MESSAGES)] = None
+    """vLLM's: a conversation in place of `input`, or a list of them, for the model's chat template."""
+    add_generation_prompt: WireBool = False
+    """Whether the chat template ends with the beginning of a reply. No effect without `messages`."""
+    add_special_tokens: WireBool | None = None
+    """Whether the tokenizer's special tokens go around `messages`. Default: false, and true for `input`, always."""
+    chat_template_kwargs: dict[str, Any] | None = None
+    """Further variables of the chat template. No effect without `messages`."""
     model: str | None = None
     """A served model, by id, alias or any of the spellings that clients use. Default: the first embedder."""
     dimensions: WireInt | None = None
@@ -133,7 +147,8 @@ def document_embeddings(
         group,
         error,
         response,
-        body=openapi.body_schema(EmbeddingsBody, EMBEDDING_ALIASES),
+        body=openapi.body_schema(EmbeddingsBody, EMBEDDING_ALIASES)
+        | openapi.any_of({"required": ["input"]}, {"required": ["messages"]}),
         examples=_EXAMPLES,
         headers=(*openapi.EMBEDDING_HEADERS, "metadata", *headers),
         may_be_binary=True,
@@ -146,10 +161,13 @@ def parse_embeddings(body: JsonObject, *, normalize: bool) -> ParsedEmbedding:
     Raises: ApiError.
     """
     as_sent, body = names_as_sent(body, EMBEDDING_ALIASES), rename(body, EMBEDDING_ALIASES)
+    if body.get("dimensions") == 0 and "modality" in body:
+        # Infinity's clients send both unasked, and 0 for all dimensions.
+        del body["dimensions"]
     if isinstance(body.get("truncation_side"), str):
         body["truncation_side"] = body["truncation_side"].lower()
     fields = parse(EmbeddingsBody, body, as_sent)
-    inputs = read_input(fields.input, has_template=fields.prompt_template is not None)
+    inputs = _inputs(fields)
     if fields.prompt_template is not None and isinstance(inputs, TokenIds):
         raise InvalidValue("prompt_template", "a template cannot be filled with token ids; send text or objects.")
     logits = None if fields.return_logits is None else tuple(fields.return_logits)
@@ -167,8 +185,25 @@ def parse_embeddings(body: JsonObject, *, normalize: bool) -> ParsedEmbedding:
         prompt_field=prompt_field or "prompt_name",
         dimensions_field=as_sent.get("dimensions", "dimensions"),
     )
-    ignored = [as_sent.get(name, name) for name in _ignored(body, fields, prompt_field)]
+    ignored = [as_sent.get(name, name) for name in _ignored(body, fields, inputs, prompt_field)]
     return ParsedEmbedding(request, ignored, fields.perf_metrics_in_response)
+
+
+def _inputs(fields: EmbeddingsBody) -> Inputs:
+    has_template = fields.prompt_template is not None
+    field, value = ("messages", fields.messages) if fields.messages else ("input", fields.input)
+    if field == "messages" and fields.input is not None:
+        raise InvalidValue("messages", "send either 'input' or 'messages', not both.")
+    if value is None:
+        raise MissingParameter("input") if fields.messages is None else EmptyArray("messages")
+    if field == "input" and (has_template or not are_messages(value)):
+        if fields.add_special_tokens is False:
+            refuse_unsupported({"add_special_tokens": False}, (), fields.operation)
+        return read_input(value, has_template=has_template)
+    if has_template:
+        raise InvalidValue("prompt_template", "messages are put into the model's own chat template; leave it out.")
+    variables = {**(fields.chat_template_kwargs or {}), "add_generation_prompt": fields.add_generation_prompt}
+    return read_messages(value, variables, field=field, add_special_tokens=bool(fields.add_special_tokens))
 
 
 def write_embeddings(parsed: ParsedEmbedding, result: EmbeddingResult, trace: Trace, *, has_id: bool = False) -> Reply:
@@ -218,10 +253,11 @@ def _encoding_format(fields: EmbeddingsBody) -> EncodingFormat:
     return fields.embedding_type
 
 
-def _prompt_field(fields: EmbeddingsBody, inputs: Texts | TokenIds | TemplateVariables) -> str | None:
+def _prompt_field(fields: EmbeddingsBody, inputs: Inputs) -> str | None:
     """The field that names the prompt; None if no field does, or if this request has no place for a prompt."""
-    # A prompt cannot be put before token ids: its text and theirs together may have other tokens.
-    if fields.return_logits is not None or isinstance(inputs, TokenIds):
+    # A prompt cannot be put before token ids: its text and theirs together may have other tokens. A chat template
+    # makes the whole prompt.
+    if fields.return_logits is not None or isinstance(inputs, TokenIds | Chats):
         return None
     if fields.prompt_name is not None:
         return "prompt_name"
@@ -244,8 +280,10 @@ def _truncation(fields: EmbeddingsBody, as_sent: Mapping[str, str]) -> Truncatio
     return replace(cut, allowed=cut.allowed if tokens is None else True, max_tokens=prompt_limit(tokens))
 
 
-def _ignored(body: JsonObject, fields: EmbeddingsBody, prompt_field: str | None) -> list[str]:
+def _ignored(body: JsonObject, fields: EmbeddingsBody, inputs: Inputs, prompt_field: str | None) -> list[str]:
     without_effect = {"dimensions", "use_activation"} if fields.return_logits is not None else set()
+    if not isinstance(inputs, Chats):
+        without_effect |= {"chat_template_kwargs", *(["add_generation_prompt"] if fields.add_generation_prompt else [])}
     without_effect |= {"prompt_name", *(name for name in ("input_type", "task") if getattr(fields, name))}
     without_effect -= {prompt_field}
     unknown = set(ignored_fields(body, EmbeddingsBody, _SILENT_FIELDS))

@@ -30,7 +30,7 @@ class UnsupportedField:
 _FLOATS = "vectors are float32 numbers; convert them in the client"
 _BASE64 = "this route writes vectors as JSON numbers; use /v1/embeddings with 'encoding_format'"
 _DENSE = "a vector is one dense list of numbers for each input"
-_TEXT = "inputs are texts; send no other media"
+TEXT_ONLY = "inputs are texts; send no other media"
 _POOLING = "the pooling is the one in the model's files; convert or configure the model instead"
 _NORMALIZE = "this route always scales vectors to length 1, and scores to the range of the model"
 _PROMPT = "use 'prompt_name' on /v1/embeddings, or put the prompt into the text"
@@ -61,14 +61,16 @@ UNSUPPORTED: Mapping[str, UnsupportedField] = {
     "embd_normalize": UnsupportedField("use 'normalize': true or false on /v1/embeddings", (2,)),
     "return_logits": UnsupportedField("token logits come from /v1/embeddings"),
     # What the model reads.
-    "messages": UnsupportedField("a chat has no vector here; send its text as the route's input field", ([],)),
-    "images": UnsupportedField(_TEXT, ([],)),
-    "image": UnsupportedField(_TEXT, ("", [])),
-    "image_url": UnsupportedField(_TEXT, ("",)),
-    "videos": UnsupportedField(_TEXT, ([],)),
-    "video": UnsupportedField(_TEXT, ("", [])),
-    "audio": UnsupportedField(_TEXT, ("", [])),
-    "modality": UnsupportedField(_TEXT, ("text",)),
+    "messages": UnsupportedField("this route reads texts; send a conversation to /v1/embeddings", ([],)),
+    "chat_template": UnsupportedField("the chat template is the one in the model's files", ("",)),
+    "continue_final_message": UnsupportedField("the chat template ends each message", (False,)),
+    "images": UnsupportedField(TEXT_ONLY, ([],)),
+    "image": UnsupportedField(TEXT_ONLY, ("", [])),
+    "image_url": UnsupportedField(TEXT_ONLY, ("",)),
+    "videos": UnsupportedField(TEXT_ONLY, ([],)),
+    "video": UnsupportedField(TEXT_ONLY, ("", [])),
+    "audio": UnsupportedField(TEXT_ONLY, ("", [])),
+    "modality": UnsupportedField(TEXT_ONLY, ("text",)),
     "add_special_tokens": UnsupportedField("the model's special tokens are always added to a text", (True,)),
     "prompt": UnsupportedField(_PROMPT, ("",), _EMBEDDINGS),
     "prompt_name": UnsupportedField("use 'input_type', or 'prompt_name' on /v1/embeddings", ("",), _EMBEDDINGS),
@@ -95,7 +97,13 @@ def refuse_unsupported(body: JsonObject, known: Iterable[str], operation: Operat
     known = set(known)
     for name, value in body.items():
         field = UNSUPPORTED.get(name)
-        if field is None or name in known or operation not in field.operations or _is_without_effect(value, field):
+        if (
+            field is None
+            or value is None
+            or name in known
+            or operation not in field.operations
+            or _is_without_effect(value, field)
+        ):
             continue
         fix = f"Send {_choices(field)}, or leave it out." if field.without_effect else "Leave it out."
         raise InvalidValue(name, f"{_shown(value)} is not supported: {field.supported}. {fix}")

@@ -113,7 +113,7 @@ def test_an_exact_name_wins_over_a_normalised_one(embedder_text: Preprocessor) -
     assert models.find("a", "embedder").id == "a"
 
 
-@pytest.mark.parametrize("name", [None, ""])
+@pytest.mark.parametrize("name", [None, "", "default/not-specified"])
 def test_23_without_a_name_it_is_the_first_of_its_kind(registry: ModelRegistry, name: str | None) -> None:
     assert registry.find(name, "embedder").id == "Qwen/Qwen3-Embedding-0.6B"
     assert registry.find(name, "reranker").id == RERANKER

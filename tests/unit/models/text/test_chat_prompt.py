@@ -1,29 +1,16 @@
 """A reranker's own chat template, taken apart: the library's scores, out of users' reach, or refused."""
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import numpy as np
 import pytest
 import transformers
 
 from models import ModelError, load_preprocessor
-from models.text.chat_prompt import ChatPrompt, split_control
-from models.text.tokenizer import Tokenizer
+from models.text.chat_prompt import ChatPrompt
 from tests.support.checkpoints.causal_rerankers import DOCUMENT, OTHER, QUERY, QWEN2, ROLE, TASKED, save_causal
 from tests.support.networks.scores import library_scores, scores
 from tests.unit.models.test_loading import change
-
-
-@pytest.mark.parametrize(
-    ("added", "pieces"),
-    [({}, ["a <b> c"]), ({"<b>": 1}, ["a ", "<b>", " c"]), ({"b": 1, "<b>": 2}, ["a ", "<b>", " c"])],
-)
-def test_a_prompt_is_split_at_control_tokens_alone(added: dict[str, int], pieces: list[str]) -> None:
-    tokenizer = cast("Tokenizer", SimpleNamespace(added=added))
-
-    assert split_control(tokenizer, "a <b> c") == pieces
 
 
 @pytest.fixture

@@ -110,6 +110,13 @@ def test_the_purpose_of_a_text_names_its_prompt(fields: dict[str, Any], name: st
     assert (parsed.request.prompt_name, parsed.ignored) == (name, ignored)
 
 
+@pytest.mark.parametrize(("fields", "dimensions"), [({"modality": "text"}, None), ({}, 0)])
+def test_infinitys_clients_send_0_for_all_dimensions(fields: dict[str, Any], dimensions: int | None) -> None:
+    parsed = _parse(dimensions=0, **fields)
+
+    assert (parsed.request.dimensions, parsed.ignored) == (dimensions, [])
+
+
 def test_logits_leave_dimensions_without_effect() -> None:
     parsed = _parse(return_logits=[], dimensions=0, foo=1)
 
