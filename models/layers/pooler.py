@@ -98,7 +98,8 @@ class LanguageModelHead:
         """Take the matrix.
 
         Args:
-            weight: [V, H], any float dtype. It may be on the CPU: only requested rows are copied to the device.
+            weight: [V, H], any float dtype. It may be on the CPU: requested rows are copied to the device, and
+                the whole matrix when the logits of all tokens are first requested.
             device: where states are.
             no_yes: token ids of "no" and "yes", for scores().
         """
@@ -119,8 +120,9 @@ class LanguageModelHead:
     def logits(self, states: Tensor, ids: tuple[int, ...]) -> Tensor:
         """Logits [n, len(ids)] of float32 states [n, H]; those of all tokens if `ids` is empty."""
         if not ids:
-            chunks = self._weight.split(CHUNK_ROWS)
-            return torch.cat([states @ chunk.to(self._device).float().T for chunk in chunks], dim=1)
+            # It stays on the device: it may be a gigabyte, and its copy would precede every batch.
+            self._weight = send(self._weight, self._device)
+            return torch.cat([states @ chunk.float().T for chunk in self._weight.split(CHUNK_ROWS)], dim=1)
         # float64: [no, yes] and the score must agree to 1e-6, which float32 sums of logits near 50 do not.
         return torch.matmul(states.double(), self._rows(ids).T).float()
 

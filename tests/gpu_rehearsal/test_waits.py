@@ -96,7 +96,6 @@ WAITS = {
     "lfm2": 11,
     "deberta-v2": 5,
     "two poolings": 5,
-    "logits of every token, head of its own": 1,
 }
 
 
