@@ -176,9 +176,7 @@ def _serve(settings: Config) -> None:
         signal.signal(number, _exit_at_once)
     with tempfile.TemporaryDirectory(prefix="hearth-") as folder:
         from server.launch.serve import serve as run
-        from server.observability.logs import set_up_logging
 
-        set_up_logging(settings.log_format, settings.log_level)
         run(settings, Path(folder))
 
 

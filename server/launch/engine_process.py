@@ -78,7 +78,7 @@ def run_engine(
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     set_waiting(Path(info.path) for info, _ in settings.sources.values())
-    set_up_logging(settings.log_format, settings.log_level)
+    set_up_logging(settings.log_format, settings.log_level).dropped = metrics.log_lines_dropped
     exit_with_parent(settings.folder)
     # Whatever cleans up temporary files may have removed it while the server runs.
     settings.folder.mkdir(mode=0o700, exist_ok=True)

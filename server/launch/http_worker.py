@@ -168,7 +168,7 @@ def run_http(
     reason: "Connection[str, str]",
 ) -> None:
     """The main function of one of several HTTP processes. It reads no file that may have changed since the start."""
-    set_up_logging(config.log_format, config.log_level)
+    set_up_logging(config.log_format, config.log_level).dropped = metrics.log_lines_dropped
     exit_with_parent(engines[0].folder)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     run_event_loop(_serve(config, registry, keys, engines, listener, announcement, metrics))

@@ -17,9 +17,10 @@ from server.launch.announcements import log_start, ready_line
 from server.launch.engine_process import EngineSettings, by_device, run_engine
 from server.launch.http_worker import GRACEFUL_S, make_server, reload_keys, remote_engines, run_event_loop, run_http
 from server.launch.supervisor import GaveUp, Supervised
+from server.observability.log_queue import QueuedLog
+from server.observability.logs import set_up_logging
 from server.observability.metrics import Metrics, metrics_memory
 from server.registry import ModelRegistry, load_registry
-from server.shared_memory import SharedMemory
 
 log = logging.getLogger("hearth")
 
@@ -33,6 +34,16 @@ def serve(config: Config, folder: Path) -> None:
 
     Raises: ModelError, ConfigError.
     """
+    lines = set_up_logging(config.log_format, config.log_level)
+    try:
+        _serve(config, folder, lines)
+        log.info("stopped")
+    finally:
+        # Before an error is printed.
+        lines.flush()
+
+
+def _serve(config: Config, folder: Path, lines: QueuedLog) -> None:
     registry = load_registry(config.models)
     keys = Keys(read_keys(config.auth))
     has_keys = bool(keys)
@@ -40,11 +51,10 @@ def serve(config: Config, folder: Path) -> None:
         engines = _engine_settings(config, registry, folder)
         log_start(registry, listener, has_keys=has_keys)
         announcement = ready_line(registry, listener, has_keys=has_keys)
-        if config.workers > 1:
-            run_event_loop(_serve_in_workers(config, registry, keys, engines, listener, announcement))
-        else:
-            run_event_loop(_serve_here(config, registry, keys, engines, listener, announcement))
-    log.info("stopped")
+        metrics = Metrics(metrics_memory(1 + len(engines) + config.workers))
+        lines.dropped = metrics.log_lines_dropped
+        main = _serve_in_workers if config.workers > 1 else _serve_here
+        run_event_loop(main(config, registry, keys, engines, listener, announcement, metrics))
 
 
 async def _serve_here(
@@ -54,12 +64,11 @@ async def _serve_here(
     engines: Sequence[EngineSettings],
     listener: socket,
     announcement: str,
+    metrics: Metrics,
 ) -> None:
-    memory = metrics_memory(1 + len(engines))
-    metrics = Metrics(memory)
     async with remote_engines(engines, make_admission(config)) as engine:
         server = make_server(config, registry, keys, engine, metrics, announcement)
-        keeping = _keep(engines, memory, metrics)
+        keeping = _keep(engines, metrics)
         serving = asyncio.create_task(server.serve([listener]))
         await asyncio.wait({*keeping, serving}, return_when=asyncio.FIRST_COMPLETED)
         if not serving.done():
@@ -77,13 +86,12 @@ async def _serve_in_workers(
     engines: Sequence[EngineSettings],
     listener: socket,
     announcement: str,
+    metrics: Metrics,
 ) -> None:
-    memory = metrics_memory(1 + len(engines) + config.workers)
-    metrics = Metrics(memory)
-    keeping = _keep(engines, memory, metrics)
+    keeping = _keep(engines, metrics)
     workers = []
     for number in range(config.workers):
-        own = Metrics(memory, 1 + len(engines) + number)
+        own = metrics.of_process(1 + len(engines) + number)
         # One worker speaks for all.
         line = announcement if number == 0 else ""
         arguments = (config, registry, keys, engines, listener, line, own)
@@ -103,10 +111,10 @@ async def _serve_in_workers(
     await _end(keeping)
 
 
-def _keep(engines: Sequence[EngineSettings], memory: SharedMemory, metrics: Metrics) -> list[asyncio.Task[None]]:
+def _keep(engines: Sequence[EngineSettings], metrics: Metrics) -> list[asyncio.Task[None]]:
     tasks = []
     for number, engine in enumerate(engines, 1):
-        own = Metrics(memory, number)
+        own = metrics.of_process(number)
         # Without grace: HTTP has ended before the engines are stopped, so that they have nothing to finish.
         supervised = Supervised(
             "engine", run_engine, engine, own, metrics=metrics, child_metrics=own, grace_s=0, status=engine.status

@@ -1,9 +1,11 @@
 """The format of log lines: text for people, JSON for machines, both with the extra fields such as the request id."""
 
 import logging
+import sys
 from datetime import UTC, datetime
 
 from server.config import LogFormat, LogLevel
+from server.observability.log_queue import QueuedLog
 from server.serialization import dump
 
 _STANDARD_FIELDS = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message", "taskName"}
@@ -33,18 +35,20 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         fields = {name: value for name, value in _extra(record).items() if name not in IN_THE_TEXT and value != ""}
-        fields = {name: value for name, value in _extra(record).items() if name not in IN_THE_TEXT and value != ""}
         extras = " ".join(f"{name}={value}" for name, value in fields.items())
         return super().format(record) + (f"  {extras}" if extras else "")
 
 
-def set_up_logging(log_format: LogFormat, log_level: LogLevel) -> None:
+def set_up_logging(log_format: LogFormat, log_level: LogLevel) -> QueuedLog:
     """Send all log lines of this process to standard error in one format: ours, and the warnings of libraries."""
-    handler = logging.StreamHandler()
+    # A process without standard error has None here, and number 2 may be another file of it by now.
+    handler = QueuedLog(sys.stderr.fileno(), sys.stderr.encoding) if sys.stderr else QueuedLog(None)
     text = TextFormatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
     handler.setFormatter(JsonFormatter() if log_format == "json" else text)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("hearth").setLevel(log_level.upper())
+    logging.captureWarnings(capture=True)
+    return handler
 
 
 def _extra(record: logging.LogRecord) -> dict[str, object]:

@@ -54,11 +54,22 @@ _BATCH_ITEMS = _Family("histogram", "hearth_batch_items", "Inputs in a forward p
 _BATCH_TOKENS = _Family("histogram", "hearth_batch_tokens", "Tokens in a forward pass.", (), POWERS_OF_4)
 _BATCH_FILL = _Family("histogram", "hearth_batch_fill", "Tokens in a forward pass / its limit.", (), TENTHS)
 _RESTARTS = _Family("counter", "hearth_restarts", "Processes that ended or hung and were started again.", ("process",))
+_LOG_LINES = _Family("counter", "hearth_log_lines_dropped", "Log lines that nobody read in time.")
 _HOST_SECONDS = _Family("counter", "hearth_host_seconds", "Time spent preparing batches.")
 _DEVICE_SECONDS = _Family("counter", "hearth_device_seconds", "Time of forward passes.")
 _FAMILIES = (
     *(_REQUESTS, _REQUEST_SECONDS, _STAGE_SECONDS, _IN_FLIGHT, _REFUSALS, _READY, _QUEUE_ITEMS, _QUEUE_TOKENS),
-    *(_TOKENS_PER_SECOND, _TOKENS, _BATCH_ITEMS, _BATCH_TOKENS, _BATCH_FILL, _RESTARTS, _HOST_SECONDS, _DEVICE_SECONDS),
+    *(
+        _TOKENS_PER_SECOND,
+        _TOKENS,
+        _BATCH_ITEMS,
+        _BATCH_TOKENS,
+        _BATCH_FILL,
+        _RESTARTS,
+        _LOG_LINES,
+        _HOST_SECONDS,
+        _DEVICE_SECONDS,
+    ),
 )
 _GAUGES = {family.name for family in _FAMILIES if family.kind == "gauge"}
 
@@ -66,8 +77,8 @@ _GAUGES = {family.name for family in _FAMILIES if family.kind == "gauge"}
 class Metrics(Collector):
     """Counters, gauges and histograms of one process; may be used from any thread.
 
-    An argument of a spawned process writes there to the same page. A process that is started again goes on with the
-    counters of the one before.
+    As an argument of a spawned process it writes there, and there alone, to the same page. A process that is started
+    again goes on with the counters of the one before.
     """
 
     def __init__(self, memory: SharedMemory | None = None, number: int = 0) -> None:
@@ -83,6 +94,10 @@ class Metrics(Collector):
     def __reduce__(self) -> tuple[Any, ...]:
         return Metrics, (self._memory, self._number)
 
+    def of_process(self, number: int) -> "Metrics":
+        """The metrics of another process, for an argument of its main function."""
+        return Metrics(self._memory, number)
+
     def clear_gauges(self) -> None:
         """Forget what is now, as when the process has ended; counters stay."""
         for (name, *_), values in self._page.entries():
@@ -92,6 +107,10 @@ class Metrics(Collector):
     def restarted(self, process: str) -> None:
         """Count a process, engine or http, that ended or hung and was started again."""
         self._add(_RESTARTS, 1, process)
+
+    def log_lines_dropped(self, lines: int) -> None:
+        """Count log lines that nobody read."""
+        self._add(_LOG_LINES, lines)
 
     def started(self) -> None:
         """Count a request that has arrived."""

@@ -34,23 +34,25 @@ class ServerProcess:
         *arguments: str,
         environment: Mapping[str, str] | None = None,
         wrapper: Sequence[str] = (),
-        stderr: int = subprocess.PIPE,
     ) -> None:
         """Start a server in `folder` on a free port. `config` becomes its config.yaml; None writes no file.
 
-        `wrapper` is a command that ends by running the one behind it. The log is read unless `stderr` is another file.
+        `wrapper` is a command that ends by running the one behind it.
         """
         folder.mkdir(parents=True, exist_ok=True)
         if config is not None:
             (folder / "config.yaml").write_text(json.dumps(config), "utf-8")
         self.log: list[str] = []
+        # While it is not set, nobody reads the log.
+        self.reads_log = threading.Event()
+        self.reads_log.set()
         self._ended = False
         self._changed = threading.Condition()
         self._process = subprocess.Popen(
             [*wrapper, HEARTH, "serve", "--port", "0", *arguments],
             cwd=folder,
             env=clean_environment() | ISOLATED | dict(environment or {}),
-            stderr=stderr,
+            stderr=subprocess.PIPE,
             text=True,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -119,6 +121,7 @@ class ServerProcess:
 
     def stop(self) -> int:
         """Terminate the server and return its exit status."""
+        self.reads_log.set()
         self.terminate()
         return self.end()
 
@@ -127,6 +130,7 @@ class ServerProcess:
 
     def _read(self) -> None:
         for line in self._process.stderr:
+            self.reads_log.wait()
             with self._changed:
                 self.log.append(line)
                 self._changed.notify_all()

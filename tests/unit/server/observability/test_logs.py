@@ -37,23 +37,25 @@ def test_a_line_for_people_does_not_repeat_what_it_says() -> None:
 
 @pytest.mark.parametrize("level", ["info", "debug"])
 def test_libraries_are_heard_from_warnings_on_and_we_from_the_level_that_is_set(
-    capsys: pytest.CaptureFixture[str], level: LogLevel
+    capfd: pytest.CaptureFixture[str], level: LogLevel
 ) -> None:
     root = logging.getLogger()
     handlers, root_level = root.handlers[:], root.level
     # basicConfig(force=True) closes the handlers that it replaces.
     root.handlers.clear()
     try:
-        set_up_logging("text", level)
+        log = set_up_logging("text", level)
         for logger in ("httpx2", "huggingface_hub", "hearth.engine"):
             logging.getLogger(logger).info("%s speaks", logger)
             logging.getLogger(logger).debug("%s whispers", logger)
+        log.flush()
     finally:
+        logging.captureWarnings(capture=False)
         root.handlers[:] = handlers
         root.setLevel(root_level)
         logging.getLogger("hearth").setLevel(logging.NOTSET)
 
-    lines = capsys.readouterr().err
+    lines = capfd.readouterr().err
     assert "hearth.engine speaks" in lines
     assert ("hearth.engine whispers" in lines) is (level == "debug")
     assert "httpx2" not in lines
