@@ -183,6 +183,9 @@ class Config(Section):
     """Origins whose pages may call this server from a browser; `*` is any."""
     workers: Positive = 1
     """HTTP processes that share the port. One serves thousands of short requests per second."""
+    max_requests: Positive = 2048
+    """Requests in progress in one HTTP process. More are refused with 429 before their bodies are read; probes and
+    `/metrics` are always answered."""
     log_format: LogFormat = "text"
     """`text` for people, `json` for machines: one object per line."""
     log_level: LogLevel = "info"

@@ -33,6 +33,7 @@ ApiError                            400     invalid_request_error   none
 └── Retryable                       with Retry-After
     ├── QueueFull                   429     tokens                  rate_limit_exceeded
     │   ├── TooManyWaiting          429     requests                rate_limit_exceeded
+    │   ├── TooManyRequests         429     requests                rate_limit_exceeded
     │   ├── TooManyBodies           429     requests                rate_limit_exceeded
     │   ├── WaitTooLong             429     tokens                  rate_limit_exceeded
     │   └── TooLate                 429     tokens                  rate_limit_exceeded
@@ -400,6 +401,15 @@ class TooManyBodies(QueueFull):
     def __init__(self, held_bytes: int, retry_after_s: float) -> None:
         message = f"The server holds {held_bytes} bytes of other requests, and has no room for this one."
         Retryable.__init__(self, message, retry_after_s)
+
+
+class TooManyRequests(QueueFull):
+    """Too many requests are in progress in this HTTP process."""
+
+    type = "requests"
+
+    def __init__(self, in_progress: int) -> None:
+        Retryable.__init__(self, f"Too many requests are in progress ({in_progress}).", 1)
 
 
 class WaitTooLong(QueueFull):

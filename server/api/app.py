@@ -12,9 +12,9 @@ from server.api.dialects.cohere import Cohere, CohereV1
 from server.api.dialects.fireworks import Fireworks
 from server.api.dialects.nim import NIM
 from server.api.dialects.openai import OPENAI_OR_TEI_ERROR, OpenAI, rerank_format
-from server.api.dialects.protocol import ApiDialect, EmbeddingDialect, RerankDialect
+from server.api.dialects.protocol import ApiDialect, EmbeddingDialect, ErrorDialect, RerankDialect
 from server.api.dialects.tei import TEI
-from server.api.dialects.tei_tasks import Similarity
+from server.api.dialects.tei_tasks import ROOT_PATHS, Similarity
 from server.api.dialects.vllm import VLLM
 from server.api.middleware import TraceMiddleware
 from server.api.openapi import HEADERS, ErrorShape, complete
@@ -129,6 +129,17 @@ def _error_shapes() -> list[ErrorShape]:
 def _dialect_of(path: str) -> ApiDialect:
     # The last one also for what is no path: `OPTIONS *`.
     return next((dialect for dialect in API_DIALECTS if path.startswith(dialect.prefix)), API_DIALECTS[-1])
+
+
+def dialect_at(path: str) -> ErrorDialect:
+    """The dialect in which errors of a path are written while nothing else is known of the request."""
+    for embedding_dialect in EMBEDDING_DIALECTS:
+        if path in embedding_dialect.embeddings_paths:
+            return embedding_dialect
+    for rerank_dialect in RERANK_DIALECTS:
+        if path in rerank_dialect.rerank_paths:
+            return rerank_dialect
+    return TEI() if path in ROOT_PATHS else _dialect_of(path)
 
 
 def _leave_errors_to_the_middleware(app: FastAPI) -> None:

@@ -136,11 +136,14 @@ class EngineClient(ABC):
     ) -> asyncio.Future[EngineResult | EngineFailure]:
         # Not self.phase: a request that passed check_open() is answered while the engine drains.
         self._check_phase(self._phase)
-        size = request.unique_tokens, len(request.ids)
-        self._admission.check(self._queues, request.model, *size, caller=request.caller, left_s=left_s)
+        info = self._info.get(request.model)
+        tokens = request.computed_tokens(shares_prefixes=info is None or info.shares_prefixes)
+        self._admission.check(
+            self._queues, request.model, tokens, len(request.ids), caller=request.caller, left_s=left_s
+        )
         if self._suspects:
             request = replace(request, alone=self._suspects.is_suspect(request))
-        future = self._pending.add(request)
+        future = self._pending.add(request, tokens)
         if request.alone and self._suspects.is_guilty(request):
             self._pending.answer(EngineFailure(request.id, "engine_died"))
         elif not self._is_lost:
@@ -244,19 +247,19 @@ class PendingRequests:
         chosen = self._by_id if ids is None else self._by_id.keys() & set(ids)
         return [self._by_id[request_id].request for request_id in sorted(chosen)]
 
-    def add(self, request: EngineRequest) -> asyncio.Future[EngineResult | EngineFailure]:
-        """The future that answer() will resolve."""
+    def add(self, request: EngineRequest, tokens: int | None = None) -> asyncio.Future[EngineResult | EngineFailure]:
+        """The future that answer() will resolve. `tokens` are to be computed for it, by default the unique ones."""
+        tokens = request.unique_tokens if tokens is None else tokens
         future: asyncio.Future[EngineResult | EngineFailure] = asyncio.get_running_loop().create_future()
-        self._by_id[request.id] = _PendingRequest(request, future, request.unique_tokens)
-        self._queues.add(request.model, len(request.ids), request.unique_tokens, request.caller)
+        self._by_id[request.id] = _PendingRequest(request, future, tokens, tokens)
+        self._queues.add(request.model, len(request.ids), tokens, request.caller)
         return future
 
     def note_progress(self, progress: Iterable[tuple[int, int]]) -> None:
         """Count no longer what was launched of some requests: pairs of an id and tokens."""
         for request_id, tokens in progress:
             if pending := self._by_id.get(request_id):
-                # A backend without shared prefixes computes more than the unique tokens.
-                left_tokens = max(pending.request.unique_tokens - tokens, 0)
+                left_tokens = max(pending.tokens - tokens, 0)
                 self._queues.shrink(pending.request.model, pending.left_tokens - left_tokens, pending.request.caller)
                 pending.left_tokens = left_tokens
 
@@ -292,6 +295,7 @@ class PendingRequests:
 class _PendingRequest:
     request: EngineRequest
     future: asyncio.Future[EngineResult | EngineFailure]
+    tokens: int
     left_tokens: int
 
 

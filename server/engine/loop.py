@@ -76,8 +76,8 @@ class EngineLoop:
         self._changed = True
         match message:
             case EngineRequest():
-                pending[message.id] = (message.model, 1, len(message.ids), message.unique_tokens)
-                self._scheduler.add((client, message.id), message)
+                tokens = self._scheduler.add((client, message.id), message)
+                pending[message.id] = (message.model, 1, len(message.ids), tokens)
             case CancelRequest():
                 pending.pop(message.id, None)
                 self._scheduler.drop((client, message.id))
@@ -125,7 +125,7 @@ class EngineLoop:
 
 def _rest(client: ClientId, pending: Mapping[int, _RequestSize], launched: Mapping[Key, int]) -> Iterable[_RequestSize]:
     for request_id, (model, requests, items, tokens) in pending.items():
-        yield model, requests, items, max(tokens - launched.get((client, request_id), 0), 0)
+        yield model, requests, items, tokens - launched.get((client, request_id), 0)
 
 
 def _totals(sizes: Iterable[_RequestSize]) -> Mapping[str, tuple[int, int, int]]:

@@ -50,6 +50,10 @@ class EngineRequest:
     def __post_init__(self) -> None:
         object.__setattr__(self, "unique_tokens", sum(map(len, self.ids)) - int(self.shared.sum()))
 
+    def computed_tokens(self, *, shares_prefixes: bool) -> int:
+        """The tokens that a backend computes for all inputs together."""
+        return self.unique_tokens if shares_prefixes else sum(map(len, self.ids))
+
 
 @dataclass(frozen=True, slots=True)
 class CancelRequest:

@@ -80,8 +80,8 @@ class Scheduler:
         begun = (job for job in self._waiting.values() if job.next_index)
         return {job.key: job.tokens - job.waiting_tokens for job in begun}
 
-    def add(self, key: Key, request: EngineRequest) -> None:
-        """Queue a request; `key` identifies it to drop() and in its answer."""
+    def add(self, key: Key, request: EngineRequest) -> int:
+        """Queue a request; `key` identifies it to drop() and in its answer. Returns the tokens to compute for it."""
         shares_prefixes = self._backends[request.model].info.shares_prefixes
         shared = request.shared.tolist() if shares_prefixes else [0] * len(request.ids)
         lengths = [len(ids) for ids in request.ids]
@@ -90,6 +90,7 @@ class Scheduler:
         self._waiting[key] = job
         if request.alone:
             self._alone.add(key)
+        return job.tokens
 
     def drop(self, key: Key) -> None:
         """Forget a request: its items that have not been launched never run."""

@@ -8,14 +8,20 @@ RFC 9110, section 7.8 allows. What the parser refuses gets an error body of ours
 import asyncio
 import resource
 from collections.abc import Iterator
+from functools import partial
+from typing import cast
 
 import httptools
+from starlette.types import Scope
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from server.api.auth import SCOPE_CALLER
 from server.api.dialects.openai import OpenAI
+from server.api.reception import Reception
 from server.errors import ApiError, HeadTooLarge, InvalidHttp
+from server.launch.request_gate import RequestGate
 from server.observability.metrics import Metrics
 
 # nginx takes 32 KiB of headers by default, Envoy 60 KiB.
@@ -44,8 +50,16 @@ def raise_file_limit() -> int:
 class ConnectionPool:
     """The connections of one process. When there are too many, the one that is idle the longest makes room."""
 
-    def __init__(self, metrics: Metrics, max_connections: int, head_timeout_s: float = HEAD_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        max_connections: int,
+        gate: RequestGate,
+        reception: Reception,
+        head_timeout_s: float = HEAD_TIMEOUT_S,
+    ) -> None:
         self._metrics = metrics
+        self.gate, self.reception = gate, reception
         self._max_connections = max_connections
         self.head_timeout_s = head_timeout_s
         # In the order in which they became idle: no request of theirs is read or answered.
@@ -244,7 +258,31 @@ class BoundedConnection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        gate, reception, scope = self.pool.gate, self.pool.reception, cast("Scope", cycle.scope)
+        if reception.is_probe(scope):
+            super()._start_asgi_task(cycle, app)
+        elif refusal := gate.refusal(len(self.tasks)):
+            # Not now: the parser is within this request, and the next one of this connection may follow.
+            self.loop.call_soon(self._answer_refused, cycle, refusal)
+        else:
+            caller = scope[SCOPE_CALLER] = reception.caller(scope)
+            gate.enter(caller, partial(self._start, cycle, app))
+
+    def _start(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if not cycle.disconnected:
+            super()._start_asgi_task(cycle, app)
+
+    def _answer_refused(self, cycle: RequestResponseCycle, refusal: ApiError) -> None:
+        if cycle.disconnected or self.transport.is_closing():
+            return
+        cycle.response_started = cycle.response_complete = True
+        headers, body = self.pool.reception.refuse(refusal, cast("Scope", cycle.scope))
+        closing = [] if cycle.keep_alive else [(b"connection", b"close")]
+        lines = [b"%s: %s\r\n" % header for header in (*self.server_state.default_headers, *headers, *closing)]
+        self.transport.write(b"".join((STATUS_LINE[refusal.status], *lines, b"\r\n", body)))
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
 
     def _refuse(self, error: ApiError) -> None:
         """Take nothing more from this connection; `error` is sent when the requests before it are answered."""

@@ -14,8 +14,9 @@ from types import FrameType
 import uvicorn
 from anyio import to_thread
 
-from server.api.app import create_app
+from server.api.app import create_app, dialect_at
 from server.api.auth import Keys, read_keys
+from server.api.reception import Reception
 from server.config import Auth, Config, ConfigError
 from server.engine.admission import Admission, make_admission
 from server.engine.client import Engine, EngineClient
@@ -23,6 +24,7 @@ from server.engine.load_balancer import LoadBalancer
 from server.engine.zmq_transport import ZmqEngineClient
 from server.launch.engine_process import EngineSettings, exit_with_parent
 from server.launch.http_connection import ConnectionPool, raise_file_limit
+from server.launch.request_gate import RequestGate
 from server.observability.logs import set_up_logging
 from server.observability.metrics import Metrics
 from server.registry import ModelRegistry
@@ -31,6 +33,8 @@ log = logging.getLogger("hearth")
 
 THREADS = 8
 DRAIN_POLL_S = 0.02
+# How often uvicorn calls on_tick().
+TICK_S = 0.1
 # Open files other than connections: the listener, the engine, pipes, and model files while they are read.
 RESERVED_FILES = 64
 # How long uvicorn waits for the requests that are left after draining.
@@ -66,6 +70,7 @@ class DrainingServer(uvicorn.Server):
         engine: Engine,
         metrics: Metrics,
         drain_timeout_s: float,
+        gate: RequestGate,
         announcement: str = "",
     ) -> None:
         """`announcement` is logged whenever the engine becomes ready."""
@@ -73,12 +78,14 @@ class DrainingServer(uvicorn.Server):
         self._engine = engine
         self._metrics = metrics
         self._drain_timeout_s = drain_timeout_s
+        self._gate = gate
         self._announcement = announcement
         self._was_ready = False
         self._draining: asyncio.Future[None] | None = None
 
     async def on_tick(self, counter: int) -> bool:
         """Called by uvicorn ten times a second: keeps this process's gauge current even if it never serves /metrics."""
+        self._gate.tick(TICK_S)
         state = self._engine.state()
         self._metrics.ready(state)
         is_ready = state.phase == "ready"
@@ -114,7 +121,7 @@ class DrainingServer(uvicorn.Server):
     def _is_answering(self) -> bool:
         # A finished response may still be in the buffer for a client that reads slowly.
         state = self.server_state
-        return bool(state.tasks) or any(
+        return bool(state.tasks or self._gate.waiting) or any(
             connection.transport.get_write_buffer_size() for connection in state.connections
         )
 
@@ -124,13 +131,17 @@ def make_server(
 ) -> DrainingServer:
     """A server over the application; serve(sockets) starts it."""
     app = create_app(config, registry, engine, metrics, keys)
+    gate = RequestGate(metrics, config.max_requests)
+    connections = ConnectionPool(
+        metrics, raise_file_limit() - RESERVED_FILES, gate, Reception(keys, config.root_path, dialect_at)
+    )
     settings = uvicorn.Config(
         app,
         lifespan="off",
         access_log=False,
         log_config=None,
         server_header=False,
-        http=ConnectionPool(metrics, raise_file_limit() - RESERVED_FILES).connection_class(),
+        http=connections.connection_class(),
         ws="none",
         # Nothing depends on the client's address, so no header with it is trusted.
         proxy_headers=False,
@@ -144,7 +155,7 @@ def make_server(
     gc.collect()
     gc.freeze()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload_keys, config.auth, keys)
-    return DrainingServer(settings, engine, metrics, config.drain_timeout_s, announcement)
+    return DrainingServer(settings, engine, metrics, config.drain_timeout_s, gate, announcement)
 
 
 def reload_keys(auth: Auth, keys: Keys) -> None:

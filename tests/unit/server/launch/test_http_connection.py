@@ -11,8 +11,12 @@ import pytest
 import uvicorn
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
 
+from server.api.app import dialect_at
+from server.api.auth import Keys
+from server.api.reception import Reception
 from server.engine.messages import EngineState
 from server.launch.http_connection import MAX_REQUESTS_AHEAD, ConnectionPool
+from server.launch.request_gate import RequestGate
 from server.observability.metrics import Metrics
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -86,10 +90,18 @@ async def read_answer(reader: asyncio.StreamReader) -> tuple[int, Any] | None:
     return int(lines[0].split()[1]), json.loads(await reader.readexactly(length))
 
 
+async def until(happened: Callable[[], object]) -> None:
+    while not happened():  # noqa: ASYNC110 (nothing tells of it)
+        await asyncio.sleep(0.001)
+
+
 @asynccontextmanager
 async def serving(**limits: Any) -> AsyncIterator[World]:
     app, metrics = Echo(), Metrics()
-    connection = ConnectionPool(metrics, **{"max_connections": 100, **limits}).connection_class()
+    gate = RequestGate(metrics, limits.pop("max_requests", 1000))
+    reception = Reception(Keys([]), "/prefix", dialect_at)
+    pool = ConnectionPool(metrics, gate=gate, reception=reception, **{"max_connections": 100, **limits})
+    connection = pool.connection_class()
     config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, http=connection, ws="none")
     config.load()
     state = uvicorn.server.ServerState()
@@ -316,3 +328,47 @@ async def test_a_connection_too_many_is_refused_when_all_are_busy() -> None:
     assert refused is None
     assert [answer[0] for answer in answers if answer] == [200, 200]
     assert world.refusals("too_many_connections") == 1
+
+
+async def test_a_request_too_many_is_refused_before_its_body_and_the_connection_goes_on() -> None:
+    async with serving(max_requests=1) as world:
+        world.app.gate.clear()
+        _, first = await world.connect()
+        first.write(GET)
+        await first.drain()
+        await until(lambda: world.app.started)
+
+        reader, writer = await world.connect()
+        writer.write(post(b"x" * 100_000)[:1000])
+        refused = await read_answer(reader)
+        writer.write(post(b"x" * 100_000)[1000:])
+        writer.write(b"GET /prefix/live/ HTTP/1.1\r\nHost: x\r\n\r\n")
+        world.app.gate.set()
+        probe = await read_answer(reader)
+        writer.close()
+        first.close()
+
+    assert refused is not None
+    assert refused[0] == 429
+    assert refused[1]["error"]["code"] == "rate_limit_exceeded"
+    assert probe is not None
+    assert probe[0] == 200
+    assert world.refusals("too_many_requests") == 1
+
+
+async def test_a_refusal_has_the_headers_and_the_shape_of_its_path() -> None:
+    async with serving(max_requests=0) as world:
+        reader, writer = await world.connect()
+        head = b"POST /embed HTTP/1.1\r\nHost: x\r\nX-Request-Id: mine\r\nContent-Length: 0\r\n\r\n"
+        writer.write(head)
+        answer = (await reader.readuntil(b"}")).decode()
+        writer.write(head.replace(b"POST /embed", b"HEAD /embed").replace(b"mine", b"mine\r\nConnection: close"))
+        of_head = (await reader.read()).decode()
+        writer.close()
+
+    assert answer.startswith("HTTP/1.1 429 Too Many Requests\r\n")
+    for header in ("Retry-After: 1", "x-request-id: mine", "server-timing: total;dur=", "openai-processing-ms: 0"):
+        assert f"\r\n{header}" in answer
+    assert '"error_type":"Overloaded"' in answer
+    assert of_head.startswith("HTTP/1.1 429")
+    assert of_head.endswith("\r\nconnection: close\r\n\r\n")
