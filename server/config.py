@@ -136,10 +136,16 @@ class Batching(Section):
     be more, the request is refused likewise. The time for the request itself does not count."""
 
 
+def _as_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(key.strip() for key in keys):
+        raise ValueError("must be keys that are not empty; remove `keys` to serve without keys")
+    return keys
+
+
 class Auth(Section):
     """API keys. Without keys the server is open to everyone who reaches its port."""
 
-    keys: tuple[str, ...] = Field(default=(), repr=False)
+    keys: Annotated[tuple[str, ...], AfterValidator(_as_keys)] = Field(default=(), repr=False)
     """Accepted API keys, sent as `Authorization: Bearer`, `x-api-key` or `api-key`."""
     keys_file: Path | None = None
     """A file with one key per line; blank lines and lines that start with `#` are skipped. SIGHUP makes the server

@@ -15,6 +15,7 @@ from server.config_file import KeyPath, YamlFile
 _PHRASES = {
     "Input should be ": "must be ",
     "Field required": "is required",
+    "Value error, ": "",
     "valid tuple": "list",
     "a valid string": "text",
     " after validation, not 0": "",

@@ -41,6 +41,13 @@ def load_config(file: Path | None = None, **flags: Any) -> Config:
         raise ConfigError(describe(error, data, Sources(frozenset(set_flags), variables, yaml_file))) from error
 
 
+def forget_keys() -> None:
+    """Remove the API keys from the environment of this process, and so from that of every process that it starts."""
+    for name in list(os.environ):
+        if name.startswith(f"{ENV_PREFIX}AUTH"):
+            del os.environ[name]
+
+
 def _environment() -> tuple[dict[tuple[str, ...], str], dict[str, Any]]:
     """The variable of each key, and the values."""
     variables: dict[tuple[str, ...], str] = {}

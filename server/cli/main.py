@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import tempfile
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -15,7 +14,7 @@ from rich.markup import escape
 from models import Dtype, ModelError, model_id
 from server import VERSION
 from server.config import Config, ConfigError, ModelConfig
-from server.config_sources import load_config
+from server.config_sources import forget_keys, load_config
 from server.launch.openmp import set_waiting
 
 DEFAULT_FILE = Path("config.yaml")
@@ -174,10 +173,11 @@ def _check_against(
 def _serve(settings: Config) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit_at_once)
-    with tempfile.TemporaryDirectory(prefix="hearth-") as folder:
-        from server.launch.serve import serve as run
+    # Its processes get what they need as arguments: an engine needs no key.
+    forget_keys()
+    from server.launch.serve import serve as run
 
-        run(settings, Path(folder))
+    run(settings)
 
 
 def _exit_at_once(number: int, frame: FrameType | None) -> None:

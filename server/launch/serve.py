@@ -17,6 +17,7 @@ from server.launch.announcements import log_start, ready_line
 from server.launch.engine_process import EngineSettings, by_device, run_engine
 from server.launch.http_worker import GRACEFUL_S, make_server, reload_keys, remote_engines, run_event_loop, run_http
 from server.launch.supervisor import GaveUp, Supervised
+from server.launch.working_folder import working_folder
 from server.observability.log_queue import QueuedLog
 from server.observability.logs import set_up_logging
 from server.observability.metrics import Metrics, metrics_memory
@@ -29,14 +30,15 @@ BACKLOG = 2048
 UNREAD_TIMEOUT_S = 120
 
 
-def serve(config: Config, folder: Path) -> None:
-    """Serve until SIGTERM or SIGINT, then finish the running requests. `folder` belongs to this server alone.
+def serve(config: Config) -> None:
+    """Serve until SIGTERM or SIGINT, then finish the running requests.
 
     Raises: ModelError, ConfigError.
     """
     lines = set_up_logging(config.log_format, config.log_level)
     try:
-        _serve(config, folder, lines)
+        with working_folder() as folder:
+            _serve(config, folder, lines)
         log.info("stopped")
     finally:
         # Before an error is printed.

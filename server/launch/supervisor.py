@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -90,6 +91,7 @@ class Supervised:
 
     def _start(self) -> "Connection[str, str]":
         context = multiprocessing.get_context("spawn")
+        _stay_in_this_folder()
         receiver, sender = context.Pipe(duplex=False)
         process = context.Process(target=self._main, args=(*self._arguments, sender), name=self._name, daemon=True)
         process.start()
@@ -155,6 +157,17 @@ class Supervised:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(_ended(self._process), self._grace_s)
         self._process.kill()
+
+
+def _stay_in_this_folder() -> None:
+    """Let a process begin in the folder of its parent, even if that was renamed or removed, as by an upgrade."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        # Relative paths lead nowhere from a removed folder anyway.
+        os.chdir(os.sep)
+    # Otherwise multiprocessing looks for it by the name that it had at the start.
+    multiprocessing.process.ORIGINAL_DIR = os.curdir  # type: ignore[attr-defined]
 
 
 async def _ended(process: SpawnProcess) -> None:

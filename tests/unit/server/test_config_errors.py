@@ -33,6 +33,10 @@ def _error(tmp_path: Path, text: str) -> str:
         ("limits:", "config.yaml:1: limits: must be a mapping of the keys below it; got None"),
         ("port: 70000", "config.yaml:1: port: must be less than or equal to 65535; got 70000"),
         ("log_format: xml", "config.yaml:1: log_format: must be 'text' or 'json'; got 'xml'"),
+        (
+            "auth: {keys: [a, '  ']}",
+            "config.yaml:1: auth.keys: must be keys that are not empty; remove `keys` to serve",
+        ),
         ("auth: {keys_file: [1]}", "config.yaml:1: auth.keys_file: must be the path of a file"),
     ],
 )
