@@ -11,7 +11,7 @@ CONFIG ?= $(firstword $(wildcard config.local.yaml) config.yaml)
 DEVICE ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help serve test test-slow conformance faults model-table clients docs fuzz check fix bench soak gpu gpu-rehearsal demo-models wheel wheel-smoke coverage clean
+.PHONY: help serve test test-slow conformance faults model-table clients docs screenshots fuzz check fix bench soak gpu gpu-rehearsal demo-models wheel wheel-smoke coverage clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -46,6 +46,9 @@ docs: $(VENV)/.development ## Generated parts of docs/, and the committed OpenAP
 	$(BIN)/python -m docs.generate.architecture
 	$(BIN)/python -m docs.generate.http_contract
 	$(BIN)/python -m docs.generate.request_picture
+
+screenshots: $(VENV)/.development ## Pictures of the page at /, for the README (needs chromium)
+	$(BIN)/python -m docs.generate.screenshots
 
 fuzz: $(VENV)/.development $(FUZZ)/.installed ## Generated requests against our own OpenAPI document (2 minutes)
 	$(BIN)/python -m tests.fuzz $(FUZZ)/bin/st

@@ -153,7 +153,7 @@ class Auth(Section):
     metrics_open: bool = False
     """Whether `/metrics` answers without a key."""
     pages_open: bool = True
-    """Whether `/docs` and `/openapi.json` answer without a key."""
+    """Whether the pages `/` and `/docs` with their files, and `/openapi.json`, answer without a key."""
 
 
 def _listed(value: Any) -> Any:

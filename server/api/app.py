@@ -18,11 +18,12 @@ from server.api.dialects.tei_tasks import ROOT_PATHS, Similarity
 from server.api.dialects.vllm import VLLM
 from server.api.middleware import TraceMiddleware
 from server.api.openapi import HEADERS, ErrorShape, complete
+from server.api.pages.page_routes import FILE_PATHS, PAGES, add_page_files, page_routes
 from server.api.paths import PathMiddleware, PathTable
 from server.api.request import BodyReader
 from server.api.route_table import PlainRoute, Route, add_routes
 from server.api.routes import embeddings_route, models_routes, rerank_route, root_route
-from server.api.system_routes import ASSETS_PATH, PAGES, add_assets, page_routes, system_routes
+from server.api.system_routes import system_routes
 from server.api.tokenize_routes import tokenize_routes
 from server.config import Config
 from server.engine.client import Engine
@@ -61,12 +62,12 @@ def create_app(
     app.state.routes = [
         *_api_routes(ServingContext(registry, engine, config.limits), config),
         *system_routes(engine, metrics),
-        *page_routes(f"{app.title} {app.version}", config.root_path),
+        *page_routes(f"{app.title} {app.version}"),
     ]
     # Routes of the application itself: a router that is included is searched twice for every request.
     app.router.route_class = PlainRoute
     add_routes(app.router, app.state.routes)
-    add_assets(app)
+    add_page_files(app)
     _leave_errors_to_the_middleware(app)
     _add_middleware(app, config, metrics)
     return app
@@ -80,7 +81,7 @@ def path_table(routes: Iterable[Route]) -> PathTable:
             methods.setdefault(path, set()).add(route.method)
     bases = [base for dialect in API_DIALECTS for base in dialect.bases]
     own_bases = {dialect.prefix: dialect.bases[0] for dialect in API_DIALECTS if dialect.prefix != "/"}
-    return PathTable(methods, bases, own_bases, mounts=[ASSETS_PATH])
+    return PathTable(methods, bases, own_bases, mounts=FILE_PATHS)
 
 
 def _add_middleware(app: FastAPI, config: Config, metrics: Metrics) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from server.api.system_routes import ASSETS_PATH, PAGES
+from server.api.pages.page_routes import FILE_PATHS, PAGES
 from server.config import Auth, ConfigError
 from server.config_file import read_text
 from server.errors import InvalidApiKey
@@ -71,7 +71,7 @@ class AuthMiddleware:
     def _is_open(self, method: str, path: str) -> bool:
         # HEAD arrives as GET. By method too: the same path may have a route that computes (POST /).
         return method == "GET" and (
-            path in self._open or (ASSETS_PATH in self._open and path.startswith(ASSETS_PATH + "/"))
+            path in self._open or any(files in self._open and path.startswith(f"{files}/") for files in FILE_PATHS)
         )
 
 
@@ -96,7 +96,7 @@ def read_keys(auth: Auth) -> list[str]:
 
 def open_paths(auth: Auth) -> frozenset[str]:
     """Paths that need no key for GET and HEAD."""
-    pages = {*PAGES, ASSETS_PATH} if auth.pages_open else set()
+    pages = {*PAGES, *FILE_PATHS} if auth.pages_open else set()
     return frozenset(OPEN_PATHS | pages | ({"/metrics"} if auth.metrics_open else set()))
 
 

@@ -41,7 +41,7 @@ def ready_line(registry: ModelRegistry, listener: socket, *, has_keys: bool) -> 
     path, body = RERANK if all(model.kind == "reranker" for model in registry.models) else EMBED
     key = " -H 'Authorization: Bearer KEY'" if has_keys else ""
     curl = f"curl {url}{path} -H 'Content-Type: application/json'{key} -d '{body}'"
-    return f"Ready: {url} - open {url}/docs, or try: {curl}"
+    return f"Ready: {url} - open it in a browser, or try: {curl}"
 
 
 def _url(host: str, port: int) -> str:

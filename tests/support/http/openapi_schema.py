@@ -35,7 +35,7 @@ KEYWORDS = {
     "additionalProperties",
 } | {*("items", "minItems", "minProperties", "maxProperties", "format", "description", "default")}
 # Pages for people are no part of the document.
-PAGES = ("/docs", "/openapi.json")
+PAGES = ("/docs", "/page/", "/openapi.json")
 
 
 class Document:

@@ -8,7 +8,7 @@ import pytest
 from starlette.routing import Route as StarletteRoute
 
 from server.api.auth import open_paths
-from server.api.system_routes import ASSETS_PATH
+from server.api.pages.page_routes import FILE_PATHS
 from server.config import Auth
 from server.registry import ServedModel
 from tests.support.server.in_process import InProcessServer, in_process_server
@@ -48,8 +48,9 @@ def _spellings(path: str) -> Iterator[str]:
     yield from (path, f"{path}/", f"{path}//", f"/{path}", path.upper(), path.replace("/", "//"), f"/.{path}")
     yield from (path.replace("e", "%65", 1), path.replace("/", "%2f"), f"{path}%00", f"{path};a=b", f"{path}?x=/health")
     yield from (f"/health/..{path}", f"/health%2f..{path}", f"/health;{path}", f"/health?{path}", f"/health{path}")
-    yield from (f"/docs/..{path}", f"{ASSETS_PATH}/..{path}", f"{ASSETS_PATH}/..%2f..{path}", f"/%2e{path}")
-    yield from (f"{ASSETS_PATH}/%2e%2e/%2e%2e{path}", f"//health{path}", f"http://x/health{path}", f"\\health{path}")
+    yield from (f"/docs/..{path}", f"/%2e{path}", f"//health{path}", f"http://x/health{path}", f"\\health{path}")
+    for files in FILE_PATHS:
+        yield from (f"{files}/..{path}", f"{files}/..%2f..{path}", f"{files}/%2e%2e/%2e%2e{path}")
 
 
 def _paths(server: InProcessServer) -> list[str]:
@@ -92,7 +93,7 @@ async def _status(server: InProcessServer, method: str, target: str, headers: li
 def _is_open(method: str, target: str, auth: Auth) -> bool:
     path = unquote(target.partition("?")[0])
     known = open_paths(auth)
-    is_asset = auth.pages_open and path.startswith(f"{ASSETS_PATH}/")
+    is_asset = auth.pages_open and path.startswith(tuple(f"{files}/" for files in FILE_PATHS))
     return method in ("GET", "HEAD") and ((path.rstrip("/") or "/") in known or is_asset)
 
 

@@ -69,7 +69,7 @@ def test_the_reason_for_a_models_kind_is_logged_for_debugging(
 
 def test_the_ready_line_shows_a_first_request(embedder_text: Preprocessor) -> None:
     assert _start(embedder_text, has_keys=False) == (
-        "Ready: http://127.0.0.1:PORT - open http://127.0.0.1:PORT/docs, or try: "
+        "Ready: http://127.0.0.1:PORT - open it in a browser, or try: "
         "curl http://127.0.0.1:PORT/v1/embeddings -H 'Content-Type: application/json' -d '{\"input\": \"hello\"}'"
     )
 

@@ -77,13 +77,6 @@ def test_83_every_parameter_of_a_path_has_an_example() -> None:
     assert {parameter["example"] for parameter in parameters if parameter["in"] == "path"} == {"demo-embedding"}
 
 
-def test_the_root_leads_to_the_page(plain: httpx.Client) -> None:
-    answer = plain.get("/", follow_redirects=False)
-
-    assert answer.status_code == 307
-    assert answer.headers["location"] == "docs"
-
-
 def test_83_the_page_and_what_it_loads_refer_to_no_other_host(plain: httpx.Client) -> None:
     page = plain.get("/docs")
 
