@@ -36,6 +36,7 @@ ApiError                            400     invalid_request_error   none
     │   ├── TooManyRequests         429     requests                rate_limit_exceeded
     │   ├── TooManyBodies           429     requests                rate_limit_exceeded
     │   ├── WaitTooLong             429     tokens                  rate_limit_exceeded
+    │   ├── TokenizerBusy           429     tokens                  rate_limit_exceeded
     │   └── TooLate                 429     tokens                  rate_limit_exceeded
     └── Unavailable                 503     server_error            unavailable
         ├── ModelLoading            503     server_error            model_loading
@@ -418,6 +419,14 @@ class WaitTooLong(QueueFull):
     def __init__(self, wait_s: float, limit_s: float) -> None:
         message = f"The request would wait about {wait_s:.0f} s for others, and the limit is {limit_s:g} s."
         Retryable.__init__(self, message, wait_s - limit_s)
+
+
+class TokenizerBusy(QueueFull):
+    """Too much text waits to be tokenised."""
+
+    def __init__(self, waiting_characters: int, retry_after_s: float) -> None:
+        message = f"Too much text is waiting to be tokenised ({waiting_characters} characters)."
+        Retryable.__init__(self, message, retry_after_s)
 
 
 class TooLate(QueueFull):

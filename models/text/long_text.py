@@ -50,10 +50,14 @@ class TextLimit:
     side: Side = "right"
     between: Callable[[int], object] = _go_on
 
+    @property
+    def whole_characters(self) -> int:
+        """A text of at most this length is tokenised whole."""
+        return min(max(CHARACTERS_PER_TOKEN * self.max_tokens, SHORT_CHARACTERS), WHOLE_CHARACTERS)
+
     def is_long(self, text: str) -> bool:
         """Whether the text is read in slices, and no further than needed."""
-        usual = max(CHARACTERS_PER_TOKEN * self.max_tokens, SHORT_CHARACTERS)
-        return len(text) > min(usual, WHOLE_CHARACTERS)
+        return len(text) > self.whole_characters
 
     def readable(self, text: str, longest_token: int) -> str:
         """The part of a text that is looked at: what is longer has too many tokens, whatever it holds."""
@@ -89,7 +93,7 @@ def first_ids(text: str, count: int, tokenize: Tokenize, between: Callable[[], o
     `between` is called before each slice; what it raises ends the work.
     """
     parts, tokens = list[Ids](), 0
-    for ids in _slices(text, tokenize, between):
+    for ids in _slices(text, count, tokenize, between):
         parts.append(ids)
         tokens += len(ids)
         if tokens > count:
@@ -101,17 +105,18 @@ def last_ids(text: str, count: int, tokenize: Tokenize, between: Callable[[], ob
     """Like first_ids() for the last ids of a text."""
     length = CHARACTERS_PER_TOKEN * (count + AGREEING_TOKENS) + EDGE_CHARACTERS
     while length < len(text) and (start := _start_after(text, len(text) - length)) is not None:
-        ids = _joined(list(_slices(text[start:], tokenize, between)))
+        ids = _joined(list(_slices(text[start:], count, tokenize, between)))
         # The first ones may be cut out of a word.
         if len(ids) > count + AGREEING_TOKENS:
             return ids[AGREEING_TOKENS:], False
         length *= 4
-    return _joined(list(_slices(text, tokenize, between))), True
+    return _joined(list(_slices(text, count, tokenize, between))), True
 
 
-def _slices(text: str, tokenize: Tokenize, between: Callable[[], object]) -> Iterator[Ids]:
-    """The ids of a text, a part at a time."""
-    start, length = 0, SLICE_CHARACTERS
+def _slices(text: str, count: int, tokenize: Tokenize, between: Callable[[], object]) -> Iterator[Ids]:
+    """The ids of a text, a part at a time; `count` of them are wanted."""
+    usual = min(CHARACTERS_PER_TOKEN * count + 4 * EDGE_CHARACTERS, SLICE_CHARACTERS)
+    start, length = 0, usual
     seam: _Seam | None = None
     while True:
         between()
@@ -132,7 +137,7 @@ def _slices(text: str, tokenize: Tokenize, between: Callable[[], object]) -> Ite
             continue
         yield piece.ids[begin:stop]
         seam = _seam(piece, stop)
-        start, length = max(seam.start - EDGE_CHARACTERS, 0), SLICE_CHARACTERS
+        start, length = max(seam.start - EDGE_CHARACTERS, 0), usual
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,10 @@ class Tokenizer:
         # decode() keeps the interpreter's lock meanwhile, and so does encode().
         return str(self._control.decode_batch([ids.tolist()], skip_special_tokens=skip_special_tokens)[0])
 
+    def decode_each(self, ids: Ids) -> list[str]:
+        """Each id as text of its own."""
+        return list(self._control.decode_batch([[int(token)] for token in ids], skip_special_tokens=False))
+
     def offsets(self, text: str) -> list[tuple[int, int, int]]:
         """User text as (id, start, stop), in characters of the text, without special tokens."""
         encoding = _guarded(lambda: self._plain.encode_batch([text], add_special_tokens=False))[0]
@@ -165,7 +169,6 @@ class Tokenizer:
                 rows = _encode(tokenizer, group)
             ids += rows
             tokens += sum(min(len(row), limit.max_tokens) for row in rows)
-        limit.between(tokens)
         return TextIds(ids, frozenset(partial))
 
     def _long(self, tokenizer: tokenizers.Tokenizer, text: str, limit: TextLimit, tokens: int) -> tuple[Ids, bool]:

@@ -29,6 +29,7 @@ from server.config import Config
 from server.engine.client import Engine
 from server.observability.metrics import Metrics
 from server.processing.context import ServingContext
+from server.processing.work_queue import WorkQueue
 from server.registry import ModelRegistry
 from server.serialization import JsonObject
 
@@ -60,7 +61,7 @@ def create_app(
     app.state.root_path = config.root_path
     app.state.keys = Keys(read_keys(config.auth)) if keys is None else keys
     app.state.routes = [
-        *_api_routes(ServingContext(registry, engine, config.limits), config),
+        *_api_routes(ServingContext(registry, engine, config.limits, WorkQueue()), config),
         *system_routes(engine, metrics),
         *page_routes(f"{app.title} {app.version}"),
     ]
@@ -106,7 +107,7 @@ def _add_middleware(app: FastAPI, config: Config, metrics: Metrics) -> None:
 
 
 def _api_routes(serving: ServingContext, config: Config) -> list[Route]:
-    bodies = BodyReader(config.limits, config.body_memory_bytes)
+    bodies = BodyReader(config.limits, config.body_memory_bytes, serving.work)
     return [
         *(embeddings_route(dialect, serving, config, bodies) for dialect in (*API_DIALECTS, *EMBEDDING_DIALECTS)),
         *(_rerank_route(dialect, serving, config, bodies) for dialect in (*API_DIALECTS, *RERANK_DIALECTS)),

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypeVar
 
-from anyio import to_thread
 from fastapi import Request
 
 from server.api.auth import SCOPE_CALLER
@@ -18,6 +17,7 @@ from server.config import Config, RequestLimits
 from server.errors import BodyTimeout, PayloadTooLarge, UnsupportedMedia
 from server.observability.trace import trace_of
 from server.processing.context import RequestContext
+from server.processing.work_queue import WorkQueue
 from server.serialization import JsonObject
 
 # Larger bodies are parsed in a thread: 2,048 x 300 token ids take 35-85 ms.
@@ -29,8 +29,9 @@ Parsed = TypeVar("Parsed")
 class BodyReader:
     """Reads the bodies of one HTTP process. Belongs to the event loop's thread."""
 
-    def __init__(self, limits: RequestLimits, max_held_bytes: int) -> None:
+    def __init__(self, limits: RequestLimits, max_held_bytes: int, work: WorkQueue) -> None:
         self._limits = limits
+        self._work = work
         self._bounds = json_bounds(limits)
         self._budget = BodyBudget(max_held_bytes)
 
@@ -50,8 +51,8 @@ class BodyReader:
             held.expect(declared_bytes)
             content = await self._receive(request, held)
             if coding is not None:
-                content = await _decoded(content, coding, self._limits.body_bytes, held)
-            yield RequestBody(content, self._bounds)
+                content = await self._decoded(content, coding, held)
+            yield RequestBody(content, self._bounds, self._work)
 
     async def _receive(self, request: Request, held: HeldBody) -> bytes:
         chunks: list[bytes] = []
@@ -68,14 +69,20 @@ class BodyReader:
         held.arrived()
         return b"".join(chunks)
 
+    async def _decoded(self, content: bytes, coding: str, held: HeldBody) -> bytes:
+        size = await self._work.run_json(decoded_size, content, coding, self._limits.body_bytes)
+        held.grow(max(size - held.size, 0))
+        return await self._work.run_json(decode_body, content, coding, size)
+
 
 class RequestBody:
     """The bytes of one body, which are dropped when they are parsed."""
 
-    def __init__(self, content: bytes, bounds: JsonBounds) -> None:
+    def __init__(self, content: bytes, bounds: JsonBounds, work: WorkQueue) -> None:
         self.content = content
         self.size = len(content)
         self._bounds = bounds
+        self._work = work
 
     async def parse(self, parse: Callable[[JsonObject], Parsed]) -> Parsed:
         """What `parse` makes of the body's JSON object. Large bodies are parsed off the event loop.
@@ -84,7 +91,7 @@ class RequestBody:
         """
         if self.size <= PARSE_IN_THREAD_BYTES:
             return parse(self._take_object())
-        return await to_thread.run_sync(lambda: parse(self._take_large_object()))
+        return await self._work.run_json(lambda: parse(self._take_large_object()))
 
     def _take_large_object(self) -> JsonObject:
         with paused_collector():
@@ -114,12 +121,6 @@ def caller_of_request(request: Request) -> str:
     """Who sends the request; AuthMiddleware has found it out."""
     caller: str = request.scope.get(SCOPE_CALLER, "")
     return caller
-
-
-async def _decoded(content: bytes, coding: str, limit: int, held: HeldBody) -> bytes:
-    size = await to_thread.run_sync(decoded_size, content, coding, limit)
-    held.grow(max(size - held.size, 0))
-    return await to_thread.run_sync(decode_body, content, coding, size)
 
 
 def _declared_bytes(digits: str, limit: int) -> int:

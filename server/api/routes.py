@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 
-from anyio import to_thread
 from fastapi import Request, Response
 
 from server.api import openapi
@@ -150,7 +149,7 @@ def embeddings_choice(dialect: EmbeddingDialect, limits: RequestLimits) -> Choic
             with context.trace.stage("write"):
                 if result.rows.size < WRITE_IN_THREAD_FLOATS:
                     return dialect.write_embeddings(parsed, result, context.trace)
-                return await to_thread.run_sync(dialect.write_embeddings, parsed, result, context.trace)
+                return await serving.work.run_json(dialect.write_embeddings, parsed, result, context.trace)
 
         return run
 

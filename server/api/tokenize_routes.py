@@ -4,11 +4,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any
 
 import numpy as np
-from anyio import to_thread
 from fastapi import Request, Response
 from pydantic import WithJsonSchema
 
-from models import BackendInfo, Ids
+from models import BackendInfo, Ids, TextLimit
 from server import VERSION
 from server.api import openapi
 from server.api.dialects.openai import OPENAI_OR_TEI_ERROR, OpenAI
@@ -16,17 +15,20 @@ from server.api.dialects.parsing import Fields, WireBool, ignored_fields, parse,
 from server.api.dialects.protocol import OPENAI_ERROR, ErrorDialect, hearth_headers
 from server.api.dialects.tei import TEI, TEI_ERROR
 from server.api.middleware import SCOPE_DIALECT
-from server.api.request import BodyReader
+from server.api.request import BodyReader, request_context
 from server.api.route_table import Handler, Route
 from server.config import Config, RequestLimits
 from server.errors import ArrayTooLong, InvalidValue, TooManyTokens
-from server.processing.context import ServingContext
+from server.processing.context import RequestContext, ServingContext
 from server.processing.requests import Texts, TokenIds
+from server.processing.tokenization import Between
 from server.registry import ModelRegistry, ServedModel
 from server.serialization import JsonObject, dump
 
 # The response has some hundred bytes for each token: clients must split longer texts.
 MAX_CHARACTERS = 1_000_000
+# Its bytes in UTF-8.
+TOKENS_PER_CHARACTER = 4
 
 _VLLM_TOKENS = openapi.closed_object(
     count=openapi.INTEGER,
@@ -109,59 +111,73 @@ class DecodeBody(Fields):
 
 def tokenize_routes(serving: ServingContext, config: Config, bodies: BodyReader) -> list[Route]:
     """/tokenize, /detokenize, /decode and /info."""
-    registry = serving.registry
     return [
-        Route("POST", ("/tokenize",), _tokenize(registry, config, bodies), _document_tokenize()),
-        Route("POST", ("/detokenize",), _detokenize(registry, config, bodies), _document_detokenize()),
-        Route("POST", ("/decode",), _decode(registry, config, bodies), _document_decode()),
+        Route("POST", ("/tokenize",), _tokenize(serving, config, bodies), _document_tokenize()),
+        Route("POST", ("/detokenize",), _detokenize(serving, config, bodies), _document_detokenize()),
+        Route("POST", ("/decode",), _decode(serving, config, bodies), _document_decode()),
         Route("GET", ("/info",), _info(serving, config), _document_info()),
     ]
 
 
-def _tokenize(registry: ModelRegistry, config: Config, bodies: BodyReader) -> Handler:
-    async def tokenize(request: Request, fields: JsonObject) -> Response:
+def _tokenize(serving: ServingContext, config: Config, bodies: BodyReader) -> Handler:
+    async def tokenize(request: Request, fields: JsonObject, context: RequestContext) -> Response:
         is_tei = "inputs" in fields
         request.scope[SCOPE_DIALECT] = TEI() if is_tei else OpenAI()
         if is_tei == ("prompt" in fields):
             raise InvalidValue("prompt", "send either 'prompt' or 'inputs'.")
         body = parse(TokenizeBody, fields)
-        model = _find(registry, body.model)
-        _check_size([body.prompt or ""] if body.inputs is None else body.inputs, config)
+        model = _find(serving.registry, body.model)
+        characters = _check_size([body.prompt or ""] if body.inputs is None else body.inputs, config)
         write = _tei_tokens if is_tei else _vllm_tokens
-        return await to_thread.run_sync(lambda: _json(write(body, model), ignored_fields(fields, TokenizeBody)))
-
-    return _with_fields(bodies, tokenize)
-
-
-def _detokenize(registry: ModelRegistry, config: Config, bodies: BodyReader) -> Handler:
-    async def detokenize(_: Request, fields: JsonObject) -> Response:
-        body = parse(DetokenizeBody, fields)
-        model = _find(registry, body.model)
-        if not isinstance(body.tokens, list) or any(isinstance(item, list) for item in body.tokens):
-            raise InvalidValue("tokens", "expected a list of token ids.")
-        texts = await to_thread.run_sync(_texts_of, body.tokens, "tokens", model, config.limits)
-        return _json({"prompt": texts[0]}, ignored_fields(fields, DetokenizeBody))
-
-    return _with_fields(bodies, detokenize)
-
-
-def _decode(registry: ModelRegistry, config: Config, bodies: BodyReader) -> Handler:
-    async def decode(_: Request, fields: JsonObject) -> Response:
-        body = parse(DecodeBody, fields)
-        model = _find(registry, body.model)
-        return await to_thread.run_sync(
-            lambda: _json(
-                _texts_of(body.ids, "ids", model, config.limits, body.skip_special_tokens),
-                ignored_fields(fields, DecodeBody),
-            )
+        field = "inputs" if is_tei else "prompt"
+        return await serving.work.tokenize(
+            lambda between: _json(write(body, model, between), ignored_fields(fields, TokenizeBody)),
+            characters,
+            field,
+            context,
         )
 
-    return _with_fields(bodies, decode, TEI())
+    return _with_fields(bodies, config, tokenize)
+
+
+def _detokenize(serving: ServingContext, config: Config, bodies: BodyReader) -> Handler:
+    async def detokenize(_: Request, fields: JsonObject, context: RequestContext) -> Response:
+        body = parse(DetokenizeBody, fields)
+        model = _find(serving.registry, body.model)
+        if not isinstance(body.tokens, list) or any(isinstance(item, list) for item in body.tokens):
+            raise InvalidValue("tokens", "expected a list of token ids.")
+        texts = await serving.work.tokenize(
+            lambda between: _texts_of(body.tokens, "tokens", model, config.limits, between),
+            context.body_bytes,
+            "tokens",
+            context,
+        )
+        return _json({"prompt": texts[0]}, ignored_fields(fields, DetokenizeBody))
+
+    return _with_fields(bodies, config, detokenize)
+
+
+def _decode(serving: ServingContext, config: Config, bodies: BodyReader) -> Handler:
+    async def decode(_: Request, fields: JsonObject, context: RequestContext) -> Response:
+        body = parse(DecodeBody, fields)
+        model = _find(serving.registry, body.model)
+        return await serving.work.tokenize(
+            lambda between: _json(
+                _texts_of(body.ids, "ids", model, config.limits, between, body.skip_special_tokens),
+                ignored_fields(fields, DecodeBody),
+            ),
+            context.body_bytes,
+            "ids",
+            context,
+        )
+
+    return _with_fields(bodies, config, decode, TEI())
 
 
 def _with_fields(
     bodies: BodyReader,
-    answer: Callable[[Request, JsonObject], Awaitable[Response]],
+    config: Config,
+    answer: Callable[[Request, JsonObject, RequestContext], Awaitable[Response]],
     dialect: ErrorDialect | None = None,
 ) -> Handler:
     """A handler that reads a body, and then answers it; `dialect` writes the errors of its JSON."""
@@ -170,7 +186,8 @@ def _with_fields(
         if dialect is not None:
             request.scope[SCOPE_DIALECT] = dialect
         async with bodies.reading(request) as body:
-            return await answer(request, await body.parse(lambda fields: fields))
+            fields = await body.parse(lambda fields: fields)
+            return await answer(request, fields, request_context(request, config, body.size))
 
     return read_and_answer
 
@@ -233,57 +250,62 @@ def _find(registry: ModelRegistry, name: str | None) -> ServedModel:
     return registry.models[0]
 
 
-def _check_size(texts: Any, config: Config) -> None:
+def _check_size(texts: Any, config: Config) -> int:
+    """The characters in all. What is no list of texts is refused later."""
     texts = [texts] if isinstance(texts, str) else texts
     if not isinstance(texts, list):
-        return
+        return 0
     if len(texts) > config.limits.inputs:
         raise ArrayTooLong("inputs", config.limits.inputs, len(texts))
     characters = sum(len(text) for text in texts if isinstance(text, str))
     if characters > MAX_CHARACTERS:
         raise InvalidValue("inputs", f"expected at most {MAX_CHARACTERS} characters in total; got {characters}.")
+    return characters
 
 
-def _vllm_tokens(body: TokenizeBody, model: ServedModel) -> JsonObject:
+def _vllm_tokens(body: TokenizeBody, model: ServedModel, between: Between) -> JsonObject:
     tokenizer = model.preprocessor.tokenizer
-    ids = tokenizer.encode([body.prompt or ""])[0]
+    limit = TextLimit(MAX_CHARACTERS * TOKENS_PER_CHARACTER, between=between)
+    ids = tokenizer.encode_within([body.prompt or ""], limit).ids[0]
     ids = tokenizer.with_special_tokens(ids) if body.add_special_tokens else ids
-    strings = _token_texts(tokenizer.decode, ids) if body.return_token_strs else None
+    strings = tokenizer.decode_each(ids) if body.return_token_strs else None
     max_tokens = model.preprocessor.info.max_tokens
     return {"count": len(ids), "max_model_len": max_tokens, "tokens": ids.tolist(), "token_strs": strings}
 
 
-def _tei_tokens(body: TokenizeBody, model: ServedModel) -> list[list[JsonObject]]:
+def _tei_tokens(body: TokenizeBody, model: ServedModel, between: Between) -> list[list[JsonObject]]:
     texts = read_input(body.inputs, field="inputs")
     if not isinstance(texts, Texts):
         raise InvalidValue("inputs", "expected a string or a list of strings.")
     tokenizer = model.preprocessor.tokenizer
-    before, after = (_special(tokenizer.decode, ids, body) for ids in (tokenizer.before, tokenizer.after))
-    return [[*before, *_tei_text(text, model), *after] for text in texts.values]
+    before, after = (_special(tokenizer.decode_each, ids, body) for ids in (tokenizer.before, tokenizer.after))
+    return [[*before, *_tei_text(text, model, between), *after] for text in texts.values]
 
 
-def _tei_text(text: str, model: ServedModel) -> list[JsonObject]:
+def _tei_text(text: str, model: ServedModel, between: Between) -> list[JsonObject]:
+    between(0)
     return [
         {"id": token_id, "text": text[start:stop], "special": False, "start": start, "stop": stop}
         for token_id, start, stop in model.preprocessor.tokenizer.offsets(text)
     ]
 
 
-def _special(decode: Callable[[Ids], str], ids: Ids, body: TokenizeBody) -> list[JsonObject]:
+def _special(decode_each: Callable[[Ids], list[str]], ids: Ids, body: TokenizeBody) -> list[JsonObject]:
     if not body.add_special_tokens:
         return []
     return [
         {"id": int(token_id), "text": text, "special": True, "start": None, "stop": None}
-        for token_id, text in zip(ids, _token_texts(decode, ids), strict=True)
+        for token_id, text in zip(ids, decode_each(ids), strict=True)
     ]
 
 
-def _token_texts(decode: Callable[[Ids], str], ids: Ids) -> list[str]:
-    return [decode(ids[index : index + 1]) for index in range(len(ids))]
-
-
 def _texts_of(
-    values: Any, field: str, model: ServedModel, limits: RequestLimits, skip_special_tokens: bool = False
+    values: Any,
+    field: str,
+    model: ServedModel,
+    limits: RequestLimits,
+    between: Between,
+    skip_special_tokens: bool = False,
 ) -> list[str]:
     # Before the lists are converted. A flat list of ids is one text.
     if isinstance(values, list) and len(values) > limits.inputs and isinstance(values[0], list):
@@ -297,7 +319,11 @@ def _texts_of(
     for ids in lists.values:
         if len(outside := ids[(ids < 0) | (ids >= rows)]):
             raise InvalidValue(field, f"token id {outside[0]} is outside the model's vocabulary (0..{rows - 1}).")
-    return [tokenizer.decode(ids.astype(np.int32), skip_special_tokens=skip_special_tokens) for ids in lists.values]
+    texts = list[str]()
+    for ids in lists.values:
+        between(0)
+        texts.append(tokenizer.decode(ids.astype(np.int32), skip_special_tokens=skip_special_tokens))
+    return texts
 
 
 def _details(model: ServedModel, backend: BackendInfo | None, config: Config) -> JsonObject:

@@ -3,21 +3,24 @@
 from models import ChatTemplateError
 from server.errors import InvalidValue
 from server.processing.requests import Chats, Texts, Truncation, label_of
-from server.processing.tokenization import NO_IDS, PromptParts, TokenizedInputs, fit, text_limit
+from server.processing.tokenization import NO_IDS, Between, PromptParts, TokenizedInputs, fit, go_on, text_limit
 from server.registry import ServedModel
 
 
-def prepare_chats(chats: Chats, truncation: Truncation, model: ServedModel, *, for_logits: bool) -> TokenizedInputs:
+def prepare_chats(
+    chats: Chats, truncation: Truncation, model: ServedModel, *, for_logits: bool, between: Between = go_on
+) -> TokenizedInputs:
     """Tokenize conversations. The template makes the whole prompt, so no named prompt goes in front.
 
     Raises: ApiError: one is too long, or the template does not take it.
     """
     template, tokenizer = model.preprocessor.chat, model.preprocessor.tokenizer
     assert template is not None, "a model without a chat template reads single_messages()"
-    label, limit = label_of(chats), text_limit(truncation, model)
+    label, limit = label_of(chats), text_limit(truncation, model, between)
     before, after = (tokenizer.before, tokenizer.after) if chats.add_special_tokens else (NO_IDS, NO_IDS)
     parts: list[PromptParts] = []
     for index, messages in enumerate(chats.values):
+        between(0)
         try:
             ids, is_whole = template.encode(messages, chats.variables, limit)
         except ChatTemplateError as error:

@@ -10,7 +10,7 @@ from models import Ids, Matrix, NamedPrompts, finish_vectors
 from server.config import RequestLimits
 from server.errors import InputTooLong, TooManyTokens, WrongModelKind
 from server.processing.requests import Label, RerankRequest, Texts, Truncation, label_of
-from server.processing.tokenization import TokenizedInputs, prepare_texts
+from server.processing.tokenization import Between, TokenizedInputs, go_on, prepare_texts
 from server.registry import ServedModel
 
 
@@ -23,7 +23,9 @@ class TextPairs:
     takes_instruction: bool
 
 
-def prepare_pairs(request: RerankRequest, model: ServedModel, limits: RequestLimits) -> TextPairs:
+def prepare_pairs(
+    request: RerankRequest, model: ServedModel, limits: RequestLimits, between: Between = go_on
+) -> TextPairs:
     """Tokenize queries and documents as /v1/embeddings does, each behind its named prompt if the model has one.
 
     Documents are cut like a reranker's; a query that is too long is an error.
@@ -39,7 +41,7 @@ def prepare_pairs(request: RerankRequest, model: ServedModel, limits: RequestLim
     instructed = prompts.instructed(request.task) if request.task else prompts
     query_prompt = _prompt("query", instructed or prompts, model)
     texts = _behind(query_prompt, request.queries, request.query_field, is_list=len(request.queries) > 1)
-    queries = prepare_texts(texts, Truncation(allowed=True), model)
+    queries = prepare_texts(texts, Truncation(allowed=True), model, between)
     for index, count in queries.tokens_before_cut.items():
         raise InputTooLong(label_of(texts)(index), model.preprocessor.info.max_tokens, count, may_be_cut=False)
     document_prompt = _prompt("document", prompts, model)
@@ -47,6 +49,7 @@ def prepare_pairs(request: RerankRequest, model: ServedModel, limits: RequestLim
         _behind(document_prompt, request.documents, request.field, is_list=True),
         _document_cut(request, document_prompt, model),
         model,
+        between,
     )
     tokens = sum(map(len, queries.ids)) + sum(map(len, documents.ids))
     if tokens > limits.rerank_tokens:

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from anyio import to_thread
-
 from models import Matrix, PrefixOrder, Readout, finish_logits, finish_vectors, sort_by_prefix
 from server.config import RequestLimits
 from server.errors import (
@@ -29,7 +27,17 @@ from server.processing.requests import (
     label_of,
 )
 from server.processing.submit import submit
-from server.processing.tokenization import TokenizedInputs, prepare_ids, prepare_prompts, prepare_texts
+from server.processing.tokenization import (
+    Between,
+    TokenizedInputs,
+    counted,
+    go_on,
+    prepare_ids,
+    prepare_prompts,
+    prepare_texts,
+    readable_characters,
+    text_limit,
+)
 from server.registry import ServedModel
 
 # The default limit on a body's size: a template must not be a way around it.
@@ -51,9 +59,14 @@ async def embed(request: EmbeddingRequest, serving: ServingContext, context: Req
     )
     with context.trace.stage("tokenize"):
         tokenized, inputs = (
-            _prepare(request, model)
+            _prepare(request, model, serving.limits, go_on)
             if _is_short(request, context)
-            else await to_thread.run_sync(_prepare, request, model)
+            else await serving.work.tokenize(
+                lambda between: _prepare(request, model, serving.limits, between),
+                _characters(request, context, model),
+                request.input.field,
+                context,
+            )
         )
     tokens = inputs.tokens
     if tokens > serving.limits.request_tokens:
@@ -152,26 +165,38 @@ def _check_dimensions(dimensions: int | None, field: str, model: ServedModel) ->
         raise InvalidValue(field, f"must be one of {sizes} or {width} for this model; got {dimensions}.")
 
 
-def _prepare(request: EmbeddingRequest, model: ServedModel) -> tuple[TokenizedInputs, PrefixOrder]:
-    tokenized = _tokenize(request, model)
+def _characters(request: EmbeddingRequest, context: RequestContext, model: ServedModel) -> int:
+    """About how many characters of text will be read."""
+    if request.prompt_template is not None:
+        characters = context.body_bytes + len(request.prompt_template) * len(request.input.values)
+        return min(characters, MAX_RENDERED_CHARACTERS)
+    if not isinstance(request.input, Texts):
+        return context.body_bytes
+    return readable_characters(request.input.values, text_limit(request.cut, model))
+
+
+def _prepare(
+    request: EmbeddingRequest, model: ServedModel, limits: RequestLimits, between: Between
+) -> tuple[TokenizedInputs, PrefixOrder]:
+    tokenized = _tokenize(request, model, counted(between, limits.request_tokens, request.input.field))
     return tokenized, sort_by_prefix(tokenized.ids)
 
 
-def _tokenize(request: EmbeddingRequest, model: ServedModel) -> TokenizedInputs:
+def _tokenize(request: EmbeddingRequest, model: ServedModel, between: Between) -> TokenizedInputs:
     for_logits, inputs = request.return_logits is not None, request.input
     if isinstance(inputs, TokenIds):
-        return prepare_ids(inputs, request.cut, model, for_logits=for_logits)
+        return prepare_ids(inputs, request.cut, model, for_logits=for_logits, between=between)
     if isinstance(inputs, Chats):
         if model.preprocessor.chat is not None:
-            return prepare_chats(inputs, request.cut, model, for_logits=for_logits)
+            return prepare_chats(inputs, request.cut, model, for_logits=for_logits, between=between)
         inputs = single_messages(inputs)
-    texts = _rendered(inputs, request.prompt_template, model)
+    texts = _rendered(inputs, request.prompt_template, model, between)
     if for_logits:
-        return prepare_prompts(texts, request.cut, model)
-    return prepare_texts(_with_prompt(texts, request, model), request.cut, model)
+        return prepare_prompts(texts, request.cut, model, between)
+    return prepare_texts(_with_prompt(texts, request, model), request.cut, model, between)
 
 
-def _rendered(inputs: Texts | TemplateVariables, source: str | None, model: ServedModel) -> Texts:
+def _rendered(inputs: Texts | TemplateVariables, source: str | None, model: ServedModel, between: Between) -> Texts:
     if source is None:
         assert isinstance(inputs, Texts), "the dialect let objects through without a prompt_template"
         return inputs
@@ -181,6 +206,7 @@ def _rendered(inputs: Texts | TemplateVariables, source: str | None, model: Serv
     characters = 0
     values: Sequence[str | dict[str, Any]] = inputs.values
     for index, value in enumerate(values):
+        between(0)
         # A string fills the variable `text`: Fireworks documents objects only, but its own benchmark sends strings.
         variables = {"text": value} if isinstance(value, str) else value
         texts.append(template.render(variables, label(index)))

@@ -10,8 +10,10 @@ import orjson
 from server.errors import InvalidValue, MissingVariable
 from server.processing.template_sandbox import (
     MAX_CALLS,
+    NODE_COST,
     TRUNCATE,
     Missing,
+    RenderBudget,
     TemplateRefused,
     TruncateTokens,
     Variables,
@@ -78,22 +80,27 @@ def _plain(source: str, truncate: TruncateTokens) -> Template:
     if calls > MAX_CALLS:
         raise InvalidValue("prompt_template", f"expected at most {MAX_CALLS} calls of {TRUNCATE}(); got {calls}.")
 
+    budget = RenderBudget()
+    charged = budget.charged_truncate(truncate)
+    steps = sum(1 + field.group(2).count(".") for field in fields)
+
     def pieces(variables: Variables) -> Iterator[str]:
+        budget.charge(NODE_COST * steps)
         end = 0
         for field in fields:
             yield source[end : field.start()]
-            yield _fill(field, variables, truncate)
+            yield _fill(field, variables, budget, charged)
             end = field.end()
         yield source[end:]
 
     return Template(pieces)
 
 
-def _fill(field: re.Match[str], variables: Variables, truncate: TruncateTokens) -> str:
+def _fill(field: re.Match[str], variables: Variables, budget: RenderBudget, truncate: TruncateTokens) -> str:
     call, name, count, closing = field.groups()
     if (call is None) != (closing is None) or (count is not None and call is None):
         return field.group()
-    text = _as_text(_look_up(name, variables))
+    text = _as_text(budget.charge_value(_look_up(name, variables)))
     return truncate(text, int(count) if count else None) if call else text
 
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from anyio import to_thread
 from numpy.typing import NDArray
 
 from models import (
@@ -25,6 +24,7 @@ from server.processing.context import RequestContext, ServingContext
 from server.processing.cosine import cosine_scores, label_pairs, prepare_pairs
 from server.processing.requests import Label, RerankRequest, RerankResult
 from server.processing.submit import submit
+from server.processing.tokenization import Between, counted, go_on, readable_characters
 from server.registry import ServedModel
 
 
@@ -41,6 +41,9 @@ class _Prepared:
     method: str | None = None
 
 
+Prepare = Callable[[RerankRequest, ServedModel, RequestLimits, Between], _Prepared]
+
+
 async def rerank(request: RerankRequest, serving: ServingContext, context: RequestContext) -> RerankResult:
     """Score the documents and order them, best first; equal scores keep the order of the request.
 
@@ -53,11 +56,15 @@ async def rerank(request: RerankRequest, serving: ServingContext, context: Reque
     fewest = _fewest_tokens(request, context, limits)
     serving.engine.check_room(model.id, fewest, len(request.documents), caller=context.caller, left_s=context.left_s())
     with context.trace.stage("tokenize"):
-        prepared = (
-            prepare(request, model, limits)
-            if context.is_short(len(request.documents))
-            else await to_thread.run_sync(prepare, request, model, limits)
-        )
+        if context.is_short(len(request.documents)):
+            prepared = prepare(request, model, limits, go_on)
+        else:
+            prepared = await serving.work.tokenize(
+                lambda between: prepare(request, model, limits, counted(between, limits.rerank_tokens, request.field)),
+                _characters(request, model),
+                request.field,
+                context,
+            )
     tokens = prepared.inputs.tokens
     context.trace.note_work(model.id, len(request.documents), tokens)
     rows = await submit(
@@ -70,7 +77,7 @@ async def rerank(request: RerankRequest, serving: ServingContext, context: Reque
     return RerankResult(name, tuple(order.tolist()), scores, tokens, prepared.warnings, ignored, prepared.method)
 
 
-def _choose(model: ServedModel, name: str | None) -> Callable[[RerankRequest, ServedModel, RequestLimits], _Prepared]:
+def _choose(model: ServedModel, name: str | None) -> Prepare:
     if model.kind == "llm":
         shown = (name or model.id)[:64]
         raise WrongModelKind(f"Model `{shown}` is a language model and cannot rerank. Use POST /v1/embeddings.")
@@ -91,8 +98,14 @@ def _fewest_tokens(request: RerankRequest, context: RequestContext, limits: Requ
     return min(context.fewest_tokens(), limits.rerank_tokens)
 
 
-def _prepare_vectors(request: RerankRequest, model: ServedModel, limits: RequestLimits) -> _Prepared:
-    pairs = prepare_pairs(request, model, limits)
+def _characters(request: RerankRequest, model: ServedModel) -> int:
+    """About how many characters of text will be read."""
+    texts = (request.task or "", *request.queries, *request.documents)
+    return readable_characters(texts, TextLimit(model.preprocessor.info.max_tokens))
+
+
+def _prepare_vectors(request: RerankRequest, model: ServedModel, limits: RequestLimits, between: Between) -> _Prepared:
+    pairs = prepare_pairs(request, model, limits, between)
     ids, before = pairs.documents.ids, pairs.documents.tokens_before_cut
     queries = len(pairs.queries)
     return _Prepared(
@@ -106,16 +119,16 @@ def _prepare_vectors(request: RerankRequest, model: ServedModel, limits: Request
     )
 
 
-def _prepare_prompts(request: RerankRequest, model: ServedModel, limits: RequestLimits) -> _Prepared:
+def _prepare_prompts(request: RerankRequest, model: ServedModel, limits: RequestLimits, between: Between) -> _Prepared:
     prompt, maximum = model.preprocessor.rerank, model.preprocessor.info.max_tokens
     assert prompt is not None, "a reranker has a prompt form"
     limit = min(request.truncate_prompt_tokens or maximum, maximum)
-    heads = _heads(request, prompt, limit, model, limits)
+    heads = _heads(request, prompt, limit, model, limits, between)
     rooms = [limit - len(head) - len(prompt.suffix) for head in heads]
     if len(heads) == 1:
         heads, rooms = heads * len(request.documents), rooms * len(request.documents)
     # Up to the model's maximum, whatever is cut then: warnings tell how long a document was.
-    documents = prompt.read_documents(request.documents, TextLimit(maximum, request.cut.side))
+    documents = prompt.read_documents(request.documents, TextLimit(maximum, request.cut.side, between))
     bodies = _cut_documents(documents, rooms, request, limit)
     # Checked before the query is copied in front of every document.
     tokens = sum(map(len, heads)) + sum(map(len, bodies)) + len(prompt.suffix) * len(bodies)
@@ -143,11 +156,16 @@ def _cut_documents(documents: TextIds, rooms: Sequence[int], request: RerankRequ
 
 
 def _heads(
-    request: RerankRequest, prompt: RerankPrompt, limit: int, model: ServedModel, limits: RequestLimits
+    request: RerankRequest,
+    prompt: RerankPrompt,
+    limit: int,
+    model: ServedModel,
+    limits: RequestLimits,
+    between: Between,
 ) -> list[Ids]:
     """The tokens before each document: one head for all, or one for each query."""
     instruction = request.task or model.config.instruction or model.preprocessor.instruction
-    heads, tokens, text_limit = list[Ids](), 0, TextLimit(model.preprocessor.info.max_tokens)
+    heads, tokens, text_limit = list[Ids](), 0, TextLimit(model.preprocessor.info.max_tokens, between=between)
     for index, query in enumerate(request.queries):
         heads.append(prompt.head(instruction, query, text_limit))
         fixed = len(heads[-1]) + len(prompt.suffix)

@@ -1,16 +1,11 @@
 """Runs the tokenized inputs of one request on the engine and waits for their rows."""
 
-import asyncio
-from typing import TypeVar
-
 import numpy as np
 
 from models import Matrix, PrefixOrder, Readout
 from server.engine.messages import EngineFailure, EngineRequest
 from server.errors import (
     ApiError,
-    ClientGone,
-    DeadlineExceeded,
     Draining,
     EngineDied,
     InternalError,
@@ -18,11 +13,9 @@ from server.errors import (
     TooLargeForDevice,
     Unavailable,
 )
-from server.processing.context import Receive, RequestContext, ServingContext
+from server.processing.context import RequestContext, ServingContext
 from server.processing.requests import Label
 from server.registry import ServedModel
-
-_Result = TypeVar("_Result")
 
 
 async def submit(
@@ -43,12 +36,9 @@ async def submit(
     """
     engine = serving.engine
     work = EngineRequest(engine.new_id(), model.id, readout, inputs.ids, inputs.shared, caller=context.caller)
-    left_s = context.left_s()
-    future = engine.submit(work, left_s=left_s)
+    future = engine.submit(work, left_s=context.left_s())
     try:
-        result = await wait_for_result(future, context.receive, max(left_s, 0))
-    except TimeoutError:
-        raise DeadlineExceeded(context.timeout_s) from None
+        result = await context.wait_for(future)
     finally:
         engine.cancel(work.id)
     if isinstance(result, EngineFailure):
@@ -56,30 +46,6 @@ async def submit(
     context.trace.stages["queue"] = result.timings.queue_s
     context.trace.stages["forward"] = result.timings.forward_s
     return _checked(_in_request_order(result.rows, inputs), label)
-
-
-async def wait_for_result(future: asyncio.Future[_Result], receive: Receive, timeout_s: float) -> _Result:
-    """The future's result, unless the client disconnects or the time runs out first.
-
-    Raises: ClientGone, TimeoutError. The future is not cancelled: the caller owns its work.
-    """
-    # uvicorn does not cancel a handler when the client hangs up (tests/unit/server/processing/test_submit.py).
-    disconnect = asyncio.ensure_future(_until_disconnect(receive))
-    try:
-        waiting: set[asyncio.Future[_Result] | asyncio.Future[None]] = {future, disconnect}
-        await asyncio.wait(waiting, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        if future.done():
-            return future.result()
-        if disconnect.done():
-            raise ClientGone
-        raise TimeoutError
-    finally:
-        disconnect.cancel()
-
-
-async def _until_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _in_request_order(rows: Matrix, inputs: PrefixOrder) -> Matrix:

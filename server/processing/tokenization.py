@@ -6,11 +6,21 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from models import Ids, Qwen3RerankPrompt, TextLimit, cut, is_complete_prompt
-from server.errors import SEND_TEXT, ApiError, EmptyArray, ForeignTokenIds, InputTooLong, InvalidValue
+from server.errors import (
+    SEND_TEXT,
+    ApiError,
+    EmptyArray,
+    ForeignTokenIds,
+    InputTooLong,
+    InvalidValue,
+    TooManyTokens,
+)
 from server.processing.cl100k import CL100K_IDS, decode_cl100k
 from server.processing.requests import Inputs, Label, Texts, TokenIds, Truncation, label_of
 from server.registry import ServedModel
 
+# This many ids of a list tell whether they are of the model's vocabulary.
+EVIDENCE_TOKENS = 8192
 # Called between parts of the work with the tokens so far; what it raises ends the work.
 Between = Callable[[int], object]
 NO_IDS: Ids = np.array([], dtype=np.int32)
@@ -55,6 +65,27 @@ class PromptParts:
         return len(self.before) + len(self.body) + len(self.after) if self.is_whole else None
 
 
+def counted(between: Between, max_tokens: int, field: str) -> Between:
+    """`between`, which also ends work that has too many tokens; what is left is not tokenised."""
+
+    def check(tokens: int) -> None:
+        between(tokens)
+        if tokens > max_tokens:
+            raise TooManyTokens(tokens, max_tokens, field)
+
+    return check
+
+
+def text_limit(truncation: Truncation, model: ServedModel, between: Between = go_on) -> TextLimit:
+    """How many tokens of each text matter."""
+    return TextLimit(_max_tokens(truncation, model), truncation.side, between)
+
+
+def readable_characters(texts: Sequence[str], limit: TextLimit) -> int:
+    """About how many characters of the texts will be read."""
+    return sum(min(len(text), limit.whole_characters) for text in texts)
+
+
 def prepare_texts(
     texts: Texts, truncation: Truncation, model: ServedModel, between: Between = go_on
 ) -> TokenizedInputs:
@@ -88,7 +119,9 @@ def prepare_prompts(
     return replace(fitted, framed=len(framed) if model.kind == "reranker" else None)
 
 
-def prepare_ids(inputs: TokenIds, truncation: Truncation, model: ServedModel, *, for_logits: bool) -> TokenizedInputs:
+def prepare_ids(
+    inputs: TokenIds, truncation: Truncation, model: ServedModel, *, for_logits: bool, between: Between = go_on
+) -> TokenizedInputs:
     """Check token ids against the model's vocabulary, then put them between its special tokens like a text.
 
     For logits they must be a complete prompt already.
@@ -102,12 +135,14 @@ def prepare_ids(inputs: TokenIds, truncation: Truncation, model: ServedModel, *,
     for index, ids in enumerate(inputs.values):
         if not len(ids):
             raise EmptyArray(label(index))
+    if not truncation.allowed:
+        between(sum(map(len, inputs.values)))
     if rule == "cl100k_base":
-        return _decoded(inputs, truncation, model, for_logits=for_logits)
+        return _decoded(inputs, truncation, model, between, for_logits=for_logits)
     out_of_range = _out_of_range(inputs, model)
     values: list[Ids] = [ids.astype(np.int32) for ids in inputs.values]
     if rule == "auto" and (out_of_range or not _are_native(values, model)):
-        return _decoded(inputs, truncation, model, for_logits=for_logits, error=out_of_range)
+        return _decoded(inputs, truncation, model, between, for_logits=for_logits, error=out_of_range)
     if out_of_range:
         raise out_of_range
     fitted = fit(_id_parts(values, model, for_logits=for_logits), truncation, model, inputs)
@@ -185,11 +220,6 @@ def _max_tokens(truncation: Truncation, model: ServedModel) -> int:
     return min(truncation.max_tokens or maximum, maximum)
 
 
-def text_limit(truncation: Truncation, model: ServedModel, between: Between = go_on) -> TextLimit:
-    """How much of each text matters."""
-    return TextLimit(_max_tokens(truncation, model), truncation.side, between)
-
-
 def _out_of_range(inputs: TokenIds, model: ServedModel) -> InvalidValue | None:
     """The error for the first id that the model's embedding table has no row for."""
     rows = model.preprocessor.info.table_rows
@@ -205,12 +235,18 @@ def _out_of_range(inputs: TokenIds, model: ServedModel) -> InvalidValue | None:
 
 def _are_native(values: Sequence[Ids], model: ServedModel) -> bool:
     # The beginning is enough evidence, and what is longer than the model's maximum is cut or refused anyway.
-    heads = [ids[: model.preprocessor.info.max_tokens] for ids in values]
+    heads = [ids[: min(model.preprocessor.info.max_tokens, EVIDENCE_TOKENS)] for ids in values]
     return model.preprocessor.tokenizer.are_native(heads)
 
 
 def _decoded(
-    inputs: TokenIds, truncation: Truncation, model: ServedModel, *, for_logits: bool, error: ApiError | None = None
+    inputs: TokenIds,
+    truncation: Truncation,
+    model: ServedModel,
+    between: Between,
+    *,
+    for_logits: bool,
+    error: ApiError | None = None,
 ) -> TokenizedInputs:
     """Read ids as cl100k_base. All lists of a request are judged together: one client has one vocabulary."""
     values = decode_cl100k(inputs.values)
@@ -218,4 +254,4 @@ def _decoded(
         raise error or ForeignTokenIds(model.id, inputs.field)
     prepare = prepare_prompts if for_logits else prepare_texts
     texts = Texts(values, inputs.is_list, inputs.field)
-    return replace(prepare(texts, truncation, model), token_ids="cl100k_base")
+    return replace(prepare(texts, truncation, model, between), token_ids="cl100k_base")

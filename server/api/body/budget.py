@@ -13,7 +13,7 @@ LARGE_BODIES_SHARE = 7 / 8
 PROGRESS_BYTES = 64 * 1024
 STALLED_S = 2.0
 # The newest body's weight in the average of how long large bodies are held, and the average before the first one.
-NEWEST_WEIGHT = 0.2
+NEWEST_BODY_WEIGHT = 0.2
 FIRST_GUESS_S = 1.0
 
 
@@ -38,7 +38,7 @@ class BodyBudget:
         finally:
             self._arriving.pop(body, None)
             if body.size > SMALL_BODY_BYTES:
-                self._held_s += NEWEST_WEIGHT * (monotonic() - started - self._held_s)
+                self._held_s += NEWEST_BODY_WEIGHT * (monotonic() - started - self._held_s)
             self.held_bytes -= body.size
             body.size = 0
 

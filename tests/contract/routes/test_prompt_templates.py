@@ -310,3 +310,21 @@ def test_51_many_inputs_share_what_a_template_may_cost(plain: httpx.Client) -> N
 def _peak_megabytes(hearth: ServerProcess) -> int:
     status = Path(f"/proc/{hearth._process.pid}/status").read_text("ascii")
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) // 1024
+
+
+@pytest.mark.parametrize(
+    ("template", "variables"),
+    [
+        ("{text}" * 3000, {"text": "a"}),
+        ("{a.b.c.d.e.f}" * 1500, {"a": {"b": {"c": {"d": {"e": {"f": "x"}}}}}}),
+        ("{o}" * 1000, {"o": {"k": ["v" * 10] * 50}}),
+    ],
+)
+def test_51_plain_templates_pay_for_their_work_too(
+    plain: httpx.Client, template: str, variables: dict[str, Any]
+) -> None:
+    answer = embed(plain, [variables] * 2000, prompt_template=template)
+
+    error = openai_error(answer, 400)
+    assert "takes too long to render" in error["message"]
+    assert answer.elapsed.total_seconds() < 5

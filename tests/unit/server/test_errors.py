@@ -45,6 +45,7 @@ TABLE = [
     (errors.TooManyBodies(5, 1), 429, "requests", "rate_limit_exceeded", "RATE_LIMIT_EXCEEDED"),
     (errors.TooManyRequests(2048), 429, "requests", "rate_limit_exceeded", "RATE_LIMIT_EXCEEDED"),
     (errors.WaitTooLong(30, 10), 429, "tokens", "rate_limit_exceeded", "RATE_LIMIT_EXCEEDED"),
+    (errors.TokenizerBusy(5, 1), 429, "tokens", "rate_limit_exceeded", "RATE_LIMIT_EXCEEDED"),
     (errors.TooLate(700, 590), 429, "tokens", "rate_limit_exceeded", "RATE_LIMIT_EXCEEDED"),
     (errors.Unavailable("x", 1), 503, "server_error", "unavailable", "SERVICE_UNAVAILABLE"),
     (errors.ModelLoading(), 503, "server_error", "model_loading", "SERVICE_UNAVAILABLE"),

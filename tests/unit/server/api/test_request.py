@@ -14,6 +14,7 @@ from server.api.dialects import embeddings, parsing
 from server.api.request import BodyReader
 from server.config import RequestLimits
 from server.errors import BodyTimeout, PayloadTooLarge, TooManyBodies, UnsupportedMedia
+from server.processing.work_queue import WorkQueue
 from server.registry import ServedModel
 from tests.support.server.in_process import in_process_server, until
 
@@ -41,7 +42,7 @@ def _request(sender: _Sender, **headers: str) -> Request:
 
 
 async def _read(request: Request, limits: RequestLimits) -> bytes:
-    async with BodyReader(limits, 1000).reading(request) as body:
+    async with BodyReader(limits, 1000, WorkQueue()).reading(request) as body:
         return body.content
 
 
@@ -136,7 +137,7 @@ async def test_408_has_the_words_of_the_contract(embedder: ServedModel) -> None:
 
 
 async def test_a_body_over_the_budget_is_refused_unread_while_another_one_is_held() -> None:
-    reader, late = BodyReader(RequestLimits(), 200_000), _Sender(b"x")
+    reader, late = BodyReader(RequestLimits(), 200_000, WorkQueue()), _Sender(b"x")
     async with reader.reading(_request(_Sender(b"x" * 150_000))):
         with pytest.raises(TooManyBodies):
             async with reader.reading(_request(late, content_length="100000")):
@@ -149,7 +150,7 @@ async def test_a_body_over_the_budget_is_refused_unread_while_another_one_is_hel
 
 
 async def test_what_a_compressed_body_expands_to_counts() -> None:
-    reader, packed = BodyReader(RequestLimits(), 200_000), gzip.compress(b"x" * 150_000)
+    reader, packed = BodyReader(RequestLimits(), 200_000, WorkQueue()), gzip.compress(b"x" * 150_000)
     async with reader.reading(_request(_Sender(packed), content_encoding="gzip")):
         with pytest.raises(TooManyBodies):
             async with reader.reading(_request(_Sender(packed), content_encoding="gzip")):
@@ -158,7 +159,7 @@ async def test_what_a_compressed_body_expands_to_counts() -> None:
 
 async def test_a_stalled_body_is_answered_when_it_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget, "STALLED_S", 0.0)
-    reader = BodyReader(RequestLimits(), 200_000)
+    reader = BodyReader(RequestLimits(), 200_000, WorkQueue())
     half = _Sender(b"x" * 150_000, b"")
     stalled = asyncio.create_task(_enter(reader, half))
     await until(lambda: half.sent == 2)

@@ -9,8 +9,9 @@ import pytest
 import uvicorn
 
 from server.engine.batching import BatchLimits
-from server.errors import ClientGone
-from server.processing.submit import wait_for_result
+from server.errors import ClientGone, DeadlineExceeded
+from server.observability.trace import Trace
+from server.processing.context import Receive, RequestContext
 from server.registry import ServedModel
 from tests.support.server.in_process import InProcessServer, in_process_server, until
 
@@ -24,18 +25,22 @@ async def _leaves() -> dict[str, Any]:
     return {"type": "http.disconnect"}
 
 
+def _request(receive: Receive, timeout_s: float) -> RequestContext:
+    return RequestContext(Trace("id"), receive, timeout_s, 0)
+
+
 async def test_a_result_that_is_there_is_returned() -> None:
     future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     future.set_result("answer")
 
-    assert await wait_for_result(future, _never, 5) == "answer"
+    assert await _request(_never, 5).wait_for(future) == "answer"
 
 
 async def test_a_client_that_leaves_ends_the_waiting() -> None:
     future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     with pytest.raises(ClientGone):
-        await wait_for_result(future, _leaves, 5)
+        await _request(_leaves, 5).wait_for(future)
 
     assert not future.done()
 
@@ -43,15 +48,15 @@ async def test_a_client_that_leaves_ends_the_waiting() -> None:
 async def test_78_so_does_the_deadline() -> None:
     future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
-    with pytest.raises(TimeoutError):
-        await wait_for_result(future, _never, 0)
+    with pytest.raises(DeadlineExceeded):
+        await _request(_never, 0).wait_for(future)
 
 
 async def test_a_result_wins_over_a_client_that_left_at_the_same_time() -> None:
     future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     future.set_result("answer")
 
-    assert await wait_for_result(future, _leaves, 5) == "answer"
+    assert await _request(_leaves, 5).wait_for(future) == "answer"
 
 
 class _Served:
