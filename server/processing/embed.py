@@ -16,7 +16,6 @@ from server.errors import (
 )
 from server.processing.chats import prepare_chats, single_messages
 from server.processing.context import RequestContext, ServingContext
-from server.processing.prompt_template import read_template
 from server.processing.requests import (
     Chats,
     EmbeddingRequest,
@@ -27,6 +26,7 @@ from server.processing.requests import (
     label_of,
 )
 from server.processing.submit import submit
+from server.processing.templates.prompt_template import read_template
 from server.processing.tokenization import (
     Between,
     TokenizedInputs,

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from server.errors import InvalidValue, MissingVariable
-from server.processing.template_sandbox import (
+from server.processing.templates.template_sandbox import (
     MAX_CALLS,
     NODE_COST,
     TRUNCATE,
