@@ -185,6 +185,9 @@ class Config(Section):
     root_path: Annotated[str, AfterValidator(_as_prefix)] = ""
     """Prefix of the address under which a proxy publishes this server, such as `/search`. It makes the addresses in
     `/docs` and `/openapi.json` right. The proxy may remove the prefix from a path or leave it there."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Further names of this server, such as `hearth.example.com` behind a proxy; `*` is any. Only a server without
+    keys on a loopback `host` looks at them: other names in `Host` are refused, and so are web pages of other sites."""
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may call this server from a browser; `*` is any."""
     workers: Positive = 1

@@ -18,6 +18,8 @@ ApiError                            400     invalid_request_error   none
 ├── WrongModelKind                  400     invalid_request_error   wrong_model_kind
 ├── ForeignTokenIds                 400     invalid_request_error   foreign_token_ids
 ├── InvalidApiKey                   401     invalid_request_error   invalid_api_key
+├── HostNotAllowed                  403     invalid_request_error   host_not_allowed
+├── OriginNotAllowed                403     invalid_request_error   origin_not_allowed
 ├── UnknownUrl                      404     invalid_request_error   unknown_url
 ├── ModelNotFound                   404     invalid_request_error   model_not_found
 ├── MethodNotAllowed                405     invalid_request_error   method_not_allowed
@@ -225,6 +227,34 @@ class InvalidApiKey(ApiError):
     def __init__(self, sent: bool) -> None:
         missing = "Missing API key. Send it as 'Authorization: Bearer <key>'."
         super().__init__("Incorrect API key provided." if sent else missing, headers={"WWW-Authenticate": "Bearer"})
+
+
+class HostNotAllowed(ApiError):
+    """Without keys, a server on a loopback address is not addressed by a name that others can give it."""
+
+    status = 403
+    code = "host_not_allowed"
+    fireworks_code = "FORBIDDEN"
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"The Host header names {host[:64]!r}, and this server without API keys answers for its own machine only. "
+            "Add the name to allowed_hosts in its configuration, or configure keys."
+        )
+
+
+class OriginNotAllowed(ApiError):
+    """Without keys, a server on a loopback address is not called by pages of other sites."""
+
+    status = 403
+    code = "origin_not_allowed"
+    fireworks_code = "FORBIDDEN"
+
+    def __init__(self, origin: str) -> None:
+        super().__init__(
+            f"The request comes from a web page of {origin[:64]!r}, and this server without API keys answers pages of "
+            "its own machine only. Add the origin to cors_origins in its configuration, or configure keys."
+        )
 
 
 class UnknownUrl(ApiError):

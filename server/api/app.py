@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from server import VERSION
-from server.api.auth import AuthMiddleware, Keys, open_paths, read_keys
+from server.api.auth import AuthMiddleware, Keys, open_paths, own_sites, read_keys
 from server.api.dialects.cohere import Cohere, CohereV1
 from server.api.dialects.fireworks import Fireworks
 from server.api.dialects.nim import NIM
@@ -89,7 +89,7 @@ def _add_middleware(app: FastAPI, config: Config, metrics: Metrics) -> None:
     # The last one added is the outermost. Keys are checked for the path as it was sent.
     paths = app.state.paths = path_table(app.state.routes)
     app.add_middleware(PathMiddleware, table=paths)
-    app.add_middleware(AuthMiddleware, keys=app.state.keys, open_paths=open_paths(config.auth))
+    app.add_middleware(AuthMiddleware, keys=app.state.keys, open_paths=open_paths(config.auth), sites=own_sites(config))
     app.add_middleware(
         TraceMiddleware, dialect_of=_dialect_of, paths=paths, metrics=metrics, root_path=config.root_path
     )

@@ -1,17 +1,24 @@
-"""API keys. Every route requires one, except those listed here. Keys are checked before the body is read."""
+"""Who may call, decided before the body is read.
+
+With API keys every route requires one, except those listed here. Without keys a server that only its own machine
+reaches still refuses the web pages that a browser on that machine shows.
+"""
 
 import hashlib
 import hmac
 from collections.abc import Iterable
+from ipaddress import ip_address
 from pathlib import Path
+from socket import gethostbyname
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.api.pages.page_routes import FILE_PATHS, PAGES
-from server.config import Auth, ConfigError
+from server.config import Auth, Config, ConfigError
 from server.config_file import read_text
-from server.errors import InvalidApiKey
+from server.errors import HostNotAllowed, InvalidApiKey, OriginNotAllowed
 from server.observability.trace import path_of
 
 OPEN_PATHS = {"/health", "/live", "/ready"}
@@ -47,18 +54,54 @@ class Keys:
         return any(matches)
 
 
-class AuthMiddleware:
-    """Rejects requests without an accepted key, unless the path is open or no keys are configured."""
+class Sites:
+    """Which names a server may be addressed by, and which web pages may call it.
 
-    def __init__(self, app: ASGIApp, keys: Keys, open_paths: frozenset[str]) -> None:
+    An attacker's page can send requests to a server on the machine of its reader (a simple cross-origin POST), and can
+    read the answers too if the name of its site then leads to 127.0.0.1 (DNS rebinding). The browser tells both: the
+    first by `Origin`, the second by `Host`. Nobody can rebind an address, or a name without a dot.
+    """
+
+    def __init__(self, names: Iterable[str], origins: Iterable[str]) -> None:
+        """Take further names of the server, and the origins that may call it; `*` is any."""
+        self._names = {name.lower() for name in names}
+        self._origins = set(origins)
+
+    def check(self, headers: Headers) -> None:
+        """Refuse a request that a page of another site may have sent.
+
+        Raises: HostNotAllowed, OriginNotAllowed.
+        """
+        hosts = {_name_of(f"//{host}") for host in headers.getlist("host") if host}
+        for host in hosts:
+            if "." in host and not _is_address(host) and not host.endswith(".localhost") and not self._knows(host):
+                raise HostNotAllowed(host)
+        for origin in headers.getlist("origin"):
+            name = _name_of(origin)
+            is_own = name in hosts or _is_loopback(name) or self._knows(name)
+            if not is_own and not self._origins & {origin, "*"}:
+                raise OriginNotAllowed(origin)
+
+    def _knows(self, name: str) -> bool:
+        return bool(self._names & {name, "*"})
+
+
+class AuthMiddleware:
+    """Rejects requests without an accepted key, unless the path is open.
+
+    Without keys it checks `sites` instead, if there are any.
+    """
+
+    def __init__(self, app: ASGIApp, keys: Keys, open_paths: frozenset[str], sites: Sites | None = None) -> None:
         self._app = app
         self._keys = keys
         self._open = open_paths
+        self._sites = sites
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass an authorised request on.
 
-        Raises: InvalidApiKey.
+        Raises: InvalidApiKey, HostNotAllowed, OriginNotAllowed.
         """
         if scope["type"] == "http" and SCOPE_CALLER not in scope:
             scope[SCOPE_CALLER] = caller_of(scope, self._keys)
@@ -66,6 +109,8 @@ class AuthMiddleware:
             sent = _sent_keys(Headers(scope=scope))
             if not self._keys.accept(sent):
                 raise InvalidApiKey(sent=bool(sent))
+        if scope["type"] == "http" and self._sites is not None and not len(self._keys):
+            self._sites.check(Headers(scope=scope))
         await self._app(scope, receive, send)
 
     def _is_open(self, method: str, path: str) -> bool:
@@ -98,6 +143,34 @@ def open_paths(auth: Auth) -> frozenset[str]:
     """Paths that need no key for GET and HEAD."""
     pages = {*PAGES, *FILE_PATHS} if auth.pages_open else set()
     return frozenset(OPEN_PATHS | pages | ({"/metrics"} if auth.metrics_open else set()))
+
+
+def own_sites(config: Config) -> Sites | None:
+    """The sites of a server that listens on a loopback address; None if it listens on another."""
+    try:
+        is_local = _is_loopback(config.host.lower()) or _is_loopback(gethostbyname(config.host))
+    except OSError:
+        is_local = False
+    return Sites((config.host, *config.allowed_hosts), config.cors_origins) if is_local else None
+
+
+def _name_of(url: str) -> str:
+    """The host of a URL, lower-case and without port; "" if there is none, as in the origin `null`."""
+    try:
+        return (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return url
+
+
+def _is_address(name: str) -> bool:
+    try:
+        return bool(ip_address(name))
+    except ValueError:
+        return False
+
+
+def _is_loopback(name: str) -> bool:
+    return name == "localhost" or name.endswith(".localhost") or (_is_address(name) and ip_address(name).is_loopback)
 
 
 def _from_file(file: Path) -> list[str]:

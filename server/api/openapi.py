@@ -225,6 +225,7 @@ HEADERS_OF_ERRORS = {
 ERRORS = {
     400: "A field is missing or invalid. The message names the field, its limit and how to fix it.",
     401: "The API key is missing or unknown.",
+    403: "Without keys, a server on a loopback address refuses foreign host names and web pages of other sites.",
     404: "The model or the route does not exist.",
     405: "The route exists, but not for this method.",
     408: "The body did not arrive in time.",
@@ -235,9 +236,9 @@ ERRORS = {
     503: "The server is loading, draining or restarting its engine.",
     504: "The request exceeded its time limit.",
 }
-ERRORS_OF_GET = (400, 401, 404, 405, 500)
+ERRORS_OF_GET = (400, 401, 403, 404, 405, 500)
 # Raised before the body is read, when only the path can tell how the client expects an error.
-BEFORE_THE_BODY = (401, 405, 408, 413, 415)
+BEFORE_THE_BODY = (401, 403, 405, 408, 413, 415)
 KEYS: JsonObject = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},

@@ -78,7 +78,7 @@ class Document:
                 assert str(answer.status_code) in operation["responses"], f"undocumented: {path} {answer.status_code}"
                 return dict(operation["responses"][str(answer.status_code)])
         # No such route, or not for this method.
-        assert answer.status_code in (401, 404, 405), f"undocumented: {path} {answer.status_code}"
+        assert answer.status_code in (401, 403, 404, 405), f"undocumented: {path} {answer.status_code}"
         dialect = "Fireworks" if path.startswith("/inference/") else "OpenAI"
         return {"$ref": f"#/components/responses/{dialect}-{answer.status_code}"}
 

@@ -22,6 +22,8 @@ TABLE = [
     (errors.WrongModelKind("x"), 400, "invalid_request_error", "wrong_model_kind", None),
     (errors.ForeignTokenIds("m"), 400, "invalid_request_error", "foreign_token_ids", None),
     (errors.InvalidApiKey(sent=True), 401, "invalid_request_error", "invalid_api_key", "UNAUTHORIZED"),
+    (errors.HostNotAllowed("a.example"), 403, "invalid_request_error", "host_not_allowed", "FORBIDDEN"),
+    (errors.OriginNotAllowed("https://a.example"), 403, "invalid_request_error", "origin_not_allowed", "FORBIDDEN"),
     (errors.UnknownUrl("GET", "/x"), 404, "invalid_request_error", "unknown_url", "NOT_FOUND"),
     (errors.ModelNotFound("x", []), 404, "invalid_request_error", "model_not_found", "NOT_FOUND"),
     (
