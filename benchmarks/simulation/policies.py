@@ -21,6 +21,7 @@ class Policy:
     name: str
     take: Take
     binding: Binding
+    shares: bool = False  # batches are shorter while callers share the device
 
 
 def by_ratio(jobs: Sequence[Job], limits: BatchLimits, now: float, seconds_per_token: float) -> list[BatchItem]:
@@ -75,12 +76,13 @@ def _in_order(jobs: Iterable[Job], limits: BatchLimits, *, counts_shared: bool) 
     return items
 
 
-OURS = Policy("Hearth, second batch bound late", by_ratio, "late")
+OURS = Policy("Hearth, second batch bound late", by_ratio, "late", shares=True)
 POLICIES = (
     OURS,
-    Policy("Hearth, bound at the first's start", by_ratio, "start"),
-    Policy("Hearth, bound at the first's end", by_ratio, "end"),
-    Policy("Hearth, late, ratio to what is left", by_ratio_of_rest, "late"),
+    Policy("Hearth, bound at the first's start", by_ratio, "start", shares=True),
+    Policy("Hearth, bound at the first's end", by_ratio, "end", shares=True),
+    Policy("Hearth, late, ratio to what is left", by_ratio_of_rest, "late", shares=True),
+    Policy("Hearth, late, batches of callers in full", by_ratio, "late"),
     Policy("Hearth, late, without callers' shares", by_ratio_alone, "late"),
     Policy("FIFO, bound late", fifo, "late"),
     Policy("TEI's rule", tei, "start"),

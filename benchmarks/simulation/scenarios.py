@@ -63,7 +63,8 @@ def crowd_beside_queries(device: Device, seed: int = 0, clients: int = 300) -> S
     """A caller with 300 clients, and queries of another caller that take next to none of the device's time."""
     seconds = 500 * device.seconds(device.limits.max_tokens)
     light = [replace(arrival, caller="light") for arrival in queries(seed, 500 / seconds, seconds)]
-    many = crowd(seed, clients, caller="crowd")
+    # The crowd comes when the speed of a lone query is known.
+    many = [replace(arrival, seconds=seconds / 50) for arrival in crowd(seed, clients, caller="crowd")]
     return Scenario(f"one caller's {clients} clients, 500 queries of another caller", device, [*many, *light], seconds)
 
 

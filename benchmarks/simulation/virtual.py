@@ -64,6 +64,7 @@ class InFlight:
     tokens: int
     start: float
     end: float
+    is_full: bool
 
 
 @dataclass(slots=True)
@@ -101,6 +102,7 @@ class Simulation:
         self._waiting: dict[Key, Served] = {}
         self._in_flight: deque[InFlight] = deque()
         self._speed = CostModel()
+        self._callers: set[str] = set()
         self._now = self._free = self._busy_from = 0.0
         self._run = Run(device)
 
@@ -127,6 +129,7 @@ class Simulation:
             job = Job((b"", number), "model", arrival.lengths, shared, at, caller=arrival.caller)
             if not self._waiting:
                 self._busy_from = max(at, self._free)
+            self._callers.add(arrival.caller)
             self._waiting[job.key] = Served(arrival, job, len(arrival.lengths), self._ended_at(at))
 
     def _ended_at(self, at: float) -> int:
@@ -160,13 +163,19 @@ class Simulation:
 
     def _launch(self) -> None:
         jobs = [request.job for request in self._waiting.values() if request.job.waiting]
-        items = self._policy.take(jobs, self._device.limits, self._now, self._speed.seconds_per_token)
+        items = self._policy.take(jobs, self._limits(), self._now, self._speed.seconds_per_token)
         tokens = self._computed(items)
         self._now += self._device.host_s
         start = max(self._now, self._free)
         self._run.idle_s += start - max(self._free, self._busy_from)
         self._free = start + self._device.seconds(tokens)
-        self._in_flight.append(InFlight(items, tokens, start, self._free))
+        self._in_flight.append(InFlight(items, tokens, start, self._free, self._something_waits()))
+
+    def _limits(self) -> BatchLimits:
+        limits = self._device.limits
+        if len(self._callers) < 2 or not self._policy.shares:
+            return limits
+        return replace(limits, max_tokens=int(min(limits.max_tokens, self._speed.shared_tokens)))
 
     def _computed(self, items: Sequence[BatchItem]) -> int:
         tokens, before = 0, BatchItem((b"", -1), -1)
@@ -178,7 +187,7 @@ class Simulation:
         return tokens
 
     def _collect(self, batch: InFlight) -> None:
-        self._speed.record(batch.tokens, batch.end - batch.start, self._device.host_s, is_full=True)
+        self._speed.record(batch.tokens, batch.end - batch.start, self._device.host_s, is_full=batch.is_full)
         self._run.batches += 1
         self._run.tokens += batch.tokens
         for item in batch.items:

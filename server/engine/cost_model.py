@@ -12,6 +12,10 @@ HANG_TIMES, HANG_S = 5.0, 2.0
 FIRST_LIMIT_S = 600.0
 # Below this length of text, the cost of attention is lost in that of the linear layers.
 LINEAR_TOKENS = 1024
+# A query is a text of so few tokens. While callers share the device, a batch takes this many times the time of a lone
+# query: a query waits for half of a batch and its own, seven to eight times its own time, and batches stay efficient.
+QUERY_TOKENS = 64
+SHARED_TIMES = 5.0
 # Below this relative variance, batch sizes are too much alike to fit a line.
 LEAST_VARIANCE = 1e-3
 
@@ -31,6 +35,7 @@ class CostModel:
     _tokens_seconds: float = 0.0
     _full_tokens: float = 0.0
     _full_seconds: float = 0.0
+    _query_seconds: float = 0.0
 
     @property
     def seconds_per_token(self) -> float:
@@ -44,6 +49,13 @@ class CostModel:
         Measured over single queries, a device looks a hundred times as slow as it is.
         """
         return self._full_tokens / self._full_seconds if self._full_seconds else 0.0
+
+    @property
+    def shared_tokens(self) -> float:
+        """The most tokens of a batch while several callers share the device; infinite before the first lone query."""
+        if not self._query_seconds:
+            return float("inf")
+        return SHARED_TIMES * self._query_seconds / self.seconds_per_token
 
     def seconds(self, tokens: int) -> float:
         """The estimated device time of a batch of `tokens`."""
@@ -76,6 +88,9 @@ class CostModel:
             weight = WEIGHT if self._full_seconds else 1.0
             self._full_tokens += (tokens - self._full_tokens) * weight
             self._full_seconds += (device_s - self._full_seconds) * weight
+        elif tokens <= QUERY_TOKENS:
+            weight = WEIGHT if self._query_seconds else 1.0
+            self._query_seconds += (device_s - self._query_seconds) * weight
 
     def _slope(self) -> float:
         # Between no cost for the batch itself (the average) and no cost for its tokens (0).

@@ -22,6 +22,8 @@ Answer = tuple[Key, EngineResult | EngineFailure]
 # The second batch is chosen when the first has this many times the host's share of a batch left to run. Chosen when
 # the first starts, it would make every later query wait for one batch more; chosen at its end, the device would idle.
 BIND_AT_HOST_TIMES = 1.5
+# Callers that sent something within this time share the device.
+CALLER_S = 1.0
 # How often to look whether a batch is done.
 POLL_S = 50e-6
 
@@ -50,6 +52,8 @@ class Scheduler:
         self._requests: dict[Key, RequestState] = {}
         self._waiting: dict[Key, Job] = {}
         self._alone: set[Key] = set()
+        # When each caller of late sent its last request.
+        self._callers: dict[str, float] = {}
         self._in_flight: deque[InFlightBatch] = deque()
         self._cost_models = {model: CostModel() for model in backends}
         self._free_since = clock()
@@ -86,6 +90,7 @@ class Scheduler:
         shared = request.shared.tolist() if shares_prefixes else [0] * len(request.ids)
         lengths = [len(ids) for ids in request.ids]
         job = Job(key, request.model, lengths, shared, self._clock(), request.alone, request.caller)
+        self._callers[request.caller] = job.arrived
         self._requests[key] = RequestState(request, job)
         self._waiting[key] = job
         if request.alone:
@@ -162,11 +167,20 @@ class Scheduler:
 
     def _take_batch(self, now: float) -> list[Origin]:
         seconds_per_token = {model: cost_model.seconds_per_token for model, cost_model in self._cost_models.items()}
-        items = take_batch(self._waiting.values(), self._batch_limits.limits, now, seconds_per_token)
+        items = take_batch(self._waiting.values(), self._limits(now), now, seconds_per_token)
         for key in {item.key for item in items}:
             if not self._waiting[key].waiting:
                 del self._waiting[key]
         return [(self._requests[item.key], item.index) for item in items]
+
+    def _limits(self, now: float) -> BatchLimits:
+        """The limits of the next batch. A short one is taken while it would keep another caller waiting."""
+        limits = self._batch_limits.limits
+        self._callers = {caller: at for caller, at in self._callers.items() if now - at < CALLER_S}
+        if len(self._callers | dict.fromkeys(job.caller for job in self._waiting.values())) < 2:
+            return limits
+        shared_tokens = min(self._cost_models[job.model].shared_tokens for job in self._waiting.values())
+        return replace(limits, max_tokens=int(max(min(limits.max_tokens, shared_tokens), 1)))
 
     def _collect(self, batch: InFlightBatch) -> list[Answer]:
         rows = self._collector.rows(batch)

@@ -77,3 +77,24 @@ def test_a_query_between_two_large_documents_hardly_counts_among_full_batches() 
         cost_model.record(10, 0.01, 0.0, is_full=True)
 
     assert cost_model.tokens_per_s == pytest.approx(48_800, rel=0.02)
+
+
+def test_while_callers_share_a_device_a_batch_takes_five_times_as_long_as_a_lone_query() -> None:
+    cost_model = CostModel()
+    before = cost_model.shared_tokens
+    cost_model.record(10, 0.01, 0.0, is_full=False)
+    for _ in range(100):
+        tokens = int(min(cost_model.shared_tokens, 1000))
+        cost_model.record(tokens, 0.005 + 0.0005 * tokens, 0.0, is_full=True)
+
+    assert before == float("inf")
+    assert tokens == pytest.approx(90, rel=0.05)
+
+
+@pytest.mark.parametrize(("tokens", "is_full"), [(10, True), (1000, False)])
+def test_a_batch_beside_others_or_of_a_long_text_is_no_lone_query(tokens: int, *, is_full: bool) -> None:
+    cost_model = CostModel()
+
+    cost_model.record(tokens, 0.01, 0.0, is_full=is_full)
+
+    assert cost_model.shared_tokens == float("inf")

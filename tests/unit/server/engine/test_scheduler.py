@@ -328,3 +328,25 @@ def test_a_batch_that_leaves_nothing_waiting_is_not_full() -> None:
     scheduler.step()
 
     assert scheduler.state().queue("m").tokens_per_s == 0
+
+
+def test_batches_are_short_while_another_caller_may_come() -> None:
+    now = 0.0
+    backend = FakeBackend(fault=lambda items: advance(0.01 * sum(len(item.ids) for item in items)))
+    scheduler = Scheduler({"m": backend}, BatchLimits(100, 100), clock=lambda: now)
+
+    def advance(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    scheduler.add(FIRST, replace(_request([1, 2]), caller="light"))
+    _finish(scheduler)
+    scheduler.add(SECOND, replace(_request(*[[1, 2]] * 100), caller="crowd"))
+    _finish(scheduler)
+    beside = backend.batches[1:]
+    advance(2)
+    scheduler.add(THIRD, replace(_request(*[[1, 2]] * 100), caller="crowd"))
+    _finish(scheduler)
+
+    assert {len(batch) for batch in beside[:10]} <= {4, 5}
+    assert [len(batch) for batch in backend.batches[-2:]] == [50, 50]
