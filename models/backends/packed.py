@@ -51,7 +51,7 @@ def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "Pack
     with device_faults(), closing(Weights(checkpoint, device=device, dtype=dtype)) as weights:
         network = architecture.network()(config, weights, info.table_rows)
         head = _head(checkpoint, weights, network, info)
-        weights.check_all_used()
+        weights.check_all_used(architecture.name)
     all_supported = f"every setting of this {checkpoint.model_type} checkpoint is supported"
     about = BackendInfo(
         backend="packed",

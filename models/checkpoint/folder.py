@@ -150,10 +150,19 @@ class Checkpoint:
     @cached_property
     def tensors(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes of all tensors, from the headers of the safetensors files."""
-        shapes: dict[str, tuple[int, ...]] = {}
+        return {name: shape for name, (_, shape) in self._headers.items()}
+
+    @cached_property
+    def tensor_types(self) -> dict[str, str]:
+        """Names of all tensors, and the types of their numbers as safetensors calls them: BF16, F32, I64, ..."""
+        return {name: dtype for name, (dtype, _) in self._headers.items()}
+
+    @cached_property
+    def _headers(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        headers: dict[str, tuple[str, tuple[int, ...]]] = {}
         for file in self.weight_files:
-            shapes.update(_shapes(file))
-        return shapes
+            headers.update(_read_header(file))
+        return headers
 
     @cached_property
     def weight_files(self) -> list[Path]:
@@ -239,10 +248,11 @@ class Checkpoint:
         return self._parsed[name]
 
 
-def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
+def _read_header(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     check_weight_file(file)
     try:
         with safe_open(file, framework="numpy") as tensors:
-            return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+            slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118
+            return {name: (str(part.get_dtype()), tuple(part.get_shape())) for name, part in slices.items()}
     except SafetensorError as error:
         raise ModelError(f"{file} is damaged or not a safetensors file: {error}") from error

@@ -13,6 +13,10 @@ SCALES = ("_scales", "_scale_inv")
 ADVICE = {"fp8": "convert it, for instance with fp8_cast_bf16.py of the DeepSeek-V3 repository"}
 OTHER_ADVICE = "use the checkpoint that it was made from"
 BFLOAT16_BYTES = 2
+# Types of safetensors that hold a weight as it is.
+FLOATING_POINT = ("F64", "F32", "F16", "BF16")
+# Positions, token types and masks, which older versions of transformers stored beside the weights.
+INTEGER_BUFFERS = ("position_ids", "token_type_ids", "num_batches_tracked", ".attn.bias", ".attn.masked_bias")
 
 
 def quantisation(checkpoint: Checkpoint) -> str:
@@ -29,6 +33,8 @@ def check_quantised(checkpoint: Checkpoint) -> None:
     Raises: ModelError.
     """
     method = quantisation(checkpoint)
+    if not method:
+        _check_types(checkpoint)
     if not method or method in SUPPORTED:
         return
     advice = ADVICE.get(method, OTHER_ADVICE)
@@ -46,3 +52,12 @@ def count_parameters(checkpoint: Checkpoint) -> int:
         for name, shape in checkpoint.tensors.items()
         if not name.endswith(SCALES)
     )
+
+
+def _check_types(checkpoint: Checkpoint) -> None:
+    for name, dtype in checkpoint.tensor_types.items():
+        if dtype not in FLOATING_POINT and not name.endswith(INTEGER_BUFFERS):
+            raise ModelError(
+                f"{checkpoint.path} holds a weight that is not a floating-point number: {name} is {dtype}; "
+                f"store it as one of: {', '.join(FLOATING_POINT)}"
+            )

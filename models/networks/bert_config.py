@@ -7,6 +7,7 @@ from typing import Any
 from models.checkpoint.folder import Checkpoint
 from models.interface import ModelError
 from models.networks.bookkeeping import BOOKKEEPING, SWITCHED_OFF
+from models.networks.surplus import say_surplus, surplus
 
 # An embedder has no head that could be tied to its token table.
 _IGNORED_KEYS = BOOKKEEPING | {"tie_word_embeddings"}
@@ -31,8 +32,6 @@ EMBEDDINGS = (
     *("embeddings.word_embeddings.weight", "embeddings.position_embeddings.weight"),
     *("embeddings.token_type_embeddings.weight", "embeddings.LayerNorm.weight", "embeddings.LayerNorm.bias"),
 )
-# An embedder reads neither of them; position_ids are 0, 1, 2, ...
-UNREAD = ("pooler.dense.weight", "pooler.dense.bias", "embeddings.position_ids")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,5 +87,6 @@ def _check_tensors(stored: Collection[str], layers: int) -> None:
     needed = {*EMBEDDINGS, *(f"encoder.layer.{number}.{name}" for number in range(layers) for name in LAYER)}
     if missing := sorted(needed - set(stored)):
         raise ModelError(f"Hearth's BERT needs a tensor that the weights lack: {missing[0]}")
-    if unknown := sorted(set(stored) - needed - set(UNREAD)):
-        raise ModelError(f"Hearth's BERT does not know this tensor: {unknown[0]}")
+    if names := surplus(set(stored) - needed):
+        clause = say_surplus("Hearth's BERT", names)
+        raise ModelError(f"the checkpoint {clause}")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from models.checkpoint.folder import Checkpoint
 from models.interface import ModelError
+from models.networks.surplus import say_surplus, surplus
 
 BACKBONE_PREFIX = "model."
 HEAD = "lm_head.weight"
@@ -85,13 +86,10 @@ class Weights:
     def has(self, name: str) -> bool:
         return name in self._files
 
-    def check_all_used(self) -> None:
-        """Refuse a checkpoint with tensors that nobody read: it is a checkpoint of another network.
+    def check_all_used(self, network: str) -> None:
+        """Refuse a checkpoint with tensors that `network` does not have: it is a checkpoint of another network.
 
         Raises: ModelError: names the tensors.
         """
-        if unused := sorted(self._unused):
-            more = f" and {len(unused) - 3} more" if len(unused) > 3 else ""
-            raise ModelError(
-                f"{self._path} holds tensors that its network does not have: {', '.join(unused[:3])}{more}"
-            )
+        if names := surplus(self._unused):
+            raise ModelError(f"{self._path} {say_surplus(network, names)}")

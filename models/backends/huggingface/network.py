@@ -1,7 +1,7 @@
 """A network of the transformers library as one call from token ids to final states. No batches, no pooling."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -14,6 +14,7 @@ from models.checkpoint.folder import Checkpoint
 from models.devices import to_device
 from models.interface import Ids, ModelError
 from models.memory import freeing_at_once
+from models.networks.surplus import say_surplus, surplus
 
 # Types of rotary positions whose frequencies depend on the longest text of a forward pass.
 LENGTH_DEPENDENT_ROPES = ("dynamic", "longrope")
@@ -147,3 +148,14 @@ def _check_loading_info(checkpoint: Checkpoint, network: nn.Module, loading_info
         raise ModelError(
             f"{checkpoint.path} lacks weights of {name}, or they have another shape: {', '.join(wrong[:3])}"
         )
+    check_surplus(checkpoint, network, loading_info["unexpected_keys"])
+
+
+def check_surplus(checkpoint: Checkpoint, network: nn.Module, left_over: Iterable[str]) -> None:
+    """Refuse a checkpoint with tensors that the network did not take, other than known leftovers.
+
+    Raises: ModelError: names the tensors.
+    """
+    layers, ahead = (checkpoint.number(key) for key in ("num_hidden_layers", "num_nextn_predict_layers"))
+    if names := surplus(left_over, layers=layers, layers_ahead=ahead):
+        raise ModelError(f"{checkpoint.path} {say_surplus(type(network).__name__, names)}")

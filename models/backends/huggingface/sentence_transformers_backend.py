@@ -1,6 +1,7 @@
 """The backend `sentence_transformers`: runs the library's own modules, padded, if no other backend supports them."""
 
 import math
+import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from models.backends.huggingface.config import OVERRULED, check_entries
 from models.backends.huggingface.float32_rerun import float32_activations
 from models.backends.huggingface.layouts import group_tokens, pad, similar_lengths
-from models.backends.huggingface.network import copy_mapped
+from models.backends.huggingface.network import check_surplus, copy_mapped
 from models.backends.launched import Launched, launch_or_fail
 from models.backends.selfcheck import check_backend
 from models.checkpoint.folder import Checkpoint
@@ -104,6 +105,18 @@ def _check_weights(checkpoint: Checkpoint, network: nn.Module) -> None:
     if missing:
         name = type(network).__name__
         raise ModelError(f"{checkpoint.path} lacks weights of {name}: {', '.join(sorted(missing)[:3])}")
+
+    check_surplus(checkpoint, network, _left_over(checkpoint, network))
+
+
+def _left_over(checkpoint: Checkpoint, network: nn.Module) -> list[str]:
+    """Stored tensors that are not in the network, whichever of the two has the prefix of a larger model."""
+    prefix = f"{cast('Any', network).base_model_prefix}."
+    own = {name.removeprefix(prefix) for name in network.state_dict()}
+    left_over = (name for name in checkpoint.tensors if name.removeprefix(prefix) not in own)
+    # The library's own list, such as the decoder of a T5.
+    ignored = getattr(network, "_keys_to_ignore_on_load_unexpected", None) or ()
+    return [name for name in left_over if not any(re.search(pattern, name) for pattern in ignored)]
 
 
 def _is_same(name: str, stored: str) -> bool:

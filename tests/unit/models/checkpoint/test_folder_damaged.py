@@ -138,7 +138,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "tensor": (tensors(lambda held: held.pop(NORM)), f"lacks the tensor {NORM}"),
     "tensor more": (
         tensors(lambda held: held.update(odd=torch.ones(2))),
-        "holds tensors that its network does not have: odd",
+        "holds tensors that Qwen3 does not have by config.json: odd",
     ),
     "nan": (tensors(lambda held: held["norm.weight"].fill_(torch.nan)), "gives NaN or Inf for a short text"),
     "table": (tensors(lambda held: held.pop("embed_tokens.weight")), "has no token table"),

@@ -99,7 +99,7 @@ def test_a_tensor_that_the_network_does_not_have_is_named(tmp_path: Path) -> Non
     folder = build(tmp_path)
     rewrite(folder, layers__0__self_attn__q_proj__bias=torch.zeros(128))
 
-    with pytest.raises(ModelError, match=r"does not have: layers\.0\.self_attn\.q_proj\.bias"):
+    with pytest.raises(ModelError, match=r"does not have by config\.json: layers\.0\.self_attn\.q_proj\.bias"):
         vector(folder)
 
 
