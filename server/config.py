@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from models import Dtype, Kind, LoadOptions, default_models
 
 Positive = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(gt=0)]
+# Below a millisecond nothing is ever done in time.
+Seconds = Annotated[float, Field(ge=0.001)]
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info"]
 

@@ -3,12 +3,16 @@
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from server.config import ConfigError
+
+# A few lines of aliases of aliases stand for billions of values.
+MAX_VALUES = 100_000
 
 # The way to a value: keys of mappings and indexes of lists.
 KeyPath = tuple[str | int, ...]
@@ -54,13 +58,20 @@ def read_yaml(path: Path) -> YamlFile:
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{path}{line}: this is not YAML: {error.problem}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: the values are nested too deeply") from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2026-99-99
         raise ConfigError(f"{path}: this is not YAML: {error}") from error
     if node is None or data is None:
         return YamlFile(path, {})
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected lines of the form `key: value`, such as `port: 8000`")
-    return YamlFile(path, data, dict(_lines(node, (), path, frozenset())))
+    lines = dict(islice(_lines(node, (), path, frozenset()), MAX_VALUES + 1))
+    if len(lines) > MAX_VALUES:
+        raise ConfigError(
+            f"{path}: more than {MAX_VALUES} values, counting those of an alias (*name) wherever it stands"
+        )
+    return YamlFile(path, data, lines)
 
 
 def _lines(node: yaml.Node, above: KeyPath, path: Path, parents: frozenset[int]) -> Iterator[tuple[KeyPath, int]]:

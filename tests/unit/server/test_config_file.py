@@ -8,6 +8,11 @@ import pytest
 from server.config import ConfigError
 from server.config_file import read_text, read_yaml
 
+# Nine values, of nine values each, and so on: 43 million in eight lines.
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{below}: &{below} [{','.join([f'*{above}'] * 9)}]\n" for above, below in zip("abcdefg", "bcdefgh", strict=True)
+)
+
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -47,6 +52,8 @@ def test_a_byte_order_mark_is_skipped(file: Path) -> None:
         ("port: 1\nx: [", "c.yaml:2: this is not YAML: "),
         ("x: 2026-99-99", "c.yaml: this is not YAML: "),
         ("- a\n- b\n", "c.yaml: expected lines of the form `key: value`"),
+        pytest.param(BOMB, "c.yaml: more than 100000 values, counting those of an alias", id="bomb"),
+        pytest.param("a: " + "[" * 2000, "c.yaml: the values are nested too deeply", id="deep"),
         ("just words", "c.yaml: expected lines of the form `key: value`"),
     ],
 )
