@@ -228,12 +228,14 @@ def cut(ids: Ids, max_tokens: int, side: Side = "right") -> Ids:
 
 def _groups(texts: Sequence[str], limit: TextLimit) -> Iterator[Sequence[str]]:
     """The texts in order: long ones alone, the others together."""
-    if sum(map(len, texts)) <= GROUP_CHARACTERS and not any(map(limit.is_long, texts)):
+    whole_characters = limit.whole_characters
+    lengths = list(map(len, texts))
+    if sum(lengths) <= GROUP_CHARACTERS and max(lengths, default=0) <= whole_characters:
         yield from [texts] if texts else []
         return
     group, characters = list[str](), 0
     for text in texts:
-        is_long = limit.is_long(text)
+        is_long = len(text) > whole_characters
         if group and (is_long or characters + len(text) > GROUP_CHARACTERS):
             yield group
             group, characters = [], 0

@@ -49,10 +49,16 @@ class BodyReader:
         declared_bytes = _declared_bytes(request.headers.get("content-length", ""), self._limits.body_bytes)
         with self._budget.hold() as held:
             held.expect(declared_bytes)
-            content = await self._receive(request, held)
-            if coding is not None:
-                content = await self._decoded(content, coding, held)
-            yield RequestBody(content, self._bounds, self._work)
+            try:
+                # In no variable, so that the bytes are free once they are parsed.
+                yield RequestBody(await self._read(request, coding, held), self._bounds, self._work)
+            finally:
+                if held.size > PARSE_IN_THREAD_BYTES:
+                    self._work.trim_later()
+
+    async def _read(self, request: Request, coding: str | None, held: HeldBody) -> bytes:
+        content = await self._receive(request, held)
+        return content if coding is None else await self._decoded(content, coding, held)
 
     async def _receive(self, request: Request, held: HeldBody) -> bytes:
         chunks: list[bytes] = []

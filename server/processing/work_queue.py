@@ -69,7 +69,7 @@ class WorkQueue:
         try:
             return await to_thread.run_sync(function, *arguments, limiter=self._json)
         finally:
-            self._trim_later()
+            self.trim_later()
 
     async def tokenize(self, work: "Work[_Result]", characters: int, field: str, caller: Caller) -> _Result:
         """Run work that reads about this many characters of text in a thread; errors call the texts `field`.
@@ -97,11 +97,12 @@ class WorkQueue:
 
     def _note_end(self, job: "_Job[_Result]", characters: int) -> None:
         self.waiting_characters -= characters
-        self._trim_later()
+        self.trim_later()
         if job.seconds is not None:
             self._per_s += NEWEST_JOB_WEIGHT * (characters / max(job.seconds, 1e-6) - self._per_s)
 
-    def _trim_later(self) -> None:
+    def trim_later(self) -> None:
+        """Give freed memory back to the system soon."""
         # One for all that ends until then.
         if self._trim is None and self._malloc_trim is not None:
             self._trim = asyncio.get_running_loop().call_later(TRIM_AFTER_S, self._trim_now)

@@ -212,3 +212,17 @@ async def test_inputs_are_counted_before_they_are_converted(
 
     assert answer.status_code == 400
     assert "Expected at most 2 items, but got 3" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(("size", "is_large"), [(256 * 1024, False), (256 * 1024 + 1, True)])
+async def test_the_memory_of_a_large_body_goes_back_even_if_it_never_arrives(
+    monkeypatch: pytest.MonkeyPatch, size: int, is_large: bool
+) -> None:
+    work, trims = WorkQueue(), list[str]()
+    monkeypatch.setattr(work, "trim_later", lambda: trims.append("later"))
+    reader = BodyReader(RequestLimits(), 1_000_000, work)
+
+    with pytest.raises(ClientDisconnect):
+        await _enter(reader, _Sender(b"x" * size, {"type": "http.disconnect"}))
+
+    assert bool(trims) == is_large
