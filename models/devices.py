@@ -21,6 +21,10 @@ DTYPES: dict[Dtype, torch.dtype] = {
 # The head widths that torch's flash attention supports: mha_varlen_fwd in
 # aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp of pytorch.
 HEAD_DIM_MULTIPLE, MAX_HEAD_DIM = 8, 256
+# Index arrays of one batch of 16,384 tokens take 1 to 2 MiB; those of a larger batch take further buffers.
+STAGING_BYTES = 4 * 2**20
+# A tensor of any dtype may start here.
+STAGING_ALIGNMENT = 16
 # Messages of RuntimeErrors that mean out of memory: from the CPU allocator, cuBLAS, cuDNN and oneDNN.
 OUT_OF_MEMORY_WORDS = (
     "allocate memory",
@@ -97,6 +101,44 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
         # A copy from pageable memory would wait for them.
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
+
+
+class Staging:
+    """Gathers the index arrays of one batch, so that a GPU gets them by one copy from one pinned buffer.
+
+    Use each object for one batch, in one mode of torch (inference or not).
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        # Buffers of the host and of the device, and how many of their bytes are taken.
+        self._buffers: list[tuple[Tensor, Tensor]] = []
+        self._taken: list[int] = []
+
+    def add(self, array: NDArray[np.int32] | NDArray[np.int64]) -> Tensor:
+        """The array's tensor on the device, whose numbers are there for work that is launched after send()."""
+        if self.device.type != "cuda":
+            return to_device(array, self.device)
+        start = self._room_for(array.nbytes)
+        host, device = (buffer[start : start + array.nbytes] for buffer in self._buffers[-1])
+        host.numpy()[:] = array.reshape(-1).view(np.uint8)
+        return device.view(torch.from_numpy(array[:0]).dtype).view(array.shape)
+
+    def send(self) -> None:
+        """Copy what was added, without waiting for the kernels that run on the device."""
+        for (host, device), taken in zip(self._buffers, self._taken, strict=True):
+            device[:taken].copy_(host[:taken], non_blocking=True)
+
+    def _room_for(self, size: int) -> int:
+        """Take `size` bytes of the last buffer, or of a new one if they do not fit, and return where they start."""
+        if not self._buffers or self._taken[-1] + size > len(self._buffers[-1][0]):
+            length = max(size, STAGING_BYTES)
+            host = torch.empty(length, dtype=torch.uint8, pin_memory=True)
+            self._buffers.append((host, torch.empty(length, dtype=torch.uint8, device=self.device)))
+            self._taken.append(0)
+        start = self._taken[-1]
+        self._taken[-1] += -(-size // STAGING_ALIGNMENT) * STAGING_ALIGNMENT
+        return start
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from models.backends.launched import FailedBatch, Launched
 from models.backends.selfcheck import check_backend
 from models.checkpoint.folder import Checkpoint
 from models.checkpoint.quantization import count_parameters
-from models.devices import choose_device, choose_dtype, device_faults, to_device
+from models.devices import Staging, choose_device, choose_dtype, device_faults
 from models.interface import (
     BackendInfo,
     DeviceLost,
@@ -93,11 +93,11 @@ class EncoderBackend:
     @torch.inference_mode()
     def _read(self, items: Sequence[Item], groups: Groups, dtype: torch.dtype) -> list[Tensor]:
         lengths = [len(item.ids) for item in items]
-        tokens = to_device(np.concatenate([item.ids for item in items]).astype(np.int64), self._device)
-        positions = to_device(np.concatenate([np.arange(length) for length in lengths]), self._device)
+        staging = Staging(self._device)
+        tokens = staging.add(np.concatenate([item.ids for item in items]).astype(np.int64))
+        positions = staging.add(np.concatenate([np.arange(length) for length in lengths]))
+        rows = {readout: staging.add(np.array(numbers)) for readout, numbers in groups.items()}
+        staging.send()
         states = self._network(tokens, positions, SequenceLayout(lengths, self._device), dtype)
         pooled = pool_texts(states, lengths, self._pooling)
-        return [
-            read(pooled[to_device(np.array(numbers), self._device)], readout, None, self._post_pooling)
-            for readout, numbers in groups.items()
-        ]
+        return [read(pooled[indexes], readout, None, self._post_pooling) for readout, indexes in rows.items()]

@@ -11,7 +11,7 @@ from torch import Tensor
 from models.backends.launched import Launched, launch_or_fail
 from models.backends.selfcheck import check_backend
 from models.checkpoint.folder import Checkpoint
-from models.devices import choose_device, choose_dtype, device_faults, to_device
+from models.devices import Staging, choose_device, choose_dtype, device_faults
 from models.interface import (
     BackendInfo,
     Item,
@@ -117,9 +117,8 @@ class PackedBackend:
         cached = self._prefix_cache.prefixes()
         forest = pack([item.ids for item in items], [prefix.ids for prefix in cached])
         span_to_cache = self._span_to_cache(forest.cacheable, keep_prefix=keep_prefix)
-        batch = self._batch(forest, cached, self._dtype, span_to_cache)
         groups = by_readout(items)
-        read_outs = self._read(batch, forest, groups, self._dtype)
+        batch, read_outs = self._run(forest, groups, self._dtype, cached, span_to_cache)
 
         def update_cache() -> None:
             if not keep_prefix:
@@ -136,18 +135,27 @@ class PackedBackend:
         return Launched(items, list(groups.values()), read_outs, rerun=rerun, on_success=update_cache)
 
     def _rerun(self, item: Item) -> Tensor:
-        forest = pack([item.ids])
-        batch = self._batch(forest, [], torch.float32)
-        return self._read(batch, forest, {item.readout: [0]}, torch.float32)[0]
+        _, read_outs = self._run(pack([item.ids]), {item.readout: [0]}, torch.float32)
+        return read_outs[0]
 
     @torch.inference_mode()
-    def _read(self, batch: PackedBatch, forest: PrefixForest, groups: Groups, dtype: torch.dtype) -> list[Tensor]:
+    def _run(
+        self,
+        forest: PrefixForest,
+        groups: Groups,
+        dtype: torch.dtype,
+        cached: Sequence[CachedPrefix] = (),
+        span_to_cache: Span | None = None,
+    ) -> tuple[PackedBatch, list[Tensor]]:
+        staging = Staging(self._device)
+        batch = self._batch(forest, dtype, cached, span_to_cache, staging)
+        rows = {readout: staging.add(forest.rows[numbers]) for readout, numbers in groups.items()}
+        staging.send()
         states = self._network(batch, dtype)
         if self._pooling != "lasttoken":
             states = pool_forest(states, forest, self._pooling)
-        return [
-            read(states[to_device(forest.rows[numbers], self._device)], readout, self._head, self._post_pooling)
-            for readout, numbers in groups.items()
+        return batch, [
+            read(states[indexes], readout, self._head, self._post_pooling) for readout, indexes in rows.items()
         ]
 
     def _span_to_cache(self, cacheable: Span | None, *, keep_prefix: bool) -> Span | None:
@@ -155,23 +163,24 @@ class PackedBackend:
             return None
         return cacheable if self._prefix_cache.has_room_for(cacheable[1] - cacheable[0]) else None
 
-    @torch.inference_mode()
     def _batch(
         self,
         forest: PrefixForest,
-        cached: Sequence[CachedPrefix],
         dtype: torch.dtype,
-        span_to_cache: Span | None = None,
+        cached: Sequence[CachedPrefix],
+        span_to_cache: Span | None,
+        staging: Staging,
     ) -> PackedBatch:
         reads_all = self._pooling != "lasttoken"
-        device, head_dim = self._device, self._head_dim
-        attention = prepare(forest.layout, device, dtype, head_dim)
+        attention = ends_attention = prepare(forest.layout, staging, dtype, self._head_dim)
+        if not reads_all:
+            ends_attention = prepare(forest.layout.at(forest.ends), staging, dtype, self._head_dim)
         return PackedBatch(
-            tokens=to_device(forest.tokens.astype(np.int64), device),
-            positions=to_device(forest.positions, device),
+            tokens=staging.add(forest.tokens.astype(np.int64)),
+            positions=staging.add(forest.positions),
             attention=attention,
-            ends=None if reads_all else to_device(forest.ends, device),
-            ends_attention=attention if reads_all else prepare(forest.layout.at(forest.ends), device, dtype, head_dim),
+            ends=None if reads_all else staging.add(forest.ends),
+            ends_attention=ends_attention,
             cached=[prefix.layers for prefix in cached],
             span_to_cache=span_to_cache,
         )

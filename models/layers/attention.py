@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.devices import has_varlen
+from models.devices import Staging, has_varlen
 from models.layers.cpu_attention import BlockAttention, KeysValues
 from models.packing import AttentionLayout, Segment
 
@@ -24,14 +24,14 @@ class Attention(Protocol):
         ...
 
 
-def prepare(layout: AttentionLayout, device: torch.device, dtype: torch.dtype, head_dim: int) -> Attention:
-    """The fastest exact implementation for this device, dtype and head width."""
-    if device.type == "cpu":
+def prepare(layout: AttentionLayout, staging: Staging, dtype: torch.dtype, head_dim: int) -> Attention:
+    """The fastest exact implementation for this device, dtype and head width. Call it before staging.send()."""
+    if staging.device.type == "cpu":
         return BlockAttention(layout)
-    if has_varlen(device, dtype, head_dim):
+    if has_varlen(staging.device, dtype, head_dim):
         from models.layers.varlen_attention import VarlenAttention
 
-        return VarlenAttention(layout, device)
+        return VarlenAttention(layout, staging)
     return PlainAttention(layout)
 
 

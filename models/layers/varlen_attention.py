@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.devices import to_device
+from models.devices import Staging
 from models.layers.cpu_attention import KeysValues
 from models.packing import AttentionLayout, Branch, Span
 
@@ -20,13 +20,13 @@ class VarlenAttention:
     A call enqueues kernels and never waits for the device.
     """
 
-    def __init__(self, layout: AttentionLayout, device: torch.device) -> None:
-        self._segments = _SpanPairs([(segment.queries, segment.keys) for segment in layout.segments], device)
+    def __init__(self, layout: AttentionLayout, staging: Staging) -> None:
+        self._segments = _SpanPairs([(segment.queries, segment.keys) for segment in layout.segments], staging)
         spans = [segment.queries for segment in layout.segments], [segment.keys for segment in layout.segments]
         # In the last layer segments are single queries, whose spans of keys overlap; gathered, they do not.
-        self._segment_keys = None if spans[0] == spans[1] else _indexes(spans[1], device)
-        self._cached = [_Branches([branch], device) for branch in layout.branches if branch.source]
-        self._levels = [_Branches(level, device) for level in nesting(layout.branches)]
+        self._segment_keys = None if spans[0] == spans[1] else _indexes(spans[1], staging)
+        self._cached = [_Branches([branch], staging) for branch in layout.branches if branch.source]
+        self._levels = [_Branches(level, staging) for level in nesting(layout.branches)]
 
     def __call__(self, query: Tensor, sources: Sequence[KeysValues]) -> Tensor:
         key, value = sources[0]
@@ -41,9 +41,9 @@ class VarlenAttention:
 class _SpanPairs:
     """Pairs of a span of queries and a span of keys, as offsets on the device."""
 
-    def __init__(self, pairs: Sequence[tuple[Span, Span]], device: torch.device) -> None:
+    def __init__(self, pairs: Sequence[tuple[Span, Span]], staging: Staging) -> None:
         queries, keys = [_length(pair[0]) for pair in pairs], [_length(pair[1]) for pair in pairs]
-        self._cu_seqlens = _offsets(queries, device), _offsets(keys, device)
+        self._cu_seqlens = _offsets(queries, staging), _offsets(keys, staging)
         self._max_seqlen = max(queries), max(keys)
 
     def attend(self, query: Tensor, source: KeysValues, *, causal: bool) -> KeysValues:
@@ -54,11 +54,11 @@ class _SpanPairs:
 class _Branches:
     """Branches of one source whose queries do not overlap, gathered to run in one call."""
 
-    def __init__(self, branches: Sequence[Branch], device: torch.device) -> None:
+    def __init__(self, branches: Sequence[Branch], staging: Staging) -> None:
         self._source = branches[0].source
-        self._pairs = _SpanPairs([(branch.queries, branch.keys) for branch in branches], device)
-        self._queries = _indexes([branch.queries for branch in branches], device)
-        self._keys = _indexes([branch.keys for branch in branches], device)
+        self._pairs = _SpanPairs([(branch.queries, branch.keys) for branch in branches], staging)
+        self._queries = _indexes([branch.queries for branch in branches], staging)
+        self._keys = _indexes([branch.keys for branch in branches], staging)
 
     def merge(self, out: Tensor, sums: Tensor, query: Tensor, sources: Sequence[KeysValues]) -> None:
         """Merge attention over the keys of these branches into `out` [Q, N, D] and `sums` [Q, N], in place."""
@@ -133,12 +133,12 @@ def _length(span: Span) -> int:
     return span[1] - span[0]
 
 
-def _offsets(lengths: Sequence[int], device: torch.device) -> Tensor:
-    return to_device(np.cumsum([0, *lengths], dtype=np.int32), device)
+def _offsets(lengths: Sequence[int], staging: Staging) -> Tensor:
+    return staging.add(np.cumsum([0, *lengths], dtype=np.int32))
 
 
-def _indexes(spans: Sequence[Span], device: torch.device) -> Tensor:
-    return to_device(np.concatenate([np.arange(*span, dtype=np.int64) for span in spans]), device)
+def _indexes(spans: Sequence[Span], staging: Staging) -> Tensor:
+    return staging.add(np.concatenate([np.arange(*span, dtype=np.int64) for span in spans]))
 
 
 @cache

@@ -4,17 +4,25 @@ import numpy as np
 import pytest
 import torch
 
+from models.devices import Staging
 from models.interface import Ids
 from models.layers.attention import PlainAttention, prepare
 from models.layers.cpu_attention import KeysValues
 from models.layers.varlen_attention import VarlenAttention, nesting
-from models.packing import PrefixForest, pack
+from models.packing import AttentionLayout, PrefixForest, pack
 
 WIDTH = 64
 
 
 def device() -> torch.device:
     return torch.device("cuda")
+
+
+def varlen_attention(layout: AttentionLayout, query: torch.Tensor, sources: list[KeysValues]) -> torch.Tensor:
+    staging = Staging(device())
+    attention = VarlenAttention(layout, staging)
+    staging.send()
+    return attention(query, sources)
 
 
 def forest(seed: int, cached: list[Ids] | None = None) -> PrefixForest:
@@ -42,7 +50,7 @@ def test_varlen_attention_equals_plain_attention(heads: tuple[int, int], seed: i
     packed = forest(seed, cached)
     query, sources = tensors(len(packed.tokens), *heads, cached, width)
 
-    fast = VarlenAttention(packed.layout, device())(query, sources)
+    fast = varlen_attention(packed.layout, query, sources)
 
     wide = [(key.float(), value.float()) for key, value in sources]
     plain = PlainAttention(packed.layout)(query.float(), wide)
@@ -56,7 +64,7 @@ def test_branches_of_single_queries_equal_plain_attention(heads: tuple[int, int]
     packed = pack([np.array([*[start] * start, end], dtype=np.int32) for start in (3, 40, 300) for end in (1, 2)])
     query, sources = tensors(len(packed.tokens), *heads, [])
 
-    fast = VarlenAttention(packed.layout, device())(query, sources)
+    fast = varlen_attention(packed.layout, query, sources)
 
     wide = [(key.float(), value.float()) for key, value in sources]
     plain = PlainAttention(packed.layout)(query.float(), wide)
@@ -71,7 +79,7 @@ def test_varlen_attention_of_the_ends_alone_equals_plain_attention(seed: int) ->
     query, sources = tensors(len(packed.tokens), 8, 2, [])
     ends = torch.from_numpy(packed.ends).cuda()
 
-    fast = VarlenAttention(packed.layout.at(packed.ends), device())(query[ends], sources)
+    fast = varlen_attention(packed.layout.at(packed.ends), query[ends], sources)
 
     wide = [(key.float(), value.float()) for key, value in sources]
     plain = PlainAttention(packed.layout)(query.float(), wide)[ends]
@@ -82,8 +90,8 @@ def test_varlen_attention_of_the_ends_alone_equals_plain_attention(seed: int) ->
 def test_bfloat16_takes_varlen_and_float32_the_plain_way() -> None:
     layout = forest(0).layout
 
-    assert isinstance(prepare(layout, device(), torch.bfloat16, WIDTH), VarlenAttention)
-    assert isinstance(prepare(layout, device(), torch.float32, WIDTH), PlainAttention)
+    assert isinstance(prepare(layout, Staging(device()), torch.bfloat16, WIDTH), VarlenAttention)
+    assert isinstance(prepare(layout, Staging(device()), torch.float32, WIDTH), PlainAttention)
 
 
 def test_attention_in_float32_holds_no_score_for_every_head_and_pair() -> None:

@@ -14,6 +14,7 @@ from torch.nn.attention import varlen
 from models import Backend, Item, LoadOptions, NonFinite, Readout, load_backend, load_preprocessor
 from models.backends import packed
 from models.backends.launched import Copy
+from models.devices import STAGING_BYTES, Staging
 from models.layers import varlen_attention
 from models.layers.decoder import Rotary
 from models.networks.qwen3 import Qwen3
@@ -77,15 +78,23 @@ def around(patch: pytest.MonkeyPatch, owner: object, name: str, change: Callable
     patch.setattr(owner, name, lambda *args, **kwargs: change(plain, *args, **kwargs))
 
 
-def one_pinned_buffer() -> Callable[..., Tensor]:
-    buffers: dict[torch.dtype, Tensor] = {}
+def one_pinned_buffer() -> Callable[..., int]:
+    shared = torch.empty(STAGING_BYTES, dtype=torch.uint8, pin_memory=True)
 
-    def send(_: object, array: Any, device: torch.device) -> Tensor:
-        source = torch.from_numpy(array)
-        buffer = buffers.setdefault(source.dtype, torch.empty(10_000, dtype=source.dtype, pin_memory=True))
-        return buffer[: len(source)].copy_(source).to(device, non_blocking=True)
+    def room_for(plain: Any, staging: Staging, size: int) -> int:
+        start: int = plain(staging, size)
+        staging._buffers = [(shared, device) for _, device in staging._buffers]
+        return start
 
-    return send
+    return room_for
+
+
+def not_pinned(dtype: torch.dtype) -> Plant:
+    def change(plain: Any, *size: Any, pin_memory: bool = False, **more: Any) -> Tensor:
+        tensor: Tensor = plain(*size, pin_memory=pin_memory and more["dtype"] != dtype, **more)
+        return tensor
+
+    return lambda patch: around(patch, torch, "empty", change)
 
 
 def read_at_once(copy: Any, read_outs: Any) -> None:
@@ -131,7 +140,7 @@ BUGS: dict[str, tuple[Plant, str]] = {
         "non-finite",
     ),
     "rows are copied to memory that is not pinned": (
-        lambda patch: around(patch, torch, "empty", lambda plain, *size, dtype, **_: plain(*size, dtype=dtype)),
+        not_pinned(torch.float32),
         "a copy to the host, into memory that is not pinned at models/backends/launched.py",
     ),
     "rows are copied to the host in launch()": (
@@ -139,11 +148,11 @@ BUGS: dict[str, tuple[Plant, str]] = {
         "a blocking copy to the host",
     ),
     "indexes come from memory that is not pinned": (
-        lambda patch: patch.setattr(Tensor, "pin_memory", lambda tensor: tensor),
+        not_pinned(torch.uint8),
         "from memory that is not pinned",
     ),
     "one pinned buffer is filled for every copy": (
-        lambda patch: around(patch, packed, "to_device", one_pinned_buffer()),
+        lambda patch: around(patch, Staging, "_room_for", one_pinned_buffer()),
         "changed a pinned buffer",
     ),
     "a number is asked for in launch()": (
@@ -155,7 +164,7 @@ BUGS: dict[str, tuple[Plant, str]] = {
         "index waits for its result",
     ),
     "an index stays on the host": (
-        lambda patch: around(patch, varlen_attention, "_indexes", lambda plain, spans, _: plain(spans, CPU)),
+        lambda patch: around(patch, varlen_attention, "_indexes", lambda plain, spans, _: plain(spans, Staging(CPU))),
         "index copies an index from the host",
     ),
     "positions stay on the host": (
@@ -190,8 +199,8 @@ BUGS: dict[str, tuple[Plant, str]] = {
         lambda patch: patch.setattr(varlen_attention._Branches, "merge", lambda *_: None),
         "wrong vectors",
     ),
-    "memory is read that nobody wrote": (
-        lambda patch: around(patch, packed, "to_device", lambda plain, *args: torch.empty_like(plain(*args))),
+    "index arrays are never sent": (
+        lambda patch: patch.setattr(Staging, "send", lambda _: None),
         "out of bounds",
     ),
 }  # fmt: skip

@@ -34,8 +34,8 @@ INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}
 ALIASES = {"_unsafe_view", "lift_fresh"}
 # What only CUDA computes, by what the CPU can.
 SUBSTITUTES = {"histc": lambda tensor, *args, **kwargs: tensor.float().histc(*args, **kwargs).to(tensor.dtype)}
-# A large number where an index is expected fails loudly.
-POISON_INTEGER = 2**30
+# A large number where an index is expected fails loudly, also if its bytes were allocated as such.
+POISON_INTEGER, POISON_BYTE = 2**30, 0x40
 
 Operator = Callable[..., Any]
 # Operators of which more is simulated than their numbers; install() enters them.
@@ -127,7 +127,11 @@ def poison(tensor: Tensor) -> Tensor:
     """Overwrite a CPU tensor with what nobody takes for a result."""
     if tensor.dtype.is_floating_point:
         return tensor.fill_(torch.nan)
-    return tensor if tensor.dtype == torch.bool else tensor.fill_(min(POISON_INTEGER, torch.iinfo(tensor.dtype).max))
+    if tensor.dtype == torch.bool:
+        return tensor
+    return tensor.fill_(
+        POISON_BYTE if tensor.element_size() == 1 else min(POISON_INTEGER, torch.iinfo(tensor.dtype).max)
+    )
 
 
 def numbers_of(value: Any) -> Any:

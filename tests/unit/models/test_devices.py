@@ -3,11 +3,12 @@
 import logging
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from models import DeviceLost, ModelError, OutOfMemory
-from models.devices import choose_device, choose_dtype, device_faults, has_varlen, send
+from models.devices import Staging, choose_device, choose_dtype, device_faults, has_varlen, send
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -105,3 +106,12 @@ def test_a_device_that_is_not_there_is_refused_by_name(name: str) -> None:
 def test_torch_s_errors_are_told_in_the_interface_s_words(error: Exception, meant: Any) -> None:
     with pytest.raises(meant), device_faults():
         raise error
+
+
+def test_on_the_cpu_nothing_is_staged() -> None:
+    staging, array = Staging(torch.device("cpu")), np.array([3, 1], dtype=np.int64)
+
+    tensor = staging.add(array)
+    staging.send()
+
+    assert tensor.data_ptr() == array.ctypes.data

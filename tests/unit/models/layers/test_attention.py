@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from models.devices import Staging
 from models.layers import attention
 from models.layers import varlen_attention as varlen
 from models.layers.attention import PlainAttention, prepare
@@ -151,12 +152,14 @@ def test_far_into_a_long_text_blocks_have_fewer_queries() -> None:
 
 
 def test_a_processor_attends_in_blocks() -> None:
-    assert isinstance(prepare(layout_of([[1]])[0], torch.device("cpu"), torch.float32, 64), BlockAttention)
+    assert isinstance(prepare(layout_of([[1]])[0], Staging(torch.device("cpu")), torch.float32, 64), BlockAttention)
 
 
 @pytest.mark.parametrize("head_dim", [20, 264])
 def test_heads_that_flash_attention_does_not_take_are_attended_in_the_plain_way(head_dim: int) -> None:
-    assert isinstance(prepare(layout_of([[1]])[0], torch.device("cuda"), torch.bfloat16, head_dim), PlainAttention)
+    assert isinstance(
+        prepare(layout_of([[1]])[0], Staging(torch.device("cuda")), torch.bfloat16, head_dim), PlainAttention
+    )
 
 
 @pytest.mark.parametrize("heads", [(4, 4), (4, 2), (8, 1)])
@@ -177,7 +180,7 @@ def test_the_calls_for_cuda_equal_plain_attention(heads: tuple[int, int], seed: 
     layout, tokens = layout_of(lists, [[0, 1], [2]])
     query, sources = tensors(tokens, *heads, [2, 1])
 
-    packed = varlen.VarlenAttention(layout, torch.device("cpu"))(query, sources)
+    packed = varlen.VarlenAttention(layout, Staging(torch.device("cpu")))(query, sources)
 
     torch.testing.assert_close(packed, PlainAttention(layout)(query, sources), rtol=1e-5, atol=1e-5)
 
@@ -190,7 +193,7 @@ def test_the_calls_for_cuda_equal_plain_attention_for_the_ends_alone() -> None:
     query, sources = tensors(len(forest.tokens), 4, 2)
     end_queries = query[torch.from_numpy(forest.ends)]
 
-    packed = varlen.VarlenAttention(trimmed, torch.device("cpu"))(end_queries, sources)
+    packed = varlen.VarlenAttention(trimmed, Staging(torch.device("cpu")))(end_queries, sources)
 
     everything = PlainAttention(forest.layout)(query, sources)[torch.from_numpy(forest.ends)]
     torch.testing.assert_close(packed, everything, rtol=1e-5, atol=1e-5)
@@ -202,7 +205,7 @@ def test_the_calls_for_cuda_of_single_queries_equal_plain_attention(heads: tuple
     layout, tokens = layout_of([[start, start, end] for start in (3, 4, 5) for end in (1, 2)])
     query, sources = tensors(tokens, *heads)
 
-    packed = varlen.VarlenAttention(layout, torch.device("cpu"))(query, sources)
+    packed = varlen.VarlenAttention(layout, Staging(torch.device("cpu")))(query, sources)
 
     assert [branch.queries[1] - branch.queries[0] for branch in layout.branches] == [1, 1, 1]
     torch.testing.assert_close(packed, PlainAttention(layout)(query, sources), rtol=1e-5, atol=1e-5)
