@@ -133,7 +133,7 @@ def _slices(text: str, count: int, tokenize: Tokenize, between: Callable[[], obj
             return
         stop = int(np.searchsorted(piece.ends, end - EDGE_CHARACTERS, side="right"))
         if stop <= begin:
-            length *= 2  # a word that is longer than a slice
+            length *= 4  # a word that is longer than a slice
             continue
         yield piece.ids[begin:stop]
         seam = _seam(piece, stop)
