@@ -168,6 +168,9 @@ class Config(Section):
     """Address to listen on; `0.0.0.0` is every IPv4 interface."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port to listen on; 0 chooses a free one, and the log says which."""
+    probe_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """A second port, which answers `/live`, `/health` and `/ready` from a thread even while `port` cannot. Without
+    keys, for the machines that may watch this one. `port` answers them too."""
     models: Annotated[tuple[ModelConfig, ...], Field(min_length=1), BeforeValidator(_listed)] = Field(
         default_factory=lambda: tuple(ModelConfig(path=path) for path in default_models())
     )

@@ -7,23 +7,25 @@ from fastapi.responses import PlainTextResponse
 from server.api.openapi import plain_text, probe
 from server.api.route_table import Route
 from server.engine.client import Engine
+from server.engine.messages import EngineState
 from server.observability.metrics import Metrics
 from server.serialization import dump
+
+PROBE_PATHS = ("/live", "/health", "/ready")
+RETRY_AFTER_S = "2"
 
 
 def system_routes(engine: Engine, metrics: Metrics) -> list[Route]:
     """/health, /live, /ready and /metrics."""
 
     async def live(_: Request) -> Response:
-        return _answer(200, "live")
+        return _answer("/live", engine.state())
 
     async def health(_: Request) -> Response:
-        state = engine.state()
-        return _answer(503 if state.phase == "failed" else 200, state.phase, state.reason)
+        return _answer("/health", engine.state())
 
     async def ready(_: Request) -> Response:
-        state = engine.state()
-        return _answer(200 if state.phase == "ready" else 503, state.phase, state.reason)
+        return _answer("/ready", engine.state())
 
     async def read_metrics(_: Request) -> Response:
         # In a thread, because the metrics files of all processes are read.
@@ -40,7 +42,15 @@ def system_routes(engine: Engine, metrics: Metrics) -> list[Route]:
     ]
 
 
-def _answer(status: int, phase: str, reason: str = "") -> Response:
-    body = {"status": phase} | ({"reason": reason} if reason else {})
-    headers = {"Retry-After": "2"} if status == 503 else {}
-    return Response(dump(body), status, headers, media_type="application/json")
+def probe_answer(path: str, state: EngineState) -> tuple[int, bytes]:
+    """Status and body of a probe."""
+    if path == "/live":
+        return 200, dump({"status": "live"})
+    is_good = state.phase != "failed" if path == "/health" else state.phase == "ready"
+    return 200 if is_good else 503, dump({"status": state.phase} | ({"reason": state.reason} if state.reason else {}))
+
+
+def _answer(path: str, state: EngineState) -> Response:
+    status, body = probe_answer(path, state)
+    headers = {"Retry-After": RETRY_AFTER_S} if status == 503 else {}
+    return Response(body, status, headers, media_type="application/json")

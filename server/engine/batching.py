@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 # The client's id, and the id of its request.
 Key = tuple[bytes, int]
 
+# Callers that sent something within this time share the server.
+CALLER_S = 1.0
 # Searching thousands of jobs for one that fills the last gap would take longer than the gap is worth.
 MAX_MISFITS = 64
 

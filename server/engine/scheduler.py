@@ -10,7 +10,7 @@ from dataclasses import replace
 from time import perf_counter
 
 from models import Backend, BackendInfo, Item, Row
-from server.engine.batching import AdaptiveBatchLimits, BatchLimits, Job, Key, take_batch
+from server.engine.batching import CALLER_S, AdaptiveBatchLimits, BatchLimits, Job, Key, take_batch
 from server.engine.cost_model import CostModel
 from server.engine.in_flight import BatchCollector, InFlightBatch, Origin, RequestState, launch, unique_tokens
 from server.engine.messages import BatchStats, EngineFailure, EngineRequest, EngineResult, EngineState, QueueStats
@@ -22,8 +22,6 @@ Answer = tuple[Key, EngineResult | EngineFailure]
 # The second batch is chosen when the first has this many times the host's share of a batch left to run. Chosen when
 # the first starts, it would make every later query wait for one batch more; chosen at its end, the device would idle.
 BIND_AT_HOST_TIMES = 1.5
-# Callers that sent something within this time share the device.
-CALLER_S = 1.0
 # How often to look whether a batch is done.
 POLL_S = 50e-6
 

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from multiprocessing.connection import Connection
 from socket import socket
 from types import FrameType
+from typing import NamedTuple
 
 import uvicorn
 from anyio import to_thread
@@ -24,6 +25,7 @@ from server.engine.load_balancer import LoadBalancer
 from server.engine.zmq_transport import ZmqEngineClient
 from server.launch.engine_process import EngineSettings, exit_with_parent
 from server.launch.http_connection import ConnectionPool, raise_file_limit
+from server.launch.probe_listener import ProbeListener
 from server.launch.request_gate import RequestGate
 from server.observability.logs import set_up_logging
 from server.observability.metrics import Metrics
@@ -39,6 +41,13 @@ TICK_S = 0.1
 RESERVED_FILES = 64
 # How long uvicorn waits for the requests that are left after draining.
 GRACEFUL_S = 5
+
+
+class Listeners(NamedTuple):
+    """The sockets that accept connections."""
+
+    main: socket
+    probes: socket | None
 
 
 @asynccontextmanager
@@ -72,6 +81,7 @@ class DrainingServer(uvicorn.Server):
         drain_timeout_s: float,
         gate: RequestGate,
         announcement: str = "",
+        probes: ProbeListener | None = None,
     ) -> None:
         """`announcement` is logged whenever the engine becomes ready."""
         super().__init__(config)
@@ -79,6 +89,7 @@ class DrainingServer(uvicorn.Server):
         self._metrics = metrics
         self._drain_timeout_s = drain_timeout_s
         self._gate = gate
+        self._probes = probes
         self._announcement = announcement
         self._was_ready = False
         self._draining: asyncio.Future[None] | None = None
@@ -88,6 +99,8 @@ class DrainingServer(uvicorn.Server):
         self._gate.tick(TICK_S)
         state = self._engine.state()
         self._metrics.ready(state)
+        if self._probes is not None:
+            self._probes.note(state)
         is_ready = state.phase == "ready"
         if is_ready and not self._was_ready and self._announcement:
             log.info("%s", self._announcement)
@@ -127,9 +140,18 @@ class DrainingServer(uvicorn.Server):
 
 
 def make_server(
-    config: Config, registry: ModelRegistry, keys: Keys, engine: Engine, metrics: Metrics, announcement: str
+    config: Config,
+    registry: ModelRegistry,
+    keys: Keys,
+    engine: Engine,
+    metrics: Metrics,
+    announcement: str,
+    probe_listener: socket | None = None,
 ) -> DrainingServer:
     """A server over the application; serve(sockets) starts it."""
+    probes = ProbeListener(probe_listener) if probe_listener is not None else None
+    if probes is not None:
+        probes.start()
     app = create_app(config, registry, engine, metrics, keys)
     gate = RequestGate(metrics, config.max_requests)
     connections = ConnectionPool(
@@ -155,7 +177,7 @@ def make_server(
     gc.collect()
     gc.freeze()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload_keys, config.auth, keys)
-    return DrainingServer(settings, engine, metrics, config.drain_timeout_s, gate, announcement)
+    return DrainingServer(settings, engine, metrics, config.drain_timeout_s, gate, announcement, probes)
 
 
 def reload_keys(auth: Auth, keys: Keys) -> None:
@@ -173,7 +195,7 @@ def run_http(
     registry: ModelRegistry,
     keys: Keys,
     engines: Sequence[EngineSettings],
-    listener: socket,
+    listeners: Listeners,
     announcement: str,
     metrics: Metrics,
     reason: "Connection[str, str]",
@@ -182,7 +204,7 @@ def run_http(
     set_up_logging(config.log_format, config.log_level).dropped = metrics.log_lines_dropped
     exit_with_parent(engines[0].folder)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    run_event_loop(_serve(config, registry, keys, engines, listener, announcement, metrics))
+    run_event_loop(_serve(config, registry, keys, engines, listeners, announcement, metrics))
 
 
 def run_event_loop(main: Coroutine[None, None, None]) -> None:
@@ -197,10 +219,10 @@ async def _serve(
     registry: ModelRegistry,
     keys: Keys,
     engines: Sequence[EngineSettings],
-    listener: socket,
+    listeners: Listeners,
     announcement: str,
     metrics: Metrics,
 ) -> None:
     async with remote_engines(engines, make_admission(config)) as engine:
-        server = make_server(config, registry, keys, engine, metrics, announcement)
-        await server.serve([listener])
+        server = make_server(config, registry, keys, engine, metrics, announcement, listeners.probes)
+        await server.serve([listeners.main])

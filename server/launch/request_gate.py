@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from time import monotonic
 
+from server.engine.batching import CALLER_S
 from server.errors import ApiError, TooManyRequests
 from server.observability.metrics import Metrics
 
@@ -19,8 +20,6 @@ MAX_LAG_S = 0.25
 LAG_TICKS = 3
 # What may be in progress even then: refusals take time too, and a flood of them must not keep the device idle.
 LAGGING_REQUESTS = 64
-# Callers that were seen within this time share the event loop.
-CALLER_S = 1.0
 # Starting a request takes about half a millisecond, so that the loop comes round within a few.
 STARTS_IN_TURN = 4
 LOG_EVERY_S = 10.0

@@ -5,7 +5,7 @@ import logging
 import signal
 import socket as socket_options
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from socket import AF_INET, AF_INET6, IPPROTO_TCP, create_server, socket
 
@@ -15,7 +15,15 @@ from server.config import Config, ConfigError
 from server.engine.admission import make_admission
 from server.launch.announcements import log_start, ready_line
 from server.launch.engine_process import EngineSettings, by_device, run_engine
-from server.launch.http_worker import GRACEFUL_S, make_server, reload_keys, remote_engines, run_event_loop, run_http
+from server.launch.http_worker import (
+    GRACEFUL_S,
+    Listeners,
+    make_server,
+    reload_keys,
+    remote_engines,
+    run_event_loop,
+    run_http,
+)
 from server.launch.supervisor import GaveUp, Supervised
 from server.launch.working_folder import working_folder
 from server.observability.log_queue import QueuedLog
@@ -26,6 +34,7 @@ from server.registry import ModelRegistry, load_registry
 log = logging.getLogger("hearth")
 
 BACKLOG = 2048
+PROBE_BACKLOG = 64
 # A client that reads nothing of its response for this long is disconnected, so that the response can be freed.
 UNREAD_TIMEOUT_S = 120
 
@@ -49,14 +58,14 @@ def _serve(config: Config, folder: Path, lines: QueuedLog) -> None:
     registry = load_registry(config.models)
     keys = Keys(read_keys(config.auth))
     has_keys = bool(keys)
-    with _listen(config) as listener:
+    with _listen(config) as listeners:
         engines = _engine_settings(config, registry, folder)
-        log_start(registry, listener, has_keys=has_keys)
-        announcement = ready_line(registry, listener, has_keys=has_keys)
+        log_start(registry, listeners.main, has_keys=has_keys)
+        announcement = ready_line(registry, listeners.main, has_keys=has_keys)
         metrics = Metrics(metrics_memory(1 + len(engines) + config.workers))
         lines.dropped = metrics.log_lines_dropped
         main = _serve_in_workers if config.workers > 1 else _serve_here
-        run_event_loop(main(config, registry, keys, engines, listener, announcement, metrics))
+        run_event_loop(main(config, registry, keys, engines, listeners, announcement, metrics))
 
 
 async def _serve_here(
@@ -64,14 +73,14 @@ async def _serve_here(
     registry: ModelRegistry,
     keys: Keys,
     engines: Sequence[EngineSettings],
-    listener: socket,
+    listeners: Listeners,
     announcement: str,
     metrics: Metrics,
 ) -> None:
     async with remote_engines(engines, make_admission(config)) as engine:
-        server = make_server(config, registry, keys, engine, metrics, announcement)
+        server = make_server(config, registry, keys, engine, metrics, announcement, listeners.probes)
         keeping = _keep(engines, metrics)
-        serving = asyncio.create_task(server.serve([listener]))
+        serving = asyncio.create_task(server.serve([listeners.main]))
         await asyncio.wait({*keeping, serving}, return_when=asyncio.FIRST_COMPLETED)
         if not serving.done():
             # An engine was given up, for example because its device is lost. Its requests got 503; requests on other
@@ -86,7 +95,7 @@ async def _serve_in_workers(
     registry: ModelRegistry,
     keys: Keys,
     engines: Sequence[EngineSettings],
-    listener: socket,
+    listeners: Listeners,
     announcement: str,
     metrics: Metrics,
 ) -> None:
@@ -96,7 +105,7 @@ async def _serve_in_workers(
         own = metrics.of_process(1 + len(engines) + number)
         # One worker speaks for all.
         line = announcement if number == 0 else ""
-        arguments = (config, registry, keys, engines, listener, line, own)
+        arguments = (config, registry, keys, engines, listeners, line, own)
         grace_s = config.drain_timeout_s + 2 * GRACEFUL_S
         workers.append(Supervised("http", run_http, *arguments, metrics=metrics, child_metrics=own, grace_s=grace_s))
     serving = [asyncio.create_task(worker.keep()) for worker in workers]
@@ -136,16 +145,23 @@ async def _end(tasks: list[asyncio.Task[None]]) -> None:
 
 
 @contextmanager
-def _listen(config: Config) -> Iterator[socket]:
-    family = AF_INET6 if ":" in config.host else AF_INET
-    try:
-        listener = create_server((config.host, config.port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise ConfigError(f"cannot listen on {config.host}:{config.port}: {error.strerror}") from error
-    with listener:
+def _listen(config: Config) -> Iterator[Listeners]:
+    with ExitStack() as stack:
+        listener = stack.enter_context(_listener(config.host, config.port, BACKLOG))
+        probes = None
+        if config.probe_port is not None:
+            probes = stack.enter_context(_listener(config.host, config.probe_port, PROBE_BACKLOG))
         if hasattr(socket_options, "TCP_USER_TIMEOUT"):  # Linux; accepted connections inherit it
             listener.setsockopt(IPPROTO_TCP, socket_options.TCP_USER_TIMEOUT, UNREAD_TIMEOUT_S * 1000)
-        yield listener
+        yield Listeners(listener, probes)
+
+
+def _listener(host: str, port: int, backlog: int) -> socket:
+    family = AF_INET6 if ":" in host else AF_INET
+    try:
+        return create_server((host, port), family=family, backlog=backlog)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}") from error
 
 
 def _engine_settings(config: Config, registry: ModelRegistry, folder: Path) -> list[EngineSettings]:

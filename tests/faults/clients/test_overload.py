@@ -1,10 +1,12 @@
 """More requests than the server can bear: refused early with an honest Retry-After; callers do not hurt each other."""
 
+import socket
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
+import httpx
 import pytest
 
 from tests.support.http.requests import openai_error
@@ -87,6 +89,22 @@ async def test_probes_and_metrics_are_answered_when_too_many_requests_are_in_pro
     assert set(probes.values()) == {200}
     assert {answer.status_code for answer in answers} == {200}
     assert metric_total(hearth, 'hearth_refusals_total{reason="too_many_requests"}') == 30
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_probes_have_a_port_of_their_own(
+    start: Callable[..., ServerProcess], model: FakeModel, workers: int
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    hearth = start(model, probe_port=port, workers=workers, auth={"keys": ["secret"]})
+    url = f"http://127.0.0.1:{port}"
+
+    async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
+        statuses = [(await client.get(path)).status_code for path in ("/live", "/health", "/ready", "/metrics")]
+    assert hearth.stop() == 0
+
+    assert statuses == [200, 200, 200, 404]
 
 
 async def test_a_crowd_of_one_caller_neither_delays_nor_shuts_out_another_caller(
