@@ -80,6 +80,8 @@ class PathTable:
 
     def nearest(self, path: str) -> str | None:
         """A path that the client may have meant."""
+        if endings := [known for known in self._paths if known.count("/") > 1 and path.endswith(known)]:
+            return max(endings, key=len)
         ending = path.rpartition("/")[2]
         same_ending = [known for known in self._paths if ending and known.endswith(f"/{ending}")]
         matches = get_close_matches(path[:64], same_ending or self._paths, 1, 0 if same_ending else MIN_LIKENESS)

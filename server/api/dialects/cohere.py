@@ -19,6 +19,7 @@ from server.api.dialects.parsing import (
     truncation_of,
 )
 from server.api.dialects.protocol import OPENAI_ERROR, ParsedEmbedding, Reply, hearth_headers, write_openai_error
+from server.api.fields.spellings import aliases_of
 from server.errors import ApiError, InvalidValue, MissingParameter
 from server.observability.trace import Trace
 from server.processing.requests import EmbeddingRequest, EmbeddingResult, Truncation
@@ -26,7 +27,6 @@ from server.serialization import EncodingFormat, JsonObject
 
 # Fields of other servers that have no effect here and do no harm.
 _SILENT_FIELDS = ("user",)
-_ALIASES = {"dimensions": "output_dimension", "truncation": "truncate"}
 _PART = openapi.closed_object(type={"const": "text"}, text=openapi.STRING) | {"additionalProperties": True}
 _INPUT = openapi.closed_object(content=openapi.array(_PART, 1)) | {"additionalProperties": True}
 _EMBEDDINGS_BY_TYPE = openapi.closed_object(
@@ -74,6 +74,9 @@ class CohereEmbedBody(Fields):
     """Truncate each text to this many tokens."""
     truncate: WireTruncate | None = None
     """The end at which a text that is too long is truncated; NONE rejects it. Default: the model's configuration."""
+
+
+_ALIASES = aliases_of(CohereEmbedBody.model_fields, CohereEmbedBody.operation)
 
 
 class Cohere:

@@ -11,8 +11,10 @@ from server import serialization
 from server.api import openapi
 from server.api.dialects.parsing import (
     Fields,
+    Single,
     WireBool,
     WireInt,
+    WireSide,
     WireTruncate,
     ignored_fields,
     names_as_sent,
@@ -25,18 +27,13 @@ from server.api.dialects.parsing import (
 )
 from server.api.dialects.protocol import ParsedEmbedding, Reply, hearth_headers
 from server.api.fields.messages import are_messages, read_messages
+from server.api.fields.spellings import aliases_of
 from server.api.fields.unsupported import refuse_unsupported
 from server.errors import EmptyArray, InvalidValue, MissingParameter
 from server.observability.trace import Trace
 from server.processing.requests import Chats, EmbeddingRequest, EmbeddingResult, Inputs, TokenIds, Truncation
 from server.serialization import EncodingFormat, JsonObject
 
-EMBEDDING_ALIASES = {
-    "output_dimension": "dimensions",
-    "truncation_direction": "truncation_side",
-    "truncation": "truncate",
-    "normalized": "normalize",
-}
 # Fields of other servers that have no effect here and do no harm.
 _SILENT_FIELDS = (
     "user",
@@ -120,18 +117,21 @@ class EmbeddingsBody(Fields):
     """Truncate inputs that are too long (at the START or END) or reject them. Default: the model's configuration."""
     truncate_prompt_tokens: WireInt | None = None
     """Truncate each input to this many tokens. -1 means the model's maximum."""
-    truncation_side: Literal["left", "right"] = "right"
-    """The end of the input from which tokens are removed."""
+    truncation_side: WireSide | None = None
+    """The end of the input from which tokens are removed. Default: right."""
     perf_metrics_in_response: WireBool = False
     """Add `perf_metrics` to the response."""
     embed_dtype: Literal["float32"] = "float32"
     """Responses are always float32."""
     endianness: Literal["little", "native"] = "little"
     """Responses are always little-endian."""
-    embedding_type: Literal["float", "base64"] = "float"
+    embedding_type: Annotated[Literal["float", "base64"], Single] = "float"
     """Jina's name for `encoding_format`."""
     prompt_template: str | None = None
     """Template that makes the text of each input: a subset of Jinja, or plain {name}. See docs/prompt-templates.md."""
+
+
+EMBEDDING_ALIASES = aliases_of(EmbeddingsBody.model_fields, EmbeddingsBody.operation)
 
 
 def document_embeddings(
@@ -164,8 +164,6 @@ def parse_embeddings(body: JsonObject, *, normalize: bool) -> ParsedEmbedding:
     if body.get("dimensions") == 0 and "modality" in body:
         # Infinity's clients send both unasked, and 0 for all dimensions.
         del body["dimensions"]
-    if isinstance(body.get("truncation_side"), str):
-        body["truncation_side"] = body["truncation_side"].lower()
     fields = parse(EmbeddingsBody, body, as_sent)
     inputs = _inputs(fields)
     if fields.prompt_template is not None and isinstance(inputs, TokenIds):
@@ -275,8 +273,7 @@ def _prompt_name(fields: EmbeddingsBody, prompt_field: str | None) -> str | None
 
 def _truncation(fields: EmbeddingsBody, as_sent: Mapping[str, str]) -> Truncation:
     tokens = fields.truncate_prompt_tokens
-    side = fields.truncation_side if "truncation_side" in fields.model_fields_set else None
-    cut = truncation_of(fields.truncate, side, as_sent.get("truncation_side", "truncation_side"))
+    cut = truncation_of(fields.truncate, fields.truncation_side, as_sent.get("truncation_side", "truncation_side"))
     return replace(cut, allowed=cut.allowed if tokens is None else True, max_tokens=prompt_limit(tokens))
 
 

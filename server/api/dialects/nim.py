@@ -6,8 +6,17 @@ from pydantic import WithJsonSchema
 
 from server import serialization
 from server.api import openapi
-from server.api.dialects.parsing import Fields, WireTruncate, ignored_fields, parse, truncation_of
+from server.api.dialects.parsing import (
+    Fields,
+    WireTruncate,
+    ignored_fields,
+    names_as_sent,
+    parse,
+    rename,
+    truncation_of,
+)
 from server.api.dialects.protocol import OPENAI_ERROR, ParsedRerank, Reply, rerank_headers, write_openai_error
+from server.api.fields.spellings import aliases_of
 from server.errors import ApiError, InvalidValue
 from server.observability.trace import Trace
 from server.processing.requests import RerankRequest, RerankResult
@@ -38,6 +47,9 @@ class RankingBody(Fields):
     """NONE rejects a passage that is too long; START cuts its start. Default: its end is cut."""
 
 
+RANKING_ALIASES = aliases_of(RankingBody.model_fields, RankingBody.operation)
+
+
 class NIM:
     """/v1/ranking."""
 
@@ -50,14 +62,15 @@ class NIM:
             "Other APIs",
             self.error_shape,
             _RESPONSE,
-            body=openapi.body_schema(RankingBody),
+            body=openapi.body_schema(RankingBody, RANKING_ALIASES),
             examples={"two passages": _EXAMPLE},
             headers=openapi.SCORE_HEADERS,
         )
 
     def parse_rerank(self, body: JsonObject) -> ParsedRerank:
         """Query and passages are objects with `text`."""
-        fields = parse(RankingBody, body)
+        as_sent, body = names_as_sent(body, RANKING_ALIASES), rename(body, RANKING_ALIASES)
+        fields = parse(RankingBody, body, as_sent)
         passages = tuple(_text(passage, f"passages[{index}]") for index, passage in enumerate(fields.passages))
         request = RerankRequest(
             model=fields.model,

@@ -79,7 +79,14 @@ class OpenAI:
         "/openai/deployments/{model:path}/embeddings",
         "/models/embeddings",
     )
-    rerank_paths: tuple[str, ...] = ("/v1/rerank", "/rerank", "/v2/rerank")
+    rerank_paths: tuple[str, ...] = (
+        "/v1/rerank",
+        "/rerank",
+        "/v2/rerank",
+        # llama.cpp's.
+        "/v1/reranking",
+        "/reranking",
+    )
     models_paths: tuple[str, ...] = ("/v1/models", "/models")
     group: openapi.Group = "OpenAI"
     error_shape = OPENAI_ERROR

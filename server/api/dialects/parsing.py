@@ -53,6 +53,16 @@ def _truncate(value: object) -> object:
         raise PydanticCustomError("wire", "expected a boolean, or NONE, START or END.") from None
 
 
+def _single(value: object) -> object:
+    # Jina takes a list of encodings too.
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def _side(value: object) -> object:
+    # TEI writes Left and Right.
+    return value.lower() if isinstance(value, str) else value
+
+
 # "true" and "false" in any case: JSON Schema's patterns have no flag for that.
 _WORDS = "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])$"
 _BOOLEAN: JsonObject = {"anyOf": [{"type": "boolean"}, {"type": "string", "pattern": _WORDS}]}
@@ -61,6 +71,8 @@ _SIDES: Mapping[str, Side] = {"START": "left", "END": "right"}
 _TRUNCATE = "^([Nn][Oo][Nn][Ee]|[Ss][Tt][Aa][Rr][Tt]|[Ee][Nn][Dd])$"
 WireInt = Annotated[int, BeforeValidator(_integer, json_schema_input_type=int)]
 WireBool = Annotated[bool, BeforeValidator(_boolean), WithJsonSchema(_BOOLEAN)]
+Single = BeforeValidator(_single)
+WireSide = Annotated[Side, BeforeValidator(_side, json_schema_input_type=Side)]
 WireTruncate = Annotated[
     bool | Literal["NONE", "START", "END"],
     BeforeValidator(_truncate),
@@ -123,8 +135,8 @@ def ignored_fields(body: Iterable[str], fields: type[Fields], *silent: Iterable[
 
 
 def prompt_for(purpose: str) -> str:
-    """The named prompt for a purpose: search_query is Cohere's, passage NVIDIA's, retrieval.query Jina's."""
-    name = purpose.rpartition(".")[2].lower().removeprefix("search_")
+    """The named prompt for a purpose, as its API names it: search_query, passage, retrieval.query, RETRIEVAL_QUERY."""
+    name = purpose.rpartition(".")[2].lower().removeprefix("search_").removeprefix("retrieval_")
     if name in ("query", "document", "passage"):
         return "query" if name == "query" else "document"
     return purpose

@@ -11,6 +11,7 @@ from server.api.dialects.parsing import (
     Fields,
     WireBool,
     WireInt,
+    WireSide,
     WireTruncate,
     ignored_fields,
     names_as_sent,
@@ -19,13 +20,12 @@ from server.api.dialects.parsing import (
     rename,
     truncation_of,
 )
+from server.api.fields.spellings import aliases_of
 from server.errors import InvalidValue
 from server.processing.requests import RerankRequest
 from server.serialization import JsonObject
 
 _TASK_NAMES = ("task", "instruction", "instruct")
-_FIELD_ALIASES = {"top_k": "top_n", "max_doc_length": "max_tokens_per_doc", "truncation": "truncate"}
-RERANK_ALIASES = _FIELD_ALIASES | dict.fromkeys(_TASK_NAMES[1:], "task")
 # Fields of other servers that have no effect here and do no harm.
 _SILENT_FIELDS = (
     "user",
@@ -65,6 +65,11 @@ class RerankBody(Fields):
     """Truncate documents until each whole prompt has at most this many tokens. -1 means the model's maximum."""
     truncate: WireTruncate | None = None
     """NONE or false rejects a document that is too long; START cuts its start. Default: its end is cut."""
+    truncation_side: WireSide | None = None
+    """The end of a document from which tokens are removed. Default: right."""
+
+
+RERANK_ALIASES = aliases_of(RerankBody.model_fields, RerankBody.operation) | dict.fromkeys(_TASK_NAMES[1:], "task")
 
 
 RerankBodyT = TypeVar("RerankBodyT", bound=RerankBody)
@@ -92,10 +97,11 @@ def read_rerank_fields(
     instructions = _instructions(body)
     # An empty instruction means the default one, so it is never reported as ignored.
     task_names = tuple(name for name in body if instructions.get(name))
-    as_sent = names_as_sent(body, RERANK_ALIASES)
+    aliases = {alias: name for alias, name in RERANK_ALIASES.items() if alias not in schema.model_fields}
+    as_sent = names_as_sent(body, aliases)
     if task_names and "task" not in task_names:
         as_sent["task"] = task_names[0]
-    renamed = _with_one_task(body, instructions)
+    renamed = rename(_with_one_task(body, instructions), aliases)
     fields = parse(schema, renamed, as_sent)
     return RerankFields(fields, as_sent, task_names, ignored_fields(renamed, schema, _SILENT_FIELDS, silent))
 
@@ -124,7 +130,9 @@ def rerank_request(
         raw_scores=raw_scores,
         max_tokens_per_doc=body.max_tokens_per_doc or None,
         truncate_prompt_tokens=prompt_limit(body.truncate_prompt_tokens),
-        cut=truncation_of(body.truncate, None),
+        cut=truncation_of(
+            body.truncate, body.truncation_side, fields.as_sent.get("truncation_side", "truncation_side")
+        ),
         field=texts_field,
         task_names=fields.task_names,
     )
@@ -144,4 +152,4 @@ def _with_one_task(body: JsonObject, instructions: JsonObject) -> JsonObject:
         raise InvalidValue(last, f"differs from '{first}'; send the instruction once.")
     names = {*_TASK_NAMES, *instructions}
     rest = {name: value for name, value in body.items() if name not in names}
-    return rename(rest, _FIELD_ALIASES) | ({"task": next(iter(instructions.values()))} if instructions else {})
+    return rest | ({"task": next(iter(instructions.values()))} if instructions else {})

@@ -1,8 +1,7 @@
 """The routes of text-embeddings-inference: bare arrays, flat errors. Statuses are ours: 400 where TEI uses 422, 424."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import WithJsonSchema
 
@@ -12,6 +11,7 @@ from server.api.dialects.parsing import (
     Fields,
     WireBool,
     WireInt,
+    WireSide,
     WireTruncate,
     ignored_fields,
     names_as_sent,
@@ -29,9 +29,10 @@ from server.api.dialects.protocol import (
     rerank_headers,
 )
 from server.api.dialects.rerank import RerankBody, read_rerank_fields, rerank_request
+from server.api.fields.spellings import aliases_of
 from server.errors import ApiError, EmptyArray
 from server.observability.trace import Trace
-from server.processing.requests import EmbeddingRequest, EmbeddingResult, RerankResult, TokenIds, Truncation
+from server.processing.requests import EmbeddingRequest, EmbeddingResult, RerankResult, TokenIds
 from server.serialization import JsonObject
 
 # TEI's names (core/src/infer.rs, ErrorType), by our statuses.
@@ -40,12 +41,7 @@ ERROR_TYPES = {429: "Overloaded", 500: "Backend", 503: "Unhealthy", 504: "Backen
 TEI_ERROR = openapi.ErrorShape(
     "TEI", openapi.closed_object(error=openapi.STRING, error_type=openapi.STRING), OPENAI_ERROR.schema
 )
-TEI_EMBED_ALIASES = {
-    "output_dimension": "dimensions",
-    "truncation_side": "truncation_direction",
-    "truncation": "truncate",
-    "normalized": "normalize",
-}
+_SIDE = "truncation_direction"
 TEI_RERANK_RESPONSE = openapi.array(
     openapi.closed_object({"text": openapi.STRING}, index=openapi.INTEGER, score=openapi.NUMBER)
 )
@@ -69,14 +65,17 @@ class TeiEmbedBody(Fields):
     """A served embedder. Default: the first. TEI serves a single model and has no such field."""
     truncate: WireTruncate | None = None
     """Truncate inputs that are too long instead of rejecting them. Default: the model's configuration."""
-    truncation_direction: Literal["left", "right"] = "right"
-    """The end of the input from which tokens are removed."""
+    truncation_direction: WireSide | None = None
+    """The end of the input from which tokens are removed. Default: right."""
     prompt_name: str | None = None
     """One of the model's named prompts, to put before each text."""
     normalize: WireBool = True
     """Scale vectors to length 1."""
     dimensions: WireInt | None = None
     """Truncate each vector to this many dimensions before normalisation."""
+
+
+TEI_EMBED_ALIASES = aliases_of(TeiEmbedBody.model_fields, TeiEmbedBody.operation)
 
 
 class TeiRerankBody(RerankBody):
@@ -91,8 +90,6 @@ class TeiRerankBody(RerankBody):
     """Whether results include their texts."""
     return_documents: WireBool = False
     """The same as `return_text`."""
-    truncation_direction: Literal["left", "right"] = "right"
-    """The end of a text from which tokens are removed."""
 
 
 class TEI:
@@ -113,8 +110,11 @@ class TEI:
         )
 
     def parse_embeddings(self, body: JsonObject) -> ParsedEmbedding:
+        if isinstance(body.get("parameters"), dict):
+            # Where Hugging Face's pipelines have them.
+            body = {**body.pop("parameters"), **body}
         as_sent, body = names_as_sent(body, TEI_EMBED_ALIASES), rename(body, TEI_EMBED_ALIASES)
-        fields = parse(TeiEmbedBody, _with_lower_side(body), as_sent)
+        fields = parse(TeiEmbedBody, body, as_sent)
         request = EmbeddingRequest(
             model=fields.model,
             input=read_input(fields.inputs, field="inputs"),
@@ -123,7 +123,7 @@ class TEI:
             return_logits=None,
             prompt_name=fields.prompt_name,
             prompt_template=None,
-            cut=_cut(fields, as_sent),
+            cut=truncation_of(fields.truncate, fields.truncation_direction, as_sent.get(_SIDE, _SIDE)),
             encoding_format="float",
             dimensions_field=as_sent.get("dimensions", "dimensions"),
         )
@@ -140,12 +140,12 @@ class TEI:
 
     def parse_rerank(self, body: JsonObject) -> ParsedRerank:
         # TEI has no top_n, but LiteLLM sends it; 0 means all.
-        fields = read_rerank_fields(TeiRerankBody, _with_lower_side(body))
+        fields = read_rerank_fields(TeiRerankBody, body)
         texts, top_n = fields.body.texts, fields.body.top_n or None
         request = rerank_request(fields, texts, top_n, raw_scores=fields.body.raw_scores, texts_field="texts")
-        cut = _cut(fields.body, fields.as_sent)
-        # TEI's clients send false unasked, and their texts are cut as on every rerank route (docs/decisions.md, 11).
-        request = replace(request, cut=replace(cut, allowed=None) if fields.body.truncate is False else cut)
+        if fields.body.truncate is False:
+            # TEI's clients send false unasked, and texts are cut as on every rerank route (docs/decisions.md, 11).
+            request = replace(request, cut=replace(request.cut, allowed=None))
         return_texts = fields.body.return_text or fields.body.return_documents
         return ParsedRerank(request, fields.ignored, texts, return_texts)
 
@@ -160,14 +160,3 @@ class TEI:
     def write_error(self, error: ApiError) -> bytes:
         error_type = "Empty" if isinstance(error, EmptyArray) else ERROR_TYPES.get(error.status, "Validation")
         return serialization.dump({"error": error.message, "error_type": error_type})
-
-
-def _with_lower_side(body: JsonObject) -> JsonObject:
-    # TEI writes Left and Right.
-    side = body.get("truncation_direction")
-    return body | {"truncation_direction": side.lower()} if isinstance(side, str) else body
-
-
-def _cut(fields: TeiEmbedBody | TeiRerankBody, as_sent: Mapping[str, str]) -> Truncation:
-    side = fields.truncation_direction if "truncation_direction" in fields.model_fields_set else None
-    return truncation_of(fields.truncate, side, as_sent.get("truncation_direction", "truncation_direction"))

@@ -30,8 +30,6 @@ ROOT_PATHS = ("/", "/invocations")
 _SENTENCES = openapi.closed_object(source_sentence=openapi.STRING, sentences=openapi.TEXT_LIST)
 _VECTORS = openapi.array(openapi.array(openapi.NUMBER))
 _SCORES = openapi.array(openapi.NUMBER)
-# What the fields of the request to /embed are called here.
-_PARAMETERS = ("truncate", "truncation_direction", "prompt_name")
 _EXAMPLE: JsonObject = {
     "inputs": {"source_sentence": "The cat sleeps.", "sentences": ["A cat is asleep.", "It rains today."]}
 }
@@ -45,7 +43,7 @@ class SimilarityBody(Fields):
     inputs: Annotated[Any, WithJsonSchema(_SENTENCES)]
     """A text as `source_sentence`, and a list of texts as `sentences`."""
     parameters: Annotated[dict[str, Any] | None, WithJsonSchema(openapi.OBJECT)] = None
-    """`truncate`, `truncation_direction` and `prompt_name`, as in a request to /embed."""
+    """Fields as in a request to /embed, such as `truncate`, `prompt_name` and `dimensions`."""
     model: str | None = None
     """A served embedder. Default: the first."""
 
@@ -70,12 +68,13 @@ class Similarity(TEI):
         """The source comes last, so that errors name a sentence by its index in the request."""
         fields = parse(SimilarityBody, body)
         source, sentences = _sentences(fields.inputs)
-        parameters = fields.parameters or {}
-        known = {name: value for name, value in parameters.items() if name in _PARAMETERS and value is not None}
-        embed = super().parse_embeddings({"model": fields.model, **known, "inputs": [*sentences, source]})
+        sent = {name: value for name, value in (fields.parameters or {}).items() if value is not None}
+        embed = super().parse_embeddings({**sent, "model": fields.model, "inputs": [*sentences, source]})
         texts = Texts((*sentences, source), is_list=True, field="inputs.sentences")
-        unknown = [f"parameters.{name}" for name in parameters if name not in _PARAMETERS]
-        return ParsedEmbedding(replace(embed.request, input=texts), [*ignored_fields(body, SimilarityBody), *unknown])
+        unknown = [f"parameters.{name}" for name in embed.ignored]
+        # A cosine is the same for vectors of any length.
+        request = replace(embed.request, input=texts, normalize=True)
+        return ParsedEmbedding(request, [*ignored_fields(body, SimilarityBody), *unknown])
 
     def write_embeddings(self, parsed: ParsedEmbedding, result: EmbeddingResult, trace: Trace) -> Reply:
         """One number for each sentence."""

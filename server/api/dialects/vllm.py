@@ -20,6 +20,7 @@ from server.api.dialects.parsing import (
     truncation_of,
 )
 from server.api.dialects.protocol import OPENAI_ERROR, ParsedRerank, Reply, rerank_headers, write_openai_error
+from server.api.fields.spellings import aliases_of
 from server.errors import ApiError, EmptyArray, InvalidValue
 from server.observability.trace import Trace
 from server.processing.requests import RerankRequest, RerankResult
@@ -27,12 +28,6 @@ from server.serialization import JsonObject
 
 _QUERY_ALIASES = ("text_1", "data_1")
 _DOCUMENT_ALIASES = ("items", "text_2", "data_2")
-SCORE_ALIASES = (
-    dict.fromkeys(_QUERY_ALIASES, "queries")
-    | dict.fromkeys(_DOCUMENT_ALIASES, "documents")
-    | dict.fromkeys(("task", "instruct"), "instruction")
-    | {"truncation": "truncate"}
-)
 # Fields of other servers that have no effect here and do no harm.
 _SILENT_FIELDS = ("user", "request_id")
 _RESPONSE = openapi.closed_object(
@@ -71,6 +66,14 @@ class ScoreBody(Fields):
     """NONE or false rejects a document that is too long; START cuts its start. Default: its end is cut."""
     use_activation: WireBool = True
     """false returns log-odds instead of probabilities."""
+
+
+SCORE_ALIASES = (
+    dict.fromkeys(_QUERY_ALIASES, "queries")
+    | dict.fromkeys(_DOCUMENT_ALIASES, "documents")
+    | dict.fromkeys(("task", "instruct"), "instruction")
+    | aliases_of(ScoreBody.model_fields, ScoreBody.operation)
+)
 
 
 class VLLM:

@@ -1,1 +1,1 @@
-"""Which fields of a request body are known to be unsupported, on every route alike."""
+"""What every route knows of fields alike: their names in other APIs, those that are refused, and messages."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from server.api.fields.spellings import first_spelling, spellings
 from server.errors import InvalidValue
 from server.serialization import JsonObject, dump
 
@@ -41,7 +42,9 @@ UNSUPPORTED: Mapping[str, UnsupportedField] = {
     "output_dtype": UnsupportedField(_FLOATS, ("float", "float32")),
     "precision": UnsupportedField(_FLOATS, ("float", "float32")),
     "embed_dtype": UnsupportedField(_FLOATS, ("float", "float32")),
-    "embedding_types": UnsupportedField(f"{_FLOATS}, or use 'encoding_format'", ("float", ["float"], [])),
+    "dtype": UnsupportedField(_FLOATS, ("float", "float32"), _EMBEDDINGS),
+    "quantization": UnsupportedField(_FLOATS, ("float", "float32", "none"), _EMBEDDINGS),
+    "embedding_types": UnsupportedField(f"{_FLOATS}, or use 'encoding_format'", ("float", [])),
     "embedding_type": UnsupportedField(_BASE64, ("float",)),
     "encoding_format": UnsupportedField(_BASE64, ("float",)),
     "endianness": UnsupportedField("numbers are little-endian", ("little", "native")),
@@ -57,7 +60,6 @@ UNSUPPORTED: Mapping[str, UnsupportedField] = {
     "pooling_type": UnsupportedField(_POOLING),
     "pooling": UnsupportedField(_POOLING),
     "normalize": UnsupportedField(_NORMALIZE, (True,)),
-    "normalized": UnsupportedField(_NORMALIZE, (True,)),
     "embd_normalize": UnsupportedField("use 'normalize': true or false on /v1/embeddings", (2,)),
     "return_logits": UnsupportedField("token logits come from /v1/embeddings"),
     # What the model reads.
@@ -80,9 +82,10 @@ UNSUPPORTED: Mapping[str, UnsupportedField] = {
     "input_type": UnsupportedField(_PURPOSE, ("",), _EMBEDDINGS),
     "task": UnsupportedField(_PURPOSE, ("",), _EMBEDDINGS),
     "truncate_prompt_tokens": UnsupportedField("use 'truncate', or /v1/embeddings", (), _EMBEDDINGS),
-    "rank_fields": UnsupportedField("documents are strings; use /v1/rerank for objects", ([], ["text"])),
+    "rank_fields": UnsupportedField("documents are strings; use /v1/rerank for objects", ("text", [])),
     # What the response holds, and when.
     "return_documents": UnsupportedField("the response has scores alone; use /v1/rerank", (False,), _RERANK),
+    "rewrite_query": UnsupportedField("the query is read as it is", (False,), _RERANK),
     "return_input": UnsupportedField("the response does not repeat the input", (False,)),
     "return_token_ids": UnsupportedField("token ids come from /tokenize", (False,)),
     "priority": UnsupportedField("requests have no priorities", (0,)),
@@ -96,7 +99,7 @@ def refuse_unsupported(body: JsonObject, known: Iterable[str], operation: Operat
     """
     known = set(known)
     for name, value in body.items():
-        field = UNSUPPORTED.get(name)
+        field = UNSUPPORTED.get(name) or UNSUPPORTED.get(first_spelling(name, operation))
         if (
             field is None
             or value is None
@@ -111,10 +114,13 @@ def refuse_unsupported(body: JsonObject, known: Iterable[str], operation: Operat
 
 def unsupported_names(operation: Operation) -> list[str]:
     """The fields of the table that matter to an operation."""
-    return [name for name, field in UNSUPPORTED.items() if operation in field.operations]
+    names = [name for name, field in UNSUPPORTED.items() if operation in field.operations]
+    return [spelling for name in names for spelling in (name, *spellings(name, operation))]
 
 
 def _is_without_effect(value: Any, field: UnsupportedField) -> bool:
+    if isinstance(value, list) and value:
+        return value in field.without_effect or all(_is_without_effect(item, field) for item in value)
     if not isinstance(value, str):
         return value in field.without_effect
     word = value.lower()

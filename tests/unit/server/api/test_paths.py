@@ -126,6 +126,7 @@ def test_a_long_path_takes_no_time(table: PathTable, path: str) -> None:
         ("/v1/embedding", "/v1/embeddings"),
         ("/foo/bar/score", "/v1/score"),
         ("/V1/embeddings", "/v1/embeddings"),
+        ("/compatible-mode/v1/embeddings", "/v1/embeddings"),
         ("/inference/v2/embeddings", "/inference/v1/embeddings"),
         ("/v1/chat/completions", None),
         ("/v1", None),

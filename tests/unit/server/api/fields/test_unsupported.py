@@ -7,7 +7,7 @@ import pytest
 
 from server.api.dialects.cohere import CohereEmbedBody
 from server.api.dialects.embeddings import EMBEDDING_ALIASES, EmbeddingsBody
-from server.api.dialects.nim import RankingBody
+from server.api.dialects.nim import RANKING_ALIASES, RankingBody
 from server.api.dialects.openai import OpenAIRerankBody
 from server.api.dialects.parsing import Fields
 from server.api.dialects.rerank import RERANK_ALIASES, RerankBody
@@ -38,7 +38,7 @@ ROUTES: list[tuple[str, Body, type[Fields], set[str]]] = [
     ("/tokenize", {"prompt": "a"}, TokenizeBody, set()),
     ("/detokenize", {"tokens": [64]}, DetokenizeBody, set()),
     ("/decode", {"ids": [64]}, DecodeBody, set()),
-    ("/v1/ranking", {"query": {"text": "q"}, "passages": [{"text": "a"}]}, RankingBody, set()),
+    ("/v1/ranking", {"query": {"text": "q"}, "passages": [{"text": "a"}]}, RankingBody, set(RANKING_ALIASES)),
 ]
 # The values that clients send; any other field is sent as a word that no server knows.
 SENT: dict[str, list[Any]] = {
@@ -105,6 +105,13 @@ async def test_harmless_fields_are_named(embedder: ServedModel, reranker: Served
         answer = await here.client.post(path, json={**body, "foo": 1})
 
     assert (answer.status_code, answer.headers["x-hearth-ignored-fields"]) == (200, "foo")
+
+
+async def test_a_list_of_one_encoding_is_that_one(embedder: ServedModel) -> None:
+    async with in_process_server(embedder) as here:
+        answer = await here.embed("a", embedding_type=["base64"])
+
+    assert isinstance(answer.json()["data"][0]["embedding"], str)
 
 
 async def test_the_error_says_what_is_supported_and_the_fix(embedder: ServedModel) -> None:
