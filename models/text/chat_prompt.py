@@ -3,32 +3,37 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
 from models.checkpoint.folder import Checkpoint
 from models.interface import Ids, ModelError
-from models.text.chat_template import ChatTemplateError, fill_chat_template, named_special_tokens, split_control
+from models.text.chat_template import named_special_tokens, split_control
 from models.text.long_text import TextIds, TextLimit
+from models.text.template_renderer import ChatTemplateError, fill_within_limits
 from models.text.tokenizer import Tokenizer
 
+Sample = tuple[str | None, str, str]
 
-def render(checkpoint: Checkpoint, instruction: str | None, query: str, document: str) -> str:
-    """The prompt of one pair, as sentence-transformers' CrossEncoder renders it: roles system, query and document.
 
-    Raises: ModelError: the template fails.
+def render(checkpoint: Checkpoint, samples: Sequence[Sample]) -> list[str]:
+    """The prompt of each (instruction, query, document), as sentence-transformers' CrossEncoder renders them.
+
+    Raises: ModelError: the template fails, or takes too much time or memory.
     """
-    system = [{"role": "system", "content": instruction}] if instruction else []
-    pair = [{"role": "query", "content": query}, {"role": "document", "content": document}]
     settings = (checkpoint.transformer_module_config.get("processing_kwargs") or {}).get("chat_template") or {}
     try:
         variables = named_special_tokens(checkpoint) | settings
-        return fill_chat_template(checkpoint.chat_template, [*system, *pair], variables)
+        return fill_within_limits(checkpoint.chat_template, [_conversation(*sample) for sample in samples], variables)
     except ChatTemplateError as error:
         raise ModelError(
             f"{checkpoint.path} has a chat template that fails on a query and document: {error}"
         ) from error
+
+
+def _conversation(instruction: str | None, query: str, document: str) -> list[dict[str, str]]:
+    system = [{"role": "system", "content": instruction}] if instruction else []
+    return [*system, {"role": "query", "content": query}, {"role": "document", "content": document}]
 
 
 # Placeholders for the texts in a rendered prompt: private-use characters, which no template contains.
@@ -97,20 +102,22 @@ def chat_prompt(checkpoint: Checkpoint, tokenizer: Tokenizer) -> ChatPrompt:
 
     Raises: ModelError: they do not, or the template does not show one query and then one document.
     """
-    rendered = partial(render, checkpoint)
-    bare, tail = _cut(checkpoint, rendered(None, QUERY_MARK, DOCUMENT_MARK))
-    with_instruction = rendered(INSTRUCTION_MARK, QUERY_MARK, DOCUMENT_MARK)
+    with_instruction, without = render(
+        checkpoint, [(INSTRUCTION_MARK, QUERY_MARK, DOCUMENT_MARK), (None, QUERY_MARK, DOCUMENT_MARK)]
+    )
+    bare, tail = _cut(checkpoint, without)
     instructed = None
     if with_instruction.count(INSTRUCTION_MARK) == 1:
         instructed, other_tail = _cut(checkpoint, with_instruction)
         if (instructed.lead, other_tail) != (bare.lead, tail):
             raise ModelError(f"{checkpoint.path} has a chat template whose end depends on the instruction")
     prompt = ChatPrompt(tokenizer, bare, instructed, tokenizer.encode_control(tail))
-    for instruction, query, document in CHAT_SAMPLES:
-        for system in (instruction, "") if instructed else ("",):
-            joined = prompt.join(prompt.head(system, query), prompt.documents([document])[0])
-            if not np.array_equal(joined, tokenizer.encode_control(rendered(system or None, query, document))):
-                raise ModelError(f"{checkpoint.path} has a chat template that cannot be split at its texts")
+    samples: list[Sample] = [(None, query, document) for _, query, document in CHAT_SAMPLES]
+    samples += CHAT_SAMPLES if instructed else ()
+    for (instruction, query, document), text in zip(samples, render(checkpoint, samples), strict=True):
+        joined = prompt.join(prompt.head(instruction or "", query), prompt.documents([document])[0])
+        if not np.array_equal(joined, tokenizer.encode_control(text)):
+            raise ModelError(f"{checkpoint.path} has a chat template that cannot be split at its texts")
     return prompt
 
 

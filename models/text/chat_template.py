@@ -4,41 +4,20 @@ import re
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from models.checkpoint.folder import Checkpoint
 from models.interface import Ids
 from models.text.long_text import TextLimit
+from models.text.template_renderer import fill_chat_template
 from models.text.tokenizer import Tokenizer
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 NAMED_SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
 # Around the number of a piece of users' text that spells a control token, while a template is rendered.
 _OPEN, _CLOSE = "\ue000", "\ue001"
 _HIDDEN = re.compile(f"{_OPEN}(\\d+){_CLOSE}")
-
-
-class ChatTemplateError(Exception):
-    """The template does not take these messages; the text is the template's own reason."""
-
-
-def fill_chat_template(source: str, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]) -> str:
-    """A template filled as transformers' apply_chat_template() does, without tools and documents.
-
-    Raises: ChatTemplateError.
-    """
-    from jinja2 import TemplateError
-
-    fixed = {"messages": messages, "tools": None, "documents": None}
-    try:
-        return _compiled(source).render(**{"add_generation_prompt": False, **variables, **fixed})
-    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
-        raise ChatTemplateError(str(error).split("\n", 1)[0]) from error
 
 
 def named_special_tokens(checkpoint: Checkpoint) -> dict[str, str]:
@@ -57,22 +36,6 @@ def split_control(tokenizer: Tokenizer, text: str) -> list[str]:
 
 def _patterns(tokens: Iterable[str]) -> list[str]:
     return [re.escape(token) for token in sorted(tokens, key=len, reverse=True)]
-
-
-@lru_cache(maxsize=16)
-def _compiled(source: str) -> "Template":
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    # transformers, chat_template_utils: _cached_compile_jinja_template.
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.globals["raise_exception"] = _refuse
-    return environment.from_string(source)
-
-
-def _refuse(message: str) -> NoReturn:
-    raise ValueError(message)
 
 
 @dataclass(frozen=True, slots=True)

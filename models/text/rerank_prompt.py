@@ -108,4 +108,4 @@ def _has_template(checkpoint: Checkpoint) -> bool:
             )
         return False
     whole = f"{FRAME_PREFIX}{prompt_body(*TEMPLATE_SAMPLE)}{FRAME_SUFFIX}"
-    return render(checkpoint, *TEMPLATE_SAMPLE) != whole
+    return render(checkpoint, [TEMPLATE_SAMPLE]) != [whole]
