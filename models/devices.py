@@ -48,6 +48,9 @@ def choose_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ModelError(f"this machine has no device {name!r}: {str(error).splitlines()[0]}") from error
+    if device.type == "cuda" and device.index is not None:
+        # Operators go by their tensors, but cuBLAS's workspaces, memory figures and compiled kernels by this.
+        torch.cuda.set_device(device)
     return device
 
 

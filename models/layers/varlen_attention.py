@@ -90,25 +90,17 @@ def varlen(
         max_seqlen: the longest sequence, of queries and of keys.
         window: how many tokens a query sees to its left and right; -1 means all.
         scale: multiplies each score; None means D^-0.5.
-    Raises: NotImplementedError: this torch has no windows or no scale.
     """
     from torch.nn.attention import varlen as module
 
     attend = cast("Callable[..., KeysValues]", module.varlen_attn)
-    parameters = _parameters()
-    options: dict[str, object] = {"return_aux": module.AuxRequest(lse=True)}
-    if "window_size" in parameters:
-        options |= {"window_size": window, "scale": scale}
-    else:  # torch 2.10
-        if scale is not None or window not in {(-1, 0), (-1, -1)}:
-            message = "varlen_attn of torch 2.10 has no windows and no scale"
-            raise NotImplementedError(message)
-        options["is_causal"] = window == (-1, 0)
-    if "enable_gqa" in parameters:  # required for grouped heads by torch 2.12 and newer
+    options: dict[str, object] = {"return_aux": module.AuxRequest(lse=True), "window_size": window, "scale": scale}
+    if "enable_gqa" in _parameters():  # required for grouped heads by torch 2.12 and newer
         options["enable_gqa"] = query.shape[1] != key.shape[1]
     # The kernels refuse tensors whose last axis is not contiguous.
     heads = [tensor if tensor.stride(-1) == 1 else tensor.contiguous() for tensor in (query, key, value)]
     out, sums = attend(*heads, *cu_seqlens, *max_seqlen, **options)
+    assert sums.dim() == 2, f"varlen_attn gives a log-sum-exp of the shape {tuple(sums.shape)}: this is a bug"
     # The kernels return [N, Q]; the docstring of torch 2.13 says [Q, N].
     return out, sums.transpose(0, 1) if sums.shape[0] == query.shape[1] else sums
 

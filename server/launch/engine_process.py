@@ -34,6 +34,9 @@ log = logging.getLogger("hearth.engine")
 CANNOT_LOAD = 2
 DEVICE_LOST = 3
 
+# The variable of torch's allocators, and its old name.
+ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+
 # Larger forward passes are no faster: on a CPU, activations no longer fit into the cache.
 CPU_BATCH_TOKENS = 1024
 GPU_BATCH_TOKENS = 16384
@@ -78,6 +81,7 @@ def run_engine(
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     set_waiting(Path(info.path) for info, _ in settings.sources.values())
+    set_allocator()
     set_up_logging(settings.log_format, settings.log_level).dropped = metrics.log_lines_dropped
     exit_with_parent(settings.folder)
     # Whatever cleans up temporary files may have removed it while the server runs.
@@ -95,6 +99,15 @@ def run_engine(
         _give_up(reason, str(error), CANNOT_LOAD)
     except DeviceLost as error:
         _give_up(reason, f"the device was lost: {error}", DEVICE_LOST)
+
+
+def set_allocator() -> None:
+    """Let torch's memory of a GPU grow in place, before torch is imported. The environment overrides this.
+
+    Each batch has another number of tokens, and blocks of fixed sizes that fit none of the later ones add up.
+    """
+    if not any(variable in os.environ for variable in ALLOCATOR_VARIABLES):
+        os.environ[ALLOCATOR_VARIABLES[0]] = "expandable_segments:True"
 
 
 def load_models(sources: Mapping[str, tuple[ModelInfo, LoadOptions]]) -> dict[str, Backend]:

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.attention import varlen
 from torch.nn.attention.varlen import AuxRequest, varlen_attn
 
+from models.layers import varlen_attention
 from tests.support.simulated_cuda.tensor import GPU
 
 LENGTHS = (3, 1, 5)
@@ -88,3 +90,19 @@ def test_older_gpus_have_no_flash_attention(monkeypatch: pytest.MonkeyPatch) -> 
 
     with pytest.raises(AssertionError, match="Ampere"):
         attend()
+
+
+def test_the_signature_of_torch_2_11_gives_the_same_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors, cu_seqlens, longest = (heads(4), heads(2), heads(2)), (offsets(*LENGTHS),) * 2, (max(LENGTHS),) * 2
+    out, sums = varlen_attention.varlen(*tensors, cu_seqlens, longest, window=(-1, 0))
+
+    def without_grouped_heads(*args: Any, return_aux: AuxRequest, scale: float | None, window_size: Any) -> Any:
+        return varlen_attn(*args, return_aux=return_aux, scale=scale, window_size=window_size, enable_gqa=True)
+
+    monkeypatch.setattr(varlen, "varlen_attn", without_grouped_heads)
+    monkeypatch.setattr(varlen_attention, "_parameters", lambda: {"return_aux", "scale", "window_size"})
+    old_out, old_sums = varlen_attention.varlen(*tensors, cu_seqlens, longest, window=(-1, 0))
+
+    assert torch.equal(old_out.cpu(), out.cpu())
+    assert torch.equal(old_sums.cpu(), sums.cpu())
+    assert sums.shape == (9, 4)

@@ -112,7 +112,7 @@ def _replace_torch_cuda() -> None:
         "is_bf16_supported": lambda *_, **__: GPU.capability >= (8, 0),
         "device_count": lambda: 1,
         "current_device": lambda: 0,
-        "set_device": lambda _: None,
+        "set_device": _set_device,
         "get_device_capability": lambda _=None: GPU.capability,
         "get_device_name": lambda _=None: NAME,
         "Event": CudaEvent,
@@ -128,6 +128,11 @@ def _replace_torch_cuda() -> None:
     }
     for name, replacement in replacements.items():
         setattr(torch.cuda, name, replacement)
+
+
+def _set_device(device: torch.device | int) -> None:
+    if isinstance(device, torch.device) and device.index is None:
+        raise ValueError(f"Expected a torch.device with a specified index or an integer, but got:{device}")
 
 
 def _replace_host_functions() -> None:

@@ -1,5 +1,6 @@
 """What the engine process makes of its settings."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from models import LoadOptions, ModelError, demo_models, load_preprocessor
 from models.backends.fake import FakeBackend
 from server.config import Batching
 from server.engine.batching import BatchLimits
-from server.launch.engine_process import CPU_BATCH_TOKENS, EngineSettings, load_models, make_limits
+from server.launch.engine_process import CPU_BATCH_TOKENS, EngineSettings, load_models, make_limits, set_allocator
 
 
 def test_a_batch_has_the_budget_that_suits_the_device() -> None:
@@ -37,3 +38,20 @@ def test_a_backend_that_does_not_exist_is_an_error_that_names_those_that_do() ->
 
 def test_the_engine_listens_in_the_servers_own_folder(tmp_path: Path) -> None:
     assert EngineSettings(tmp_path, {}, Batching(), "text", "info").address == f"ipc://{tmp_path}/engine-0"
+
+
+def test_memory_of_a_gpu_grows_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {})
+
+    set_allocator()
+
+    assert os.environ == {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
+
+
+@pytest.mark.parametrize("variable", ["PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"])
+def test_or_as_the_environment_says(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setattr(os, "environ", {variable: "max_split_size_mb:64"})
+
+    set_allocator()
+
+    assert os.environ == {variable: "max_split_size_mb:64"}

@@ -1,0 +1,16 @@
+"""What is set on a GPU before a model is loaded there."""
+
+import pytest
+import torch
+
+from models.devices import choose_device
+
+
+def test_the_chosen_device_becomes_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    current: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+
+    for name in ("cuda:0", "cuda", "auto", "cpu"):
+        choose_device(name)
+
+    assert current == [torch.device("cuda:0")]
