@@ -1,4 +1,4 @@
-"""A page of shared memory in which an engine says what it does, so that others notice when it hangs or dies.
+"""A page of shared memory in which a process says what it does, so that others notice when it hangs or dies.
 
 A thread of the process that hangs could not tell. The memory has two pages, and processes that follow one another write
 to them in turn: the page of a process that has died can be read until its successor has died too.
@@ -28,7 +28,7 @@ CLIENT_BYTES = 8
 
 
 def status_memory() -> SharedMemory:
-    """The memory for the pages of an engine process and of those that follow it."""
+    """The memory for the pages of a process and of those that follow it."""
     return SharedMemory(_HEADER_BYTES + 2 * _PAGE_BYTES)
 
 
@@ -97,8 +97,12 @@ class StatusPage(_Page):
 class StatusReader(_Page):
     """The page of another process."""
 
-    def __init__(self, memory: SharedMemory) -> None:
-        """Read the newest page; its pid is 0 if no process has begun one."""
+    def __init__(self, memory: SharedMemory, silence_s: float | None = None) -> None:
+        """Read the newest page; its pid is 0 if no process has begun one.
+
+        `silence_s` is how long the process may give no sign of life; by default, as long as an engine may.
+        """
+        self._longest_silence_s = SILENCE_S if silence_s is None else silence_s
         super().__init__(memory, memory.view[:_HEADER_BYTES].cast("Q")[0] + 1)
         self._signs = (0, 0)
         self._checked_at: float | None = None
@@ -111,7 +115,7 @@ class StatusReader(_Page):
         return {request_id for owner, request_id in zip(entries[::2], entries[1::2], strict=True) if owner == number}
 
     def check(self, now: float) -> str:
-        """Why the engine counts as hung, or "" if it does not. Call it a few times a second."""
+        """Why the process counts as hung, or "" if it does not. Call it a few times a second."""
         step_s = 0.0 if self._checked_at is None else min(now - self._checked_at, LONGEST_STEP_S)
         self._checked_at = now
         (beats, starts), before = self._read_signs(), self._signs
@@ -119,8 +123,8 @@ class StatusReader(_Page):
         self._silent_s = 0.0 if beats != before[0] else self._silent_s + step_s
         limit_s = self._seconds[_LIMIT]
         self._running_s = 0.0 if starts != before[1] or not limit_s else self._running_s + step_s
-        # Before the first beat it loads its models, which may take any time.
-        if beats and self._silent_s > SILENCE_S:
+        # Before the first beat it starts, and an engine loads its models, which may take any time.
+        if beats and self._silent_s > self._longest_silence_s:
             return f"it has given no sign of life for {self._silent_s:.1f} s"
         if limit_s and self._running_s > limit_s:
             return f"a batch has been running for {self._running_s:.1f} s, over its limit of {limit_s:.1f} s"

@@ -1,13 +1,19 @@
-"""What `hearth serve` says about itself at its start: where it listens, what is unusual, and what to try."""
+"""What `hearth serve` says about itself: at its start where it listens, what is unusual, and what to try; to systemd
+that it runs.
+"""
 
+import asyncio
 import logging
+from contextlib import suppress
 from ipaddress import ip_address
-from socket import AF_INET6, socket
+from socket import AF_INET6, AF_UNIX, SOCK_DGRAM, socket
 
 from server import VERSION
 from server.registry import ModelRegistry
 
 log = logging.getLogger("hearth")
+
+WATCHDOG_S = 1.0
 
 EMBED = ("/v1/embeddings", '{"input": "hello"}')
 RERANK = ("/v1/rerank", '{"query": "a", "documents": ["b", "c"]}')
@@ -42,6 +48,23 @@ def ready_line(registry: ModelRegistry, listener: socket, *, has_keys: bool) -> 
     key = " -H 'Authorization: Bearer KEY'" if has_keys else ""
     curl = f"curl {url}{path} -H 'Content-Type: application/json'{key} -d '{body}'"
     return f"Ready: {url} - open it in a browser, or try: {curl}"
+
+
+async def tell_systemd(address: str) -> None:
+    """Tell systemd that the event loop has started, then each second that it runs: sd_notify(3).
+
+    `address` is NOTIFY_SOCKET; "" tells nobody.
+    """
+    if not address:
+        return
+    with socket(AF_UNIX, SOCK_DGRAM) as service_manager:
+        service_manager.settimeout(0)
+        message = b"READY=1\nWATCHDOG=1"
+        while True:
+            with suppress(OSError):  # it restarts, or reads nothing now
+                service_manager.sendto(message, address.replace("@", "\0", 1) if address[0] == "@" else address)
+                message = b"WATCHDOG=1"
+            await asyncio.sleep(WATCHDOG_S)
 
 
 def _url(host: str, port: int) -> str:

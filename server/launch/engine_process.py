@@ -83,9 +83,10 @@ def run_engine(
     set_waiting(Path(info.path) for info, _ in settings.sources.values())
     set_allocator()
     set_up_logging(settings.log_format, settings.log_level).dropped = metrics.log_lines_dropped
-    exit_with_parent(settings.folder)
-    # Whatever cleans up temporary files may have removed it while the server runs.
+    # Whatever cleans up temporary files may have removed it while the server runs. Made before the next call, which
+    # removes it if the parent has died meanwhile.
     settings.folder.mkdir(mode=0o700, exist_ok=True)
+    exit_with_parent(settings.folder)
     page = StatusPage(settings.status)
     transport = ZmqTransport(settings.address)
     try:

@@ -22,6 +22,7 @@ from server.config import Auth, Config, ConfigError
 from server.engine.admission import Admission, make_admission
 from server.engine.client import Engine, EngineClient
 from server.engine.load_balancer import LoadBalancer
+from server.engine.status_page import BEAT_S, StatusPage
 from server.engine.zmq_transport import ZmqEngineClient
 from server.launch.engine_process import EngineSettings, exit_with_parent
 from server.launch.http_connection import ConnectionPool, raise_file_limit
@@ -30,6 +31,7 @@ from server.launch.request_gate import RequestGate
 from server.observability.logs import set_up_logging
 from server.observability.metrics import Metrics
 from server.registry import ModelRegistry
+from server.shared_memory import SharedMemory
 
 log = logging.getLogger("hearth")
 
@@ -39,6 +41,9 @@ DRAIN_POLL_S = 0.02
 TICK_S = 0.1
 # Open files other than connections: the listener, the engine, pipes, and model files while they are read.
 RESERVED_FILES = 64
+# The event loop may be held up for a while, by the interpreter's lock or on a crowded machine; longer than this, the
+# process hangs. Requests in progress are lost then, so the limit is longer than that of an engine.
+LONGEST_SILENCE_S = 10.0
 # How long uvicorn waits for the requests that are left after draining.
 GRACEFUL_S = 5
 
@@ -198,13 +203,14 @@ def run_http(
     listeners: Listeners,
     announcement: str,
     metrics: Metrics,
+    status: SharedMemory,
     reason: "Connection[str, str]",
 ) -> None:
     """The main function of one of several HTTP processes. It reads no file that may have changed since the start."""
     set_up_logging(config.log_format, config.log_level).dropped = metrics.log_lines_dropped
     exit_with_parent(engines[0].folder)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    run_event_loop(_serve(config, registry, keys, engines, listeners, announcement, metrics))
+    run_event_loop(_serve(config, registry, keys, engines, listeners, announcement, metrics, status))
 
 
 def run_event_loop(main: Coroutine[None, None, None]) -> None:
@@ -222,7 +228,17 @@ async def _serve(
     listeners: Listeners,
     announcement: str,
     metrics: Metrics,
+    status: SharedMemory,
 ) -> None:
     async with remote_engines(engines, make_admission(config)) as engine:
         server = make_server(config, registry, keys, engine, metrics, announcement, listeners.probes)
+        beating = asyncio.create_task(_beat(StatusPage(status)))
         await server.serve([listeners.main])
+        beating.cancel()
+
+
+async def _beat(page: StatusPage) -> None:
+    # On the event loop, so that a loop which is stuck gives no sign of life either.
+    while True:
+        page.beat()
+        await asyncio.sleep(BEAT_S)

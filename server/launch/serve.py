@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
+import os
 import signal
 import socket as socket_options
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from socket import AF_INET, AF_INET6, IPPROTO_TCP, create_server, socket
@@ -13,10 +14,12 @@ from models import ModelError
 from server.api.auth import Keys, read_keys
 from server.config import Config, ConfigError
 from server.engine.admission import make_admission
-from server.launch.announcements import log_start, ready_line
+from server.engine.status_page import status_memory
+from server.launch.announcements import log_start, ready_line, tell_systemd
 from server.launch.engine_process import EngineSettings, by_device, run_engine
 from server.launch.http_worker import (
     GRACEFUL_S,
+    LONGEST_SILENCE_S,
     Listeners,
     make_server,
     reload_keys,
@@ -65,7 +68,15 @@ def _serve(config: Config, folder: Path, lines: QueuedLog) -> None:
         metrics = Metrics(metrics_memory(1 + len(engines) + config.workers))
         lines.dropped = metrics.log_lines_dropped
         main = _serve_in_workers if config.workers > 1 else _serve_here
-        run_event_loop(main(config, registry, keys, engines, listeners, announcement, metrics))
+        serving = main(config, registry, keys, engines, listeners, announcement, metrics)
+        # Not for the processes that are started.
+        run_event_loop(_tell_systemd_while(serving, os.environ.pop("NOTIFY_SOCKET", "")))
+
+
+async def _tell_systemd_while(serving: Coroutine[None, None, None], address: str) -> None:
+    telling = asyncio.create_task(tell_systemd(address))
+    await serving
+    telling.cancel()
 
 
 async def _serve_here(
@@ -102,12 +113,18 @@ async def _serve_in_workers(
     keeping = _keep(engines, metrics)
     workers = []
     for number in range(config.workers):
-        own = metrics.of_process(1 + len(engines) + number)
+        own, status = metrics.of_process(1 + len(engines) + number), status_memory()
         # One worker speaks for all.
         line = announcement if number == 0 else ""
-        arguments = (config, registry, keys, engines, listeners, line, own)
-        grace_s = config.drain_timeout_s + 2 * GRACEFUL_S
-        workers.append(Supervised("http", run_http, *arguments, metrics=metrics, child_metrics=own, grace_s=grace_s))
+        worker = Supervised(
+            *("http", run_http, config, registry, keys, engines, listeners, line, own, status),
+            metrics=metrics,
+            child_metrics=own,
+            grace_s=config.drain_timeout_s + 2 * GRACEFUL_S,
+            status=status,
+            silence_s=LONGEST_SILENCE_S,
+        )
+        workers.append(worker)
     serving = [asyncio.create_task(worker.keep()) for worker in workers]
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

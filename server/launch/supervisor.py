@@ -38,7 +38,8 @@ class Supervised:
     """One spawned process. It runs `main(*arguments, reason)` and sends one sentence to `reason` if it gives up.
 
     `metrics` count its restarts. `child_metrics` are those of the process itself: whoever spawned it clears its gauges.
-    On a page of `status` it tells what it does, if it does so: it is killed when it hangs.
+    On a page of `status` it tells what it does, if it does so: it is killed when it hangs, or gives no sign of life for
+    `silence_s`.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Supervised:
         child_metrics: Metrics | None = None,
         grace_s: float = 5,
         status: SharedMemory | None = None,
+        silence_s: float | None = None,
     ) -> None:
         self._name = name
         self._main = main
@@ -57,7 +59,7 @@ class Supervised:
         self._grace_s = grace_s
         self._metrics = metrics
         self._child_metrics = child_metrics
-        self._status = status
+        self._status, self._silence_s = status, silence_s
         self._page: StatusReader | None = None
         self._blamed = 0
         self._process: SpawnProcess | None = None
@@ -147,7 +149,7 @@ class Supervised:
 
     def _find_page(self, process: SpawnProcess) -> StatusReader | None:
         # Before the process has begun its page there is none, or that of the process before.
-        page = StatusReader(self._status) if self._status is not None else None
+        page = StatusReader(self._status, self._silence_s) if self._status is not None else None
         return page if page is not None and page.pid == process.pid else None
 
     async def _stop(self) -> None:

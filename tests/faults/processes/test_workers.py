@@ -81,6 +81,25 @@ async def test_a_worker_that_dies_is_restarted(start: Callable[..., ServerProces
     assert engine in children(pid_of(hearth))
 
 
+async def test_a_worker_that_hangs_is_replaced(start: Callable[..., ServerProcess], model: FakeModel) -> None:
+    hearth = start(model, workers=2)
+    engine, first, second = children(pid_of(hearth))
+    clients = Clients(hearth)
+
+    send_signal([first], signal.SIGSTOP)
+    clients.send(20)
+    meanwhile = await clients.answers()
+    await asyncio.to_thread(hearth.wait_for, "the http process hangs and is killed: it has given no sign of life for")
+    await until(hearth, lambda: len(set(children(pid_of(hearth))) - {first}) == 3)
+    await asyncio.to_thread(wait_for_workers, hearth)
+    clients.send(20)
+    answers = await clients.answers()
+
+    assert [answer.status_code for answer in meanwhile + answers] == [200] * 60
+    assert {engine, second} <= set(children(pid_of(hearth)))
+    assert metric_total(hearth, 'hearth_restarts_total{process="http"}') == 1
+
+
 async def test_a_worker_that_is_restarted_needs_no_file(
     start: Callable[..., ServerProcess], model: FakeModel, tmp_path: Path
 ) -> None:

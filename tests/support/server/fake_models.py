@@ -175,8 +175,14 @@ def wait_for_workers(hearth: ServerProcess, engines: int = 1) -> None:
     """Wait until each HTTP process is ready. Engine processes are the first children."""
     workers = children(pid_of(hearth))[engines:]
     for worker in workers:
-        with paused(set(workers) - {worker}):
-            hearth.until(lambda: get_page(hearth, "/ready").status_code == 200)
+        # Paused for a moment at a time: a process that is silent for long is replaced.
+        hearth.until(lambda: _is_ready(hearth, set(workers) - {worker}))  # noqa: B023
+
+
+def _is_ready(hearth: ServerProcess, others: Iterable[int]) -> bool:
+    with paused(others), suppress(httpx.TransportError):
+        return httpx.get(f"{hearth.url}/ready", trust_env=False, timeout=2, verify=False).status_code == 200
+    return False
 
 
 def pid_of(hearth: ServerProcess) -> int:

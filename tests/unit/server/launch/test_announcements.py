@@ -1,13 +1,15 @@
-"""What the log says at a start."""
+"""What the log says at a start, and what systemd hears."""
 
+import asyncio
 import logging
 import socket
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from models import NamedPrompts, Preprocessor
-from server.launch.announcements import log_start, ready_line
+from server.launch.announcements import log_start, ready_line, tell_systemd
 from server.registry import ModelRegistry
 from tests.support.server.in_process import served
 
@@ -90,3 +92,26 @@ def test_the_first_request_has_a_place_for_the_key(embedder_text: Preprocessor) 
 
 def test_a_server_of_rerankers_alone_shows_a_rerank_request(reranker_text: Preprocessor) -> None:
     assert "PORT/v1/rerank " in _start(reranker_text)
+
+
+@pytest.mark.parametrize("is_abstract", [False, True])
+async def test_systemd_hears_that_the_event_loop_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_abstract: bool
+) -> None:
+    monkeypatch.setattr("server.launch.announcements.WATCHDOG_S", 0)
+    name = f"hearth-test-{tmp_path.name}" if is_abstract else str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as service_manager:
+        service_manager.bind(f"\0{name}" if is_abstract else name)
+        service_manager.settimeout(5)
+        telling = asyncio.create_task(tell_systemd(f"@{name}" if is_abstract else name))
+        messages = [await asyncio.to_thread(service_manager.recv, 100) for _ in range(3)]
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
+
+    assert messages == [b"READY=1\nWATCHDOG=1", b"WATCHDOG=1", b"WATCHDOG=1"]
+
+
+async def test_nothing_is_told_without_systemd_or_while_it_is_away(tmp_path: Path) -> None:
+    await tell_systemd("")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(tell_systemd(str(tmp_path / "gone")), 0.05)
