@@ -16,7 +16,6 @@ from benchmarks.support.client import Address
 from benchmarks.support.server import ServerProcess
 from benchmarks.support.soak_clients import Traffic
 from benchmarks.support.soak_requests import post, wire
-from server.engine.status_page import StatusReader
 
 # A process that ends 5 times within 60 s is given up, as it should be; a soak stays below that.
 BETWEEN_ENDS_S = 20.0
@@ -27,6 +26,8 @@ LOG_STALL_S = 15.0
 HELD_CONNECTIONS, HOLD_S = 150, 5.0
 REQUESTS_AHEAD = 200
 READY_TIMEOUT_S = 60.0
+# The flags of a socket in /proc/net/unix that listens.
+LISTENS = "00010000"
 
 
 class LogReader:
@@ -64,14 +65,30 @@ class Processes:
 
     def engines(self) -> list[int]:
         """The engine processes, in the order of their devices."""
-        pages = sorted(self._server.folder.glob("hearth-*/engine-*.status"))
-        children = self._server.children()
-        return [pid for page in pages if (pid := StatusReader(page).pid) in children]
+        sockets = _listening_sockets(self._server.folder)
+        by_path = {sockets[name]: pid for pid in self._server.children() for name in _open_files(pid) & sockets.keys()}
+        return [by_path[path] for path in sorted(by_path)]
 
     def workers(self) -> list[int]:
         """The HTTP processes, oldest first."""
         engines = self.engines()
         return [pid for pid in self._server.children() if pid not in engines]
+
+
+def _listening_sockets(folder: Path) -> dict[str, str]:
+    """The socket files below a folder at which a process listens, by the name of the socket in /proc/PID/fd."""
+    lines = Path("/proc/net/unix").read_text("ascii", "replace").splitlines()
+    rows = [line.split() for line in lines if str(folder) in line]
+    return {f"socket:[{row[6]}]": row[7] for row in rows if row[3] == LISTENS}
+
+
+def _open_files(pid: int) -> set[str]:
+    names = set()
+    with suppress(OSError):  # the process, or a file, is gone
+        for file in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                names.add(str(file.readlink()))
+    return names
 
 
 @dataclass

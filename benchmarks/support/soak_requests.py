@@ -157,8 +157,8 @@ def _documented(key: str) -> Iterator[Call]:
         for path in route.paths:
             address = path.replace("{model:path}", EMBEDDER)
             if route.method == "GET":
-                # A probe tells the state, which changes.
-                is_fixed = path not in ("/metrics", "/health", "/ready")
+                # These tell the state of the engines, which changes.
+                is_fixed = not path.startswith(("/metrics", "/health", "/ready", "/info")) and "/models" not in path
                 refusals = frozenset[int]() if path == "/live" else Call.refusals
                 yield Call(kind, (wire("GET", address, None, key),), refusals, is_fixed)
             else:
