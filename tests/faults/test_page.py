@@ -12,6 +12,7 @@ NO_FAULT = {
     "test_64_clients_with_a_text_each_need_a_quarter_as_many_batches",
     "test_a_query_after_2048_texts_is_answered_within_two_batches",
     "test_queries_beside_eight_bulk_clients_wait_three_batches_at_most",
+    "test_probes_have_a_port_of_their_own",
     "test_two_workers_share_the_port_and_metrics_add_both_up",
 }
 
