@@ -41,6 +41,9 @@ def choose_device(name: str) -> torch.device:
 
     Raises: ModelError: this machine has no such device.
     """
+    # Sums of products stay float32 to their end also where cuBLAS splits a product.
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
     if name == "auto":
         return _cuda_or_cpu()
     try:

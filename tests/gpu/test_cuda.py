@@ -65,6 +65,30 @@ def test_scores_equal_those_of_the_processor(folder: Path, dtype: Dtype, most: f
     assert np.abs(sigmoid(scores(backend(folder, dtype), pairs(folder))) - truth).max() <= most
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("readout", [VECTOR, Readout("logits", (1, 2, 3, 4, 5)), Readout("logits")], ids=str)
+def test_every_read_out_equals_that_of_the_processor(folder: Path, readout: Readout, dtype: Dtype) -> None:
+    items = [Item(ids, readout) for ids in texts()]
+    truth = backend(folder, "float32", "cpu").launch(items).rows()
+
+    assert cosines(backend(folder, dtype).launch(items).rows(), truth).min() >= 0.999
+
+
+def test_a_prefix_that_is_kept_serves_the_batch_after_the_one_in_flight(folder: Path) -> None:
+    loaded = backend(folder, "bfloat16")
+    head = np.arange(90, dtype=np.int32)
+    items = [np.concatenate([head, ids]) for ids in texts()[:6]]
+    truth = vectors(backend(folder, "float32", "cpu"), items)
+    batches = [[Item(ids, VECTOR) for ids in items[start : start + 2]] for start in (0, 2, 4)]
+
+    pending = [loaded.launch(batch, keep_prefix=True) for batch in batches[:2]]
+    rows = pending[0].rows()
+    pending.append(loaded.launch(batches[2], keep_prefix=True))  # continues the prefix of the first batch
+    rows += [row for batch in pending[1:] for row in batch.rows()]
+
+    assert cosines(rows, truth).min() >= 0.999
+
+
 def test_a_text_is_the_same_alone_and_in_a_batch(folder: Path) -> None:
     loaded = backend(folder, "bfloat16")
     alone = np.stack([vectors(loaded, [ids])[0] for ids in texts()])

@@ -14,3 +14,10 @@ def test_the_chosen_device_becomes_the_current_one(monkeypatch: pytest.MonkeyPat
         choose_device(name)
 
     assert current == [torch.device("cuda:0")]
+
+
+def test_products_of_half_precision_are_summed_in_float32() -> None:
+    choose_device("cuda")
+
+    assert not torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction
+    assert not torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction
