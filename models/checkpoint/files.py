@@ -1,10 +1,12 @@
 """The files of a model's folder: which belong to it, how text and JSON are read, and why a folder holds no model."""
 
 import json
+import os
 import re
+import stat
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from models.interface import ModelError
 
@@ -30,11 +32,16 @@ _SUFFIXES = {".json", ".safetensors", ".txt", ".model", ".jinja"}
 # Most licences require a copy of the licence beside the weights.
 _NOTICE = re.compile(r"(licen[cs]e|notice|readme)(\.\w+)?", re.IGNORECASE)
 
+# NAME_MAX of Linux.
+MAX_NAME_BYTES = 255
+MAX_QUOTED_CHARACTERS = 100
+
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 # Beginnings of files that trainers leave beside a model.
 _TRAINING_FILES = ("optimizer", "rng_state", "scaler", "scheduler", "training_args")
 OTHER_FORMATS = (".onnx", ".h5", ".msgpack", ".tflite", ".ot", ".npz", ".mlpackage")
 _SNAPSHOTS = "snapshots"
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def read_text_file(file: Path) -> str | None:
@@ -43,7 +50,7 @@ def read_text_file(file: Path) -> str | None:
     Raises: ModelError: the file exists and cannot be read.
     """
     try:
-        with file.open("rb") as stream:
+        with open_file(file) as stream:
             content = stream.read(MAX_JSON_BYTES + 1)
     except FileNotFoundError:
         if file.is_symlink():
@@ -58,6 +65,34 @@ def read_text_file(file: Path) -> str | None:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ModelError(f"{file} is not UTF-8 text: {error.reason} at byte {error.start}") from error
+
+
+def open_file(file: Path) -> BinaryIO:
+    """Open a file for reading, without waiting: the open() of a pipe waits for a writer, perhaps for ever.
+
+    Raises:
+        OSError: there is no such file, or it cannot be opened.
+        ModelError: it is a pipe, a device, a socket or a folder.
+    """
+    stream = cast("BinaryIO", os.fdopen(os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb"))
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise ModelError(f"{file} is not a regular file; a model's files must not be pipes, devices or folders")
+    return stream
+
+
+def check_regular_files(folder: Path) -> None:
+    """Refuse a folder in which a file of the model is a pipe or a device: libraries would open it, and perhaps wait.
+
+    Raises: ModelError: names it.
+    """
+    for name in filter(is_model_file, names_in(folder)):
+        try:
+            mode = (folder / name).stat().st_mode
+        except OSError:
+            continue  # a link to nowhere: reading it says so
+        if not stat.S_ISREG(mode):
+            raise ModelError(f"{folder / name} is not a regular file; a model's files must not be pipes or devices")
 
 
 def read_json_file(file: Path) -> object:
@@ -91,7 +126,7 @@ def check_weight_file(file: Path) -> None:
     Raises: ModelError: the file is such a pointer, or cannot be read.
     """
     try:
-        with file.open("rb") as stream:
+        with open_file(file) as stream:
             _refuse_pointer(file, stream.read(len(LFS_POINTER)))
     except OSError as error:
         raise ModelError(f"{file} cannot be read: {error.strerror}") from error
@@ -105,10 +140,21 @@ def is_model_file(name: str) -> bool:
     return Path(last).suffix in _SUFFIXES and not last.startswith(("consolidated", ".")) and name != MANIFEST
 
 
-def is_outside(name: str) -> bool:
-    """Whether a path below a folder leads out of it."""
+def why_no_place(name: str) -> str | None:
+    """Why no file below a folder can have this path; None if one can."""
     path = PurePosixPath(name)
-    return path.is_absolute() or ".." in path.parts
+    if path.is_absolute() or ".." in path.parts:
+        return "outside the folder"
+    if _CONTROL_CHARACTER.search(name):
+        return "with a control character in its name"
+    if any(len(part.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES for part in path.parts):
+        return f"with a name of more than {MAX_NAME_BYTES} bytes"
+    return None
+
+
+def quoted(name: str) -> str:
+    """A name from outside for a message, cut and without control characters."""
+    return repr(name if len(name) <= MAX_QUOTED_CHARACTERS else f"{name[:MAX_QUOTED_CHARACTERS]}...")
 
 
 def is_weights(name: str) -> bool:

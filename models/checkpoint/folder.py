@@ -12,15 +12,17 @@ from models.checkpoint.files import (
     INDEX,
     WEIGHTS,
     JsonObject,
+    check_regular_files,
     check_weight_file,
     explain_missing_weights,
     is_model_file,
-    is_outside,
     names_in,
+    quoted,
     read_json_file,
     read_text_file,
     suggest_subfolders,
     whole_number,
+    why_no_place,
 )
 from models.checkpoint.manifest import Manifest, read_manifest
 from models.interface import ModelError
@@ -49,6 +51,7 @@ class Checkpoint:
 
         Raises: ModelError: config.json or the weights are missing or damaged.
         """
+        check_regular_files(self.path)
         if self._optional("config.json") is None:
             raise self._no_model(names_in(self.path), "missing: config.json")
         if not self.config or not self.tensors:
@@ -214,14 +217,18 @@ class Checkpoint:
         ):
             raise ModelError(f"{self.path / 'modules.json'} must be a list of modules, each with type and path")
         # The manifest does not cover files outside the folder.
-        if outside := [module["path"] for module in modules if is_outside(str(module["path"]))]:
-            raise ModelError(f"{self.path / 'modules.json'} lists a module outside the folder: {outside[0]}")
+        for path in (str(module["path"]) for module in modules):
+            if reason := why_no_place(path):
+                raise ModelError(f"{self.path / 'modules.json'} lists a module {reason}: {quoted(path)}")
         return modules
 
     def _indexed(self, index: object) -> list[str]:
         names = index.get("weight_map") if isinstance(index, dict) else None
         if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
             raise ModelError(f"{self.path / INDEX} must map each tensor to a file in weight_map")
+        for name in set(names.values()):
+            if reason := why_no_place(name):
+                raise ModelError(f"{self.path / INDEX} lists a file {reason}: {quoted(name)}")
         return sorted(set(names.values()))
 
     def _no_model(self, names: Collection[str], otherwise: str) -> ModelError:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from models.checkpoint.files import ALLOWED, IGNORED, INDEX, WEIGHTS, explain_missing_weights, is_outside
+from models.checkpoint.files import ALLOWED, IGNORED, INDEX, WEIGHTS, explain_missing_weights, quoted, why_no_place
 from models.checkpoint.folder import Checkpoint
 from models.checkpoint.package import MINILM, SOURCE, find_in_package, is_installed, package_model_id, package_name
 from models.interface import ModelError
@@ -55,8 +55,9 @@ def look_up(source: str, revision: str | None) -> Repository:
         info = HfApi().model_info(source, revision=revision, files_metadata=True)
     files = {file.rfilename: file.lfs.sha256 if file.lfs else None for file in info.siblings or ()}
     # A mirror may list any name, and files are written under these names.
-    if outside := [name for name in files if is_outside(name)]:
-        raise ModelError(f"{source} lists a file outside the folder: {outside[0]!r}")
+    for name in files:
+        if reason := why_no_place(name):
+            raise ModelError(f"{source} lists a file {reason}: {quoted(name)}")
     return Repository(source, str(info.sha), files)
 
 

@@ -13,7 +13,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from models.checkpoint.files import MANIFEST, is_model_file, is_outside, is_weights, names_in, read_json_file
+from models.checkpoint.files import (
+    MANIFEST,
+    is_model_file,
+    is_weights,
+    names_in,
+    open_file,
+    quoted,
+    read_json_file,
+    why_no_place,
+)
 from models.interface import ModelError
 
 log = logging.getLogger("hearth.models")
@@ -126,7 +135,7 @@ def record_files(folder: Path, names: Sequence[str], progress: Progress = lambda
 def _record(file: Path, progress: Progress) -> FileRecord:
     digest, size = hashlib.sha256(), 0
     try:
-        with file.open("rb", buffering=0) as stream:
+        with open_file(file) as stream:
             while block := stream.read(BLOCK_BYTES):
                 digest.update(block)
                 size += len(block)
@@ -170,6 +179,6 @@ def _refuse(folder: Path, differences: Sequence[tuple[str, str]]) -> None:
 
 
 def _inside(name: str, file: Path) -> str:
-    if is_outside(name):
-        raise ModelError(f"{file} lists a file outside the folder: {name}")
+    if reason := why_no_place(name):
+        raise ModelError(f"{file} lists a file {reason}: {quoted(name)}")
     return name

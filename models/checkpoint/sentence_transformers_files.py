@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from models.checkpoint.files import JsonObject
+from models.checkpoint.files import PICKLES, WEIGHTS, JsonObject
 from models.checkpoint.folder import Checkpoint
 from models.interface import ModelError, Pooling
 
@@ -143,10 +143,25 @@ def check_modules(checkpoint: Checkpoint, supported: Sequence[str]) -> None:
         raise ModelError(f"{checkpoint.path} needs code of its own, and no remote code is run: {', '.join(foreign)}")
     if unknown := [name for name, _ in checkpoint.module_paths if name not in supported]:
         raise ModelError(f"{checkpoint.path}/modules.json lists a module that is not supported: {', '.join(unknown)}")
+    _refuse_pickled_modules(checkpoint)
     # In place of an activation that it does not trust, the library uses Tanh and logs a warning.
     activations = [activation_of(module) for module in modules_of(checkpoint) if module.name == "Dense"]
     if untrusted := [name for name in activations if "." in name]:
         raise ModelError(f"{checkpoint.path} needs code of its own, and no remote code is run: {', '.join(untrusted)}")
+
+
+def _refuse_pickled_modules(checkpoint: Checkpoint) -> None:
+    # sentence-transformers would read such a file with torch.load().
+    for name, path in checkpoint.module_paths:
+        folder = checkpoint.path / path
+        if not path or (folder / WEIGHTS).exists() or not folder.is_dir():
+            continue
+        if pickles := sorted(file.name for file in folder.iterdir() if file.name.endswith(PICKLES)):
+            raise ModelError(
+                f"{folder} holds the weights of {name} as a pickle, which can run code when it is read: {pickles[0]}; "
+                "use a revision of the model with safetensors, or create one with sentence-transformers: "
+                "SentenceTransformer(...).save_pretrained(...)"
+            )
 
 
 def _is_chosen(config: JsonObject, key: str) -> bool:

@@ -117,7 +117,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "shard elsewhere": (
         holding(INDEX, '{"weight_map": {"a": "../m/model.safetensors"}}'),
-        r"lacks weight files: \.\./m/model",
+        r"lists a file outside the folder: '\.\./m/model\.safetensors'",
     ),
     "index of nothing": (holding(INDEX, "{}"), "must map each tensor to a file in weight_map"),
     "index of numbers": (holding(INDEX, '{"weight_map": {"a": 1}}'), "must map each tensor to a file"),
@@ -167,7 +167,34 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "modules without path": (holding("modules.json", '[{"type": "a.Pooling"}]'), "must be a list of modules"),
     "modules elsewhere": (
         holding("modules.json", '[{"type": "sentence_transformers.models.Pooling", "path": "../1_Pooling"}]'),
-        r"modules\.json lists a module outside the folder: \.\./1_Pooling",
+        r"modules\.json lists a module outside the folder: '\.\./1_Pooling'",
+    ),
+    "modules with NUL": (
+        holding("modules.json", json.dumps([{"type": "sentence_transformers.models.Pooling", "path": "a\0b"}])),
+        r"lists a module with a control character in its name: 'a\\x00b'",
+    ),
+    "modules with a long name": (
+        holding("modules.json", json.dumps([{"type": "sentence_transformers.models.Pooling", "path": "a" * 100_000}])),
+        r"lists a module with a name of more than 255 bytes: 'a{100}\.\.\.'",
+    ),
+    "index with NUL": (
+        holding(INDEX, json.dumps({"weight_map": {"a": "b\0.safetensors"}})),
+        r"lists a file with a control character in its name: 'b\\x00\.safetensors'",
+    ),
+    "pickled part": (
+        all_of(
+            holding(
+                "modules.json",
+                json.dumps(
+                    [
+                        {"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"},
+                        {"type": "sentence_transformers.models.Dense", "path": "2_Normalize"},
+                    ]
+                ),
+            ),
+            holding("2_Normalize/pytorch_model.bin", b"\x80\x04"),
+        ),
+        r"2_Normalize holds the weights of Dense as a pickle, .*: pytorch_model\.bin; use a revision",
     ),
     "length": (
         entry(max_position_embeddings="long"),
@@ -222,6 +249,33 @@ def test_a_damaged_folder_is_one_sentence(tmp_path: Path, name: str) -> None:
         load(folder)
     assert str(folder) in str(caught.value) or name == "nan"
     assert "\n" not in str(caught.value)
+
+
+PIPES = (
+    *("config.json", "tokenizer.json", "model.safetensors", "modules.json", "1_Pooling/config.json", INDEX),
+    *("tokenizer_config.json", "config_sentence_transformers.json", "sentence_bert_config.json", "manifest.json"),
+    *("chat_template.jinja", "vocab.txt", "merges.txt", "added_tokens.json", "special_tokens_map.json"),
+    "adapter_config.json",
+)
+
+
+@pytest.mark.parametrize("name", PIPES)
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    folder = build(tmp_path / "m")
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+
+    with pytest.raises(ModelError, match=r"is not a regular file|missing: model\.safetensors"):
+        load(folder)
+
+
+def test_a_device_in_place_of_a_file_is_not_read(tmp_path: Path) -> None:
+    folder = build(tmp_path / "m")
+    (folder / "config.json").unlink()
+    (folder / "config.json").symlink_to("/dev/zero")
+
+    with pytest.raises(ModelError, match="is not a regular file"):
+        load(folder)
 
 
 def test_a_text_file_of_any_size_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,12 +114,21 @@ def test_a_manifest_that_cannot_be_read_is_one_sentence(folder: Path, content: s
         load_preprocessor(folder)
 
 
-@pytest.mark.parametrize("name", ["../secret", "/etc/passwd"])
-def test_a_manifest_does_not_lead_out_of_its_folder(folder: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("../secret", "outside the folder: '../secret'"),
+        ("/etc/passwd", "outside the folder: '/etc/passwd'"),
+        ("a\0b", "with a control character in its name: 'a\\\\x00b'"),
+        ("a" * 100_000, "with a name of more than 255 bytes: 'a{100}"),
+    ],
+    ids=["above", "absolute", "NUL", "long"],
+)
+def test_a_manifest_names_only_files_of_its_folder(folder: Path, name: str, reason: str) -> None:
     file = folder / "manifest.json"
     document = json.loads(file.read_text("utf-8"))
     document["files"][name] = {"bytes": 1, "sha256": "0"}
     file.write_text(json.dumps(document), "utf-8")
 
-    with pytest.raises(ModelError, match=f"lists a file outside the folder: {name}"):
+    with pytest.raises(ModelError, match=f"lists a file {reason}"):
         load_preprocessor(folder)
