@@ -13,6 +13,7 @@ import numpy as np
 T = TypeVar("T")
 Address = tuple[str, int]
 LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
+RETRY_AFTER = re.compile(rb"retry-after: (\d+)", re.IGNORECASE)
 TIMING = re.compile(rb"server-timing: ([^\r]+)", re.IGNORECASE)
 
 
@@ -23,6 +24,7 @@ class Answer:
     status: int
     seconds: float
     stages: Mapping[str, float] = field(default_factory=dict)
+    retry_after_s: int = 0
 
 
 class Connection:
@@ -38,8 +40,9 @@ class Connection:
     async def send(self, request: bytes) -> Answer:
         """Send a request and wait for the whole answer."""
         head, _, seconds = await self._exchange(request)
-        timing = TIMING.search(head)
-        return Answer(int(head[9:12]), seconds, _stages(timing[1]) if timing else {})
+        timing, retry_after = TIMING.search(head), RETRY_AFTER.search(head)
+        stages = _stages(timing[1]) if timing else {}
+        return Answer(int(head[9:12]), seconds, stages, int(retry_after[1]) if retry_after else 0)
 
     async def body(self, request: bytes) -> bytes:
         """Send a request and return the body of the answer."""
@@ -64,9 +67,10 @@ def get(path: str, key: str = "") -> bytes:
     return f"GET {path} HTTP/1.1\r\nhost: benchmark\r\n{authorization}\r\n".encode()
 
 
-def post(path: str, body: Mapping[str, Any]) -> bytes:
+def post(path: str, body: Mapping[str, Any], key: str = "") -> bytes:
     content = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nhost: benchmark\r\ncontent-type: application/json\r\n"
+    authorization = f"authorization: Bearer {key}\r\n" if key else ""
+    head = f"POST {path} HTTP/1.1\r\nhost: benchmark\r\n{authorization}content-type: application/json\r\n"
     return f"{head}content-length: {len(content)}\r\n\r\n".encode() + content
 
 

@@ -40,6 +40,11 @@ class QueueView:
         """The time to drain all queues: no request waits longer."""
         return sum(queue.seconds for queue in self._queues.values())
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether several callers of this process wait."""
+        return len(self._callers) > 1
+
     def add(self, model: str, items: int, tokens: int, caller: str = "", requests: int = 1) -> None:
         """Count a request of this process."""
         self._own.setdefault(model, _Sent()).add(requests, items, tokens)

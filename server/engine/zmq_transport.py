@@ -1,6 +1,7 @@
 """The two ends of the ZeroMQ connection between an HTTP process and an engine process."""
 
 import asyncio
+import itertools
 import logging
 import os
 import time
@@ -31,6 +32,8 @@ from server.engine.status_page import CLIENT_BYTES, StatusReader
 from server.shared_memory import SharedMemory
 
 _CHECK_EVERY_S = 0.25
+# While callers share the process, the event loop comes round after so many answers.
+ANSWERS_IN_TURN = 2
 
 log = logging.getLogger("hearth.engine")
 
@@ -131,7 +134,10 @@ class ZmqEngineClient(EngineClient):
             self._is_hung = bool(reason)
 
     async def _listen(self) -> None:
-        while True:
+        for count in itertools.count(1):
+            if count % ANSWERS_IN_TURN == 0 and self._queues.is_shared:
+                # The answers of a batch are there at once, and each takes its time to write.
+                await asyncio.sleep(0)
             frames = await self._socket.recv_multipart(copy=False)
             message = decode([frame.buffer for frame in frames])
             # A report that an engine sent before it died says nothing about the next one.

@@ -20,8 +20,8 @@ MAX_LAG_S = 0.25
 LAG_TICKS = 3
 # What may be in progress even then: refusals take time too, and a flood of them must not keep the device idle.
 LAGGING_REQUESTS = 64
-# Starting a request takes about half a millisecond, so that the loop comes round within a few.
-STARTS_IN_TURN = 4
+# Starting a request takes about half a millisecond, and the loop must come round four times for each.
+STARTS_IN_TURN = 2
 LOG_EVERY_S = 10.0
 
 log = logging.getLogger("hearth")

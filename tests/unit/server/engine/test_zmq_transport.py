@@ -2,8 +2,10 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from server.engine.batching import BatchLimits
 from server.engine.loop import ClientId, EngineLoop, FromClient
 from server.engine.messages import EngineRequest, EngineResult, Message, decode
 from server.engine.scheduler import Scheduler
-from server.engine.zmq_transport import ZmqEngineClient, ZmqTransport
+from server.engine.zmq_transport import ANSWERS_IN_TURN, ZmqEngineClient, ZmqTransport
 from server.errors import Draining, ModelLoading, QueueFull, Unavailable
 from tests.support.server.in_process import ADMISSION, BATCH, until
 
@@ -209,3 +211,29 @@ async def test_a_process_that_does_not_come_back_is_reported(address: str) -> No
         with pytest.raises(Unavailable):
             engine.check_open()
         assert engine.state().reason == "its weights are damaged"
+
+
+@pytest.mark.parametrize(("callers", "at_once"), [(("a", "b"), ANSWERS_IN_TURN), (("a", "a"), 20)])
+async def test_answers_for_several_callers_come_a_few_in_each_round_of_the_loop(
+    address: str, callers: tuple[str, str], at_once: int
+) -> None:
+    backend = FakeBackend()
+    with _engine(address, backend, BatchLimits(1000, 1000)):
+        async with _client(address) as engine:
+            await until(lambda: engine.state().phase == "ready")
+            backend.gate.clear()
+            sent = [replace(_request(engine, 3), caller=callers[number % 2]) for number in range(20)]
+            futures = [engine.submit(request) for request in sent]
+            await until(lambda: backend.batches)
+            await asyncio.sleep(0.05)
+            backend.gate.set()
+            time.sleep(0.2)  # noqa: ASYNC251 (until all answers are there)
+            done, most = 0, 0
+            # Both callers wait while neither has all of its answers.
+            while not all(future.done() for future in futures[::2]) and not all(f.done() for f in futures[1::2]):
+                await asyncio.sleep(0)
+                before, done = done, sum(future.done() for future in futures)
+                most = max(most, done - before)
+
+    assert at_once // 2 <= most <= at_once
+    assert done > 5
