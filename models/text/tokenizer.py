@@ -14,6 +14,7 @@ from models.interface import Ids, ModelError, Side
 from models.text.long_text import TextIds, TextLimit, TokenizedSlice, first_ids, last_ids
 from models.text.tiktoken_converter import TIKTOKEN_FILE as TIKTOKEN
 from models.text.tiktoken_converter import read_tiktoken
+from models.text.tokenizer_limits import why_unbounded
 
 SPACES = " \t\r\n\u2581"
 
@@ -70,6 +71,8 @@ class Tokenizer:
         text = _read(file)
         self._control = _from_json(text, file)
         document = json.loads(text)
+        if reason := why_unbounded(document):
+            raise ModelError(f"{file} is not supported: {reason}")
         self._plain = _from_json(json.dumps(without_control_tokens(document)), file)
         if lower_case:
             _lower_case(self._control)
