@@ -29,6 +29,7 @@ UNPADDED = (
 )
 # bfloat16 on the CPU itself gives 0.9986: rounding routes a token to another expert.
 ROUTED_BFLOAT16 = {"glm4_moe": 0.995}
+PADDED = ("bert", "qwen2", "modernbert", "gemma3_text", "gpt_oss", "mpnet", "deberta-v2", "lfm2", "mamba")
 
 
 def tensors(groups: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -77,6 +78,17 @@ def test_unpadded_texts_equal_one_at_a_time_on_the_cpu(tmp_path: Path, kind: str
         wanted = ROUTED_BFLOAT16.get(kind, wanted)
     assert backend.info.layout == "unpadded", backend.info.layout_reason
     assert cosines(rows, alone(tmp_path)).min() >= wanted
+
+
+@pytest.mark.parametrize("kind", PADDED)
+def test_padded_texts_equal_one_at_a_time_on_the_cpu(tmp_path: Path, kind: str) -> None:
+    info = save(tmp_path, CONFIGS[kind]())
+
+    backend = load_backend(tmp_path, info, LoadOptions(dtype="float32", device="cuda", backend="transformers-padded"))
+
+    rows = np.stack(backend.launch([Item(ids, Readout("vector")) for ids in texts()]).rows())
+    assert backend.info.layout == "padded"
+    assert cosines(rows, alone(tmp_path)).min() >= 0.99999
 
 
 @pytest.mark.usefixtures("varlen")
