@@ -45,6 +45,7 @@ ApiError                            400     invalid_request_error   none
         └── Draining                503     server_error            draining
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -52,6 +53,14 @@ from typing import ClassVar
 SEND_TEXT = "If you use LangChain's OpenAIEmbeddings, set check_embedding_ctx_length=False, or send text."
 
 BASE_URLS = "Base URLs end in /v1 (OpenAI, Jina, vLLM), in /inference/v1 (Fireworks) or in no path (Cohere, TEI)."
+
+
+# Integers of 64 bits have 20 digits at most.
+_LONG_NUMBER = re.compile(r"\d{21,}")
+
+
+def _shortened(number: re.Match[str]) -> str:
+    return f"{number[0][:6]}... ({len(number[0])} digits)"
 
 
 class ClientGone(Exception):
@@ -71,8 +80,9 @@ class ApiError(Exception):
     fireworks_message: ClassVar[str | None] = None
 
     def __init__(self, message: str, *, param: str | None = None, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.message = message
+        # A JSON number such as 1e300 is an integer of 301 digits.
+        self.message = _LONG_NUMBER.sub(_shortened, message)
+        super().__init__(self.message)
         self.param = param
         self.headers = dict(headers or {})
 

@@ -1,7 +1,8 @@
 """Decoding a compressed request body, never to more bytes than a body may have."""
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from io import BytesIO
 
 from server.errors import PayloadTooLarge, UnsupportedMedia
 
@@ -9,6 +10,8 @@ from server.errors import PayloadTooLarge, UnsupportedMedia
 _GZIP, _ZLIB, _RAW = zlib.MAX_WBITS | 16, zlib.MAX_WBITS, -zlib.MAX_WBITS
 CODINGS = ("gzip", "x-gzip", "deflate")
 PIECE_BYTES = 64 * 1024
+# gzip allows several members one after another (RFC 1952, section 2.2). Each costs a decoder, and may hold nothing.
+MAX_MEMBERS = 1000
 
 
 def coding_of(headers: Iterable[str]) -> str | None:
@@ -35,24 +38,50 @@ def decoded_size(body: bytes, coding: str, limit: int) -> int:
 
     Raises: PayloadTooLarge: it would have more than `limit` bytes. UnsupportedMedia: it is not what `coding` says.
     """
-    decoder = zlib.decompressobj(_window_bits(body, coding))
-    size, rest = 0, body
-    try:
-        while rest and not decoder.eof:
-            size += len(decoder.decompress(rest, PIECE_BYTES))
-            rest = decoder.unconsumed_tail
-            if size > limit:
-                raise PayloadTooLarge(limit)
-    except zlib.error:
-        raise _not_what_it_says(coding) from None
-    if not decoder.eof or decoder.unused_data:
-        raise _not_what_it_says(coding)
+    size = 0
+    for piece in _decoded_pieces(body, coding):
+        size += len(piece)
+        if size > limit:
+            raise PayloadTooLarge(limit)
     return size
 
 
 def decode_body(body: bytes, coding: str, size: int) -> bytes:
     """The decoded body; `size` is its decoded_size()."""
-    return zlib.decompress(body, _window_bits(body, coding), max(size, 1))
+    decoder = zlib.decompressobj(_window_bits(body, coding))
+    first = decoder.decompress(body, max(size, 1))
+    if len(first) == size:
+        return first
+    content = BytesIO()
+    for piece in _decoded_pieces(body, coding):
+        content.write(piece)
+    return content.getvalue()
+
+
+def _decoded_pieces(body: bytes, coding: str) -> Iterator[bytes]:
+    """The decoded body, a piece at a time.
+
+    Raises: UnsupportedMedia: it is not what `coding` says.
+    """
+    window_bits, rest, members = _window_bits(body, coding), memoryview(body), 1
+    decoder, encoded = zlib.decompressobj(window_bits), b""
+    try:
+        while encoded or rest:
+            if not encoded:
+                encoded, rest = bytes(rest[:PIECE_BYTES]), rest[PIECE_BYTES:]
+            if decoder.eof:
+                members += 1
+                if window_bits != _GZIP or members > MAX_MEMBERS:
+                    raise _not_what_it_says(coding)
+                decoder = zlib.decompressobj(window_bits)
+            yield decoder.decompress(encoded, PIECE_BYTES)
+            encoded = decoder.unused_data if decoder.eof else decoder.unconsumed_tail
+        # The end of a copy may be due after the last byte was read.
+        yield decoder.flush()
+    except zlib.error:
+        raise _not_what_it_says(coding) from None
+    if not decoder.eof:
+        raise _not_what_it_says(coding)
 
 
 def _window_bits(body: bytes, coding: str) -> int:

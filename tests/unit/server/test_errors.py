@@ -134,3 +134,12 @@ def test_27_what_would_fail_again_says_so(error: ApiError) -> None:
 def test_users_text_is_quoted_to_64_characters(error: ApiError) -> None:
     assert "x" * 64 not in error.message.replace("x" * 63, "", 1)
     assert len(error.message) < 200
+
+
+def test_a_long_number_is_shown_by_its_first_digits() -> None:
+    error = errors.InvalidValue("top_n", f"expected an integer ≥ 1; got -{10**300}, not {2**64 - 1}.")
+
+    assert error.message == (
+        "Invalid 'top_n': expected an integer ≥ 1; got -100000... (301 digits), not 18446744073709551615."
+    )
+    assert str(error) == error.message

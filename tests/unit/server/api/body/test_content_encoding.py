@@ -1,12 +1,13 @@
 """Compressed request bodies: which codings there are, and how far a body may expand."""
 
 import gzip
+import os
 import tracemalloc
 import zlib
 
 import pytest
 
-from server.api.body.content_encoding import coding_of, decode_body, decoded_size
+from server.api.body.content_encoding import MAX_MEMBERS, PIECE_BYTES, coding_of, decode_body, decoded_size
 from server.errors import PayloadTooLarge, UnsupportedMedia
 
 TEXT = b'{"input": "a"}'
@@ -53,11 +54,42 @@ def test_an_empty_body_is_decoded() -> None:
     assert decode_body(body, "gzip", 0) == b""
 
 
-@pytest.mark.parametrize("body", [TEXT, b"", ENCODED["gzip"][:-1], ENCODED["gzip"] + b"x", ENCODED["gzip"] * 2])
-@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+@pytest.mark.parametrize("sizes", [[0, 5, 0], [1], [200_000, 1, 300_000], [1] * MAX_MEMBERS])
+def test_gzip_may_have_several_members(sizes: list[int]) -> None:
+    texts = [os.urandom(size) for size in sizes]
+    body = b"".join(gzip.compress(text, mtime=0) for text in texts)
+
+    size = decoded_size(body, "gzip", sum(sizes))
+
+    assert decode_body(body, "gzip", size) == b"".join(texts)
+
+
+@pytest.mark.parametrize("size", range(PIECE_BYTES - 3, PIECE_BYTES + 4))
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "raw"])
+def test_a_copy_may_cross_the_end_of_a_piece(coding: str, size: int) -> None:
+    bits = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS, "raw": -zlib.MAX_WBITS}[coding]
+    encoder = zlib.compressobj(wbits=bits)
+    body = encoder.compress(b"a" * size) + encoder.flush()
+    name = "gzip" if coding == "gzip" else "deflate"
+
+    assert decode_body(body, name, decoded_size(body, name, size)) == b"a" * size
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [(coding, body) for coding in ("gzip", "deflate") for body in (TEXT, b"", ENCODED["gzip"][:-1])]
+    + [
+        ("gzip", ENCODED["gzip"] + b"x"),
+        ("gzip", ENCODED["gzip"] + ENCODED["gzip"][:-1]),
+        ("gzip", ENCODED["gzip"] * (MAX_MEMBERS + 1)),
+        ("deflate", ENCODED["deflate"] * 2),
+        ("deflate", ENCODED["gzip"] * 2),
+    ],
+    ids=range(11),
+)
 def test_70_a_body_that_is_not_what_the_header_says_is_refused(coding: str, body: bytes) -> None:
     with pytest.raises(UnsupportedMedia, match=f"says {coding}, but the body is not"):
-        decoded_size(body, coding, 100)
+        decoded_size(body, coding, 1_000_000)
 
 
 @pytest.mark.parametrize("coding", ENCODED)
