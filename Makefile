@@ -53,6 +53,9 @@ screenshots: $(VENV)/.development ## Pictures of the page at /, for the README (
 fuzz: $(VENV)/.development $(FUZZ)/.installed ## Generated requests against our own OpenAPI document (2 minutes)
 	$(BIN)/python -m tests.fuzz $(FUZZ)/bin/st
 
+fuzz-parsers: $(VENV)/.development ## Damaged bodies, configurations and model files for every parser (10 minutes)
+	$(BIN)/python -m tests.fuzz.parsers
+
 check: $(VENV)/.development ## Lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
