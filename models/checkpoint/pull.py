@@ -8,9 +8,9 @@ import os
 import shutil
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from models.checkpoint.files import MANIFEST, descriptive_files, is_model_file, names_in
+from models.checkpoint.files import MANIFEST, descriptive_files, is_model_file, names_in, open_file
 from models.checkpoint.folder import Checkpoint
 from models.checkpoint.hub import (
     Repository,
@@ -34,6 +34,10 @@ from models.checkpoint.manifest import (
 )
 from models.interface import ModelError
 
+# While a file is written it has this ending.
+PART = ".part"
+# Where huggingface_hub keeps notes about a download.
+LIBRARY_NOTES = ".cache/huggingface"
 # Called with the name of a step and its total bytes; returns a callback that gets the bytes of each block.
 Watch = Callable[[str, int], Progress]
 
@@ -112,11 +116,13 @@ def _download(repository: Repository, folder: Path, replaced: Iterable[str]) -> 
     repository.check()
     _refuse_other_files(folder, {*repository.checksums, *replaced})
     names = descriptive_files(repository.checksums)
+    _refuse_links(folder, [*names, *replaced, LIBRARY_NOTES])
     fetch(repository, names, folder)
     weights = Checkpoint(folder).weight_names(repository.checksums)
+    _refuse_links(folder, weights)
     fetch(repository, weights, folder)
     # The library's notes for its next attempt; the manifest replaces them.
-    shutil.rmtree(folder / ".cache", ignore_errors=True)
+    shutil.rmtree(folder / LIBRARY_NOTES.partition("/")[0], ignore_errors=True)
     return [*names, *weights]
 
 
@@ -125,6 +131,7 @@ def _copy(source: Path, folder: Path, replaced: Iterable[str], watch: Watch) -> 
     names = [*descriptive_files(present), *Checkpoint(source).weight_names(present)]
     if source.resolve() != folder.resolve():
         _refuse_other_files(folder, {*names, *replaced})
+        _refuse_links(folder, [*names, *replaced])
         progress = watch("copying", sum((source / name).stat().st_size for name in names))
         for name in names:
             _copy_file(source / name, folder / name, progress)
@@ -136,14 +143,31 @@ def _copy_file(source: Path, target: Path, progress: Progress) -> None:
         progress(source.stat().st_size)
         return
     target.parent.mkdir(exist_ok=True)
-    part = target.with_name(f"{target.name}.part")
-    with source.open("rb") as reader, part.open("wb") as writer:
+    part = target.with_name(f"{target.name}{PART}")
+    with open_file(source) as reader, open(part, "wb", opener=_open_no_link) as writer:
         while block := reader.read(BLOCK_BYTES):
             writer.write(block)
             progress(len(block))
         writer.flush()
         os.fsync(writer.fileno())
     part.replace(target)
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    # Neither through a link, nor waiting for the reader of a pipe.
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+
+
+def _refuse_links(folder: Path, names: Iterable[str]) -> None:
+    """Refuse links and pipes where files and their folders are written: they lead out of the folder, or wait for ever.
+
+    Raises: ModelError: names the first.
+    """
+    for name in (*names, MANIFEST):
+        parents = [folder / parent for parent in PurePosixPath(name).parents if parent.parts]
+        for path in (*parents, folder / name, folder / f"{name}{PART}"):
+            if path.is_symlink() or (path.exists() and not path.is_file() and not path.is_dir()):
+                raise ModelError(f"{path} is a link or a pipe, and nothing is written through it; remove it")
 
 
 def _refuse_other_files(folder: Path, names: Container[str]) -> None:

@@ -1,6 +1,7 @@
 """`hearth pull`: what is brought, what is left out, how it goes on, and what it says when it cannot."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -146,6 +147,47 @@ def test_a_hub_that_lists_a_file_elsewhere_is_refused(
     with pytest.raises(ModelError, match=f"lists a file outside the folder: '{name}'"):
         pull(NAME, tmp_path / "m")
     assert files_in(tmp_path / "m") == set()
+
+
+@pytest.mark.parametrize("name", ["a\0b.json", "1_Pooling/\n.json", "a" * 300 + ".json"])
+def test_a_hub_that_lists_a_name_that_no_file_has_is_refused(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    files = hub.files(NAME)
+    monkeypatch.setattr(hub, "files", lambda _: files | {name: b"x"})
+
+    with pytest.raises(ModelError, match="lists a file with a"):
+        pull(NAME, tmp_path / "m")
+    assert files_in(tmp_path / "m") == set()
+
+
+LINKS = ("config.json", "config.json.part", "model-00001-of-00002.safetensors", "manifest.json.part")
+
+
+@pytest.mark.parametrize(
+    ("name", "is_local"),
+    [*((name, local) for name in (*LINKS, "1_Pooling") for local in (False, True)), (".cache", False)],
+)
+def test_nothing_is_written_through_a_link(
+    hub: Hub, published: Path, tmp_path: Path, name: str, is_local: bool
+) -> None:
+    folder, elsewhere = tmp_path / "m", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "file").write_text("mine", "utf-8")
+    (folder / name).symlink_to(elsewhere if name in ("1_Pooling", ".cache") else elsewhere / "file")
+
+    with pytest.raises(ModelError, match="is a link or a pipe, and nothing is written through it"):
+        pull(str(published) if is_local else NAME, folder)
+    assert {file.name: file.read_text("utf-8") for file in elsewhere.iterdir()} == {"file": "mine"}
+
+
+def test_a_pipe_in_the_target_is_not_waited_for(published: Path, tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    os.mkfifo(tmp_path / "m" / "config.json.part")
+
+    with pytest.raises(ModelError, match="is a link or a pipe"):
+        pull(str(published), tmp_path / "m")
 
 
 def test_a_damaged_folder_that_cannot_be_written_is_one_sentence(hub: Hub, tmp_path: Path) -> None:
