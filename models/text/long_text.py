@@ -20,6 +20,8 @@ EDGE_CHARACTERS = 512
 AGREEING_TOKENS = 8
 # Tokens are about four characters long, so that this many characters are most often more than enough.
 CHARACTERS_PER_TOKEN = 16
+# Less is read at first, since little is lost if it is not enough.
+SLICE_CHARACTERS_PER_TOKEN = 6
 
 # A stretch of EDGE_CHARACTERS with no more different characters than these is a run, such as spaces or `-=-=`.
 RUN_CHARACTERS = 8
@@ -87,6 +89,11 @@ class TokenizedSlice:
 Tokenize = Callable[[str], TokenizedSlice]
 
 
+def slice_characters(count: int) -> int:
+    """The length of a slice where `count` tokens are wanted: the first one most often suffices if they are few."""
+    return min(SLICE_CHARACTERS_PER_TOKEN * count + 2 * EDGE_CHARACTERS, SLICE_CHARACTERS)
+
+
 def first_ids(text: str, count: int, tokenize: Tokenize, between: Callable[[], object]) -> tuple[Ids, bool]:
     """The first ids of a text: more than `count` of them, or all, which the second value says.
 
@@ -115,7 +122,7 @@ def last_ids(text: str, count: int, tokenize: Tokenize, between: Callable[[], ob
 
 def _slices(text: str, count: int, tokenize: Tokenize, between: Callable[[], object]) -> Iterator[Ids]:
     """The ids of a text, a part at a time; `count` of them are wanted."""
-    usual = min(CHARACTERS_PER_TOKEN * count + 4 * EDGE_CHARACTERS, SLICE_CHARACTERS)
+    usual = slice_characters(count)
     start, length = 0, usual
     seam: _Seam | None = None
     while True:

@@ -11,7 +11,7 @@ from tokenizers import normalizers
 
 from models.checkpoint.files import JsonObject, read_text_file
 from models.interface import Ids, ModelError, Side
-from models.text.long_text import TextIds, TextLimit, TokenizedSlice, first_ids, last_ids
+from models.text.long_text import TextIds, TextLimit, TokenizedSlice, first_ids, last_ids, slice_characters
 from models.text.tiktoken_converter import TIKTOKEN_FILE as TIKTOKEN
 from models.text.tiktoken_converter import read_tiktoken
 from models.text.tokenizer_limits import why_unbounded
@@ -165,22 +165,32 @@ class Tokenizer:
         for group in _groups(texts, limit):
             limit.between(tokens)
             if limit.is_long(group[0]):
-                row, is_whole = self._long(tokenizer, group[0], limit, tokens)
-                partial |= set() if is_whole else {len(ids)}
-                rows = [row]
+                rows, whole = self._long(tokenizer, group, limit, tokens)
+                partial |= {len(ids) + index for index, is_whole in enumerate(whole) if not is_whole}
             else:
                 rows = _encode(tokenizer, group)
             ids += rows
             tokens += sum(min(len(row), limit.max_tokens) for row in rows)
         return TextIds(ids, frozenset(partial))
 
-    def _long(self, tokenizer: tokenizers.Tokenizer, text: str, limit: TextLimit, tokens: int) -> tuple[Ids, bool]:
-        readable = limit.readable(text, self._longest)
+    def _long(
+        self, tokenizer: tokenizers.Tokenizer, texts: Sequence[str], limit: TextLimit, tokens: int
+    ) -> tuple[list[Ids], list[bool]]:
+        readable = [limit.readable(text, self._longest) for text in texts]
         read = first_ids if limit.side == "right" else last_ids
-        ids, is_whole = read(
-            readable, limit.max_tokens, lambda piece: _encode_slice(tokenizer, piece), lambda: limit.between(tokens)
-        )
-        return ids, is_whole and len(readable) == len(text)
+        # The first slices together, which the library reads in parallel.
+        heads = [text[: slice_characters(limit.max_tokens)] for text in readable] if limit.side == "right" else []
+        slices = dict(zip(heads, _encode_slices(tokenizer, heads), strict=True))
+
+        def tokenize(piece: str) -> TokenizedSlice:
+            return slices.get(piece) or _encode_slices(tokenizer, [piece])[0]
+
+        rows, whole = list[Ids](), list[bool]()
+        for text, part in zip(texts, readable, strict=True):
+            row, is_whole = read(part, limit.max_tokens, tokenize, lambda: limit.between(tokens))
+            rows.append(row)
+            whole.append(is_whole and len(part) == len(text))
+        return rows, whole
 
     def _is_native(self, ids: Ids) -> bool:
         pieces = [piece for piece in _split(ids, self._added_ids) if len(piece)]
@@ -230,7 +240,7 @@ def cut(ids: Ids, max_tokens: int, side: Side = "right") -> Ids:
 
 
 def _groups(texts: Sequence[str], limit: TextLimit) -> Iterator[Sequence[str]]:
-    """The texts in order: long ones alone, the others together."""
+    """The texts in order; those of a group are all long, or none is."""
     whole_characters = limit.whole_characters
     lengths = list(map(len, texts))
     if sum(lengths) <= GROUP_CHARACTERS and max(lengths, default=0) <= whole_characters:
@@ -239,14 +249,12 @@ def _groups(texts: Sequence[str], limit: TextLimit) -> Iterator[Sequence[str]]:
     group, characters = list[str](), 0
     for text in texts:
         is_long = len(text) > whole_characters
-        if group and (is_long or characters + len(text) > GROUP_CHARACTERS):
+        read_at_once = slice_characters(limit.max_tokens) if is_long else len(text)
+        if group and (is_long != limit.is_long(group[0]) or characters + read_at_once > GROUP_CHARACTERS):
             yield group
             group, characters = [], 0
-        if is_long:
-            yield [text]
-        else:
-            group.append(text)
-            characters += len(text)
+        group.append(text)
+        characters += read_at_once
     if group:
         yield group
 
@@ -256,10 +264,13 @@ def _encode(tokenizer: tokenizers.Tokenizer, texts: Sequence[str]) -> list[Ids]:
     return [_ids(encoding.ids) for encoding in encodings]
 
 
-def _encode_slice(tokenizer: tokenizers.Tokenizer, text: str) -> TokenizedSlice:
-    encoding = _guarded(lambda: tokenizer.encode_batch([text], add_special_tokens=False))[0]
-    places = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
-    return TokenizedSlice(_ids(encoding.ids), places[:, 0], places[:, 1])
+def _encode_slices(tokenizer: tokenizers.Tokenizer, texts: Sequence[str]) -> list[TokenizedSlice]:
+    encodings = _guarded(lambda: tokenizer.encode_batch(texts, add_special_tokens=False)) if texts else []
+    places = [np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2) for encoding in encodings]
+    return [
+        TokenizedSlice(_ids(encoding.ids), place[:, 0], place[:, 1])
+        for encoding, place in zip(encodings, places, strict=True)
+    ]
 
 
 def _guarded(encode: Callable[[], list[tokenizers.Encoding]]) -> list[tokenizers.Encoding]:

@@ -117,13 +117,28 @@ def test_long_texts_stand_among_short_ones(tokenizer: Tokenizer, monkeypatch: py
         assert np.array_equal(cut(ids, 100), cut(tokenizer.encode([text])[0], 100))
 
 
+@pytest.mark.usefixtures("_short_slices")
+def test_the_first_slices_of_long_texts_are_read_together(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = list[int]()
+    encode = module._encode_slices
+    monkeypatch.setattr(module, "_encode_slices", lambda of, texts: calls.append(len(texts)) or encode(of, texts))
+    texts = [*TEXTS.values(), TEXTS["words"], TEXTS["words"][1:]]
+    read = tokenizer.encode_within(texts, TextLimit(40))
+
+    assert calls[0] == len(texts)
+    for text, ids in zip(texts, read.ids, strict=True):
+        assert np.array_equal(cut(ids, 40), cut(tokenizer.encode([text])[0], 40))
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_no_more_of_a_text_is_read_than_needed(
     tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, side: Side
 ) -> None:
     pieces = list[int]()
-    encode = module._encode_slice
-    monkeypatch.setattr(module, "_encode_slice", lambda of, piece: pieces.append(len(piece)) or encode(of, piece))
+    encode = module._encode_slices
+    monkeypatch.setattr(module, "_encode_slices", lambda of, texts: pieces.extend(map(len, texts)) or encode(of, texts))
     read = tokenizer.encode_within([TEXTS["words"] * 500], TextLimit(100, side))
 
     assert 0 in read.partial
