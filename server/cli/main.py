@@ -1,11 +1,12 @@
 """The hearth command: serve, check and pull."""
 
 import os
+import select
 import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, TextIO
 
 import typer
 from rich.console import Console
@@ -18,6 +19,7 @@ from server.config_sources import forget_keys, load_config
 from server.launch.openmp import set_waiting
 
 DEFAULT_FILE = Path("config.yaml")
+READ_WITHIN_S = 1.0
 
 app = typer.Typer(
     name="hearth",
@@ -192,5 +194,16 @@ def _settings(config: Path | None, paths: list[str], **flags: str | int | None) 
 
 
 def _stop(error: Exception) -> typer.Exit:
+    if not _is_read(sys.stderr):
+        # Whoever waits for the end of this process must not wait for the reader of its log.
+        return typer.Exit(2)
     Console(stderr=True).print(f"[bold red]hearth:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
     return typer.Exit(2)
+
+
+def _is_read(stream: TextIO) -> bool:
+    """Whether a line can be written to a stream now or soon."""
+    try:
+        return bool(select.select([], [stream], [], READ_WITHIN_S)[1])
+    except (OSError, ValueError):  # not a file, as in a test
+        return True

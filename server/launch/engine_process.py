@@ -23,7 +23,7 @@ from server.engine.status_page import BEAT_S, StatusPage, status_memory
 from server.engine.zmq_transport import ZmqTransport
 from server.launch.loading_progress import loading_progress
 from server.launch.openmp import set_waiting
-from server.observability.logs import set_up_logging
+from server.observability.logs import failures_logged, set_up_logging
 from server.observability.metrics import Metrics
 from server.registry import ServedModel
 from server.shared_memory import SharedMemory
@@ -83,6 +83,11 @@ def run_engine(
     set_waiting(Path(info.path) for info, _ in settings.sources.values())
     set_allocator()
     set_up_logging(settings.log_format, settings.log_level).dropped = metrics.log_lines_dropped
+    with failures_logged("engine"):
+        _run(settings, metrics, reason)
+
+
+def _run(settings: EngineSettings, metrics: Metrics, reason: "multiprocessing.connection.Connection[str, str]") -> None:
     # Whatever cleans up temporary files may have removed it while the server runs. Made before the next call, which
     # removes it if the parent has died meanwhile.
     settings.folder.mkdir(mode=0o700, exist_ok=True)

@@ -28,7 +28,7 @@ from server.launch.engine_process import EngineSettings, exit_with_parent
 from server.launch.http_connection import ConnectionPool, raise_file_limit
 from server.launch.probe_listener import ProbeListener
 from server.launch.request_gate import RequestGate
-from server.observability.logs import set_up_logging
+from server.observability.logs import failures_logged, set_up_logging
 from server.observability.metrics import Metrics
 from server.registry import ModelRegistry
 from server.shared_memory import SharedMemory
@@ -210,7 +210,8 @@ def run_http(
     set_up_logging(config.log_format, config.log_level).dropped = metrics.log_lines_dropped
     exit_with_parent(engines[0].folder)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    run_event_loop(_serve(config, registry, keys, engines, listeners, announcement, metrics, status))
+    with failures_logged("http"):
+        run_event_loop(_serve(config, registry, keys, engines, listeners, announcement, metrics, status))
 
 
 def run_event_loop(main: Coroutine[None, None, None]) -> None:

@@ -30,7 +30,7 @@ from server.launch.http_worker import (
 from server.launch.supervisor import GaveUp, Supervised
 from server.launch.working_folder import working_folder
 from server.observability.log_queue import QueuedLog
-from server.observability.logs import set_up_logging
+from server.observability.logs import failures_logged, set_up_logging
 from server.observability.metrics import Metrics, metrics_memory
 from server.registry import ModelRegistry, load_registry
 
@@ -49,7 +49,7 @@ def serve(config: Config) -> None:
     """
     lines = set_up_logging(config.log_format, config.log_level)
     try:
-        with working_folder() as folder:
+        with failures_logged("main", ConfigError, ModelError), working_folder() as folder:
             _serve(config, folder, lines)
         log.info("stopped")
     finally:

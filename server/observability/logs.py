@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from server.config import LogFormat, LogLevel
@@ -49,6 +51,21 @@ def set_up_logging(log_format: LogFormat, log_level: LogLevel) -> QueuedLog:
     logging.getLogger("hearth").setLevel(log_level.upper())
     logging.captureWarnings(capture=True)
     return handler
+
+
+@contextmanager
+def failures_logged(process: str, *expected: type[Exception]) -> Iterator[None]:
+    """Log an exception that ends the process, unless it is `expected`, and end the process with status 1.
+
+    The interpreter would write it to standard error itself, and wait for whoever reads that.
+    """
+    try:
+        yield
+    except expected:
+        raise
+    except Exception:
+        logging.getLogger("hearth").exception("the %s process failed", process)
+        sys.exit(1)
 
 
 def _extra(record: logging.LogRecord) -> dict[str, object]:

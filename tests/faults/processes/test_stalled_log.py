@@ -1,15 +1,39 @@
 """A reader of the log that stalls: a collector that hangs, `docker logs` in blocking mode, a paused terminal."""
 
+import os
+import shutil
+import signal
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
-from tests.support.server.fake_models import Clients, FakeModel, get_page, metric_total, until
+from models import demo_models
+from tests.support.server.fake_models import (
+    Clients,
+    FakeModel,
+    children,
+    get_page,
+    metric_total,
+    pid_of,
+    send_signal,
+    until,
+)
 from tests.support.server.process import ServerProcess
 
 # They make the lines of the log long, so that few requests fill the queue.
 LONG_PATH, LONG_HEADER = "/" + "é" * 200, b"\xe9" * 128
 REQUESTS = 1200
+
+
+def _fill_log(hearth: ServerProcess) -> None:
+    # As the server has it open, so that not even a short line fits.
+    log = os.open(f"/proc/{pid_of(hearth)}/fd/2", os.O_WRONLY | os.O_NONBLOCK)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(log, b"\n")
+    os.close(log)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -35,3 +59,16 @@ async def test_a_log_that_nobody_reads_costs_lines_and_no_answer(
     assert 0 < dropped < REQUESTS + 100
     assert hearth.stop() == 0
     assert hearth.text().endswith("stopped\n")
+
+
+def test_a_log_that_nobody_reads_does_not_keep_a_server_that_must_end(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(demo_models()[0], folder)
+    with ServerProcess(tmp_path / "server", {"models": [str(folder)]}) as hearth:
+        hearth.reads_log.clear()
+        _fill_log(hearth)
+        shutil.rmtree(folder)
+        send_signal(children(pid_of(hearth)), signal.SIGKILL)
+        hearth.until(lambda: hearth._process.poll() is not None, timeout_s=30)
+
+        assert hearth.stop() == 2
