@@ -25,7 +25,8 @@ from tests.support.http.requests import Matrix, vector
 FOLDER = Path(__file__).parents[2] / "contract" / "applications" / "recorded"
 TYPES = {"integer": int, "string": str, "number": float, "array": list, "object": dict}
 # Cohere's `input_type` as the named prompt that it stands for.
-PROMPTS = {"search_document": "document", "search_query": "query", "retrieval.query": "query"}
+PROMPTS = {"search_document": "document", "passage": "document"}
+PROMPTS |= dict.fromkeys(("search_query", "retrieval.query", "query"), "query")
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,9 @@ def _row(value: Any, encoding: str) -> Matrix:
 
 
 def _vectors(body: dict[str, Any], client: httpx.Client) -> Matrix:
-    inputs = next(body[name] for name in ("input", "inputs", "texts") if name in body)
+    inputs = next((body[name] for name in ("input", "inputs", "texts") if name in body), None)
+    if inputs is None:
+        inputs = [message["content"][0]["text"] for (message,) in body["messages"]]
     fields = {name: body[name] for name in ("dimensions", "prompt_name") if name in body}
     for name in {"input_type", "task"} & set(body):
         fields["prompt_name"] = PROMPTS[body[name]]
@@ -124,7 +127,9 @@ def _ranking(body: dict[str, Any], client: httpx.Client) -> list[tuple[int, floa
     documents = body.get("documents") or body["texts"]
     pairs = {"queries": body["query"], "documents": documents}
     scores = [item["score"] for item in client.post("/score", json=pairs).json()["data"]]
-    return sorted(enumerate(scores), key=lambda row: (-row[1], row[0]))[: body.get("top_n") or len(documents)]
+    return sorted(enumerate(scores), key=lambda row: (-row[1], row[0]))[
+        : body.get("top_n", body.get("top_k")) or len(documents)
+    ]
 
 
 def _chunks(content: bytes) -> Iterator[bytes]:
