@@ -83,7 +83,7 @@ def run_engine(
     set_waiting(Path(info.path) for info, _ in settings.sources.values())
     set_allocator()
     set_up_logging(settings.log_format, settings.log_level).dropped = metrics.log_lines_dropped
-    with failures_logged("engine"):
+    with failures_logged("engine", tell=reason.send):
         _run(settings, metrics, reason)
 
 

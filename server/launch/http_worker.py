@@ -210,7 +210,7 @@ def run_http(
     set_up_logging(config.log_format, config.log_level).dropped = metrics.log_lines_dropped
     exit_with_parent(engines[0].folder)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with failures_logged("http"):
+    with failures_logged("http", tell=reason.send):
         run_event_loop(_serve(config, registry, keys, engines, listeners, announcement, metrics, status))
 
 

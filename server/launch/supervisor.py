@@ -112,7 +112,7 @@ class Supervised:
         self._metrics.restarted(self._name)
         self._count_end()
         if len(self._ends) == MAX_ENDS and self._ends[-1] - self._ends[0] < WITHIN_S:
-            raise GaveUp(f"the {self._name} process ended {MAX_ENDS} times within {WITHIN_S:g} s")
+            raise GaveUp(f"the {self._name} process ended {MAX_ENDS} times within {WITHIN_S:g} s{why}")
         await asyncio.sleep(FIRST_WAIT_S * 2 ** max(len(self._ends) - 1, 0))
 
     def _count_end(self) -> None:

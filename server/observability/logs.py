@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -54,8 +54,10 @@ def set_up_logging(log_format: LogFormat, log_level: LogLevel) -> QueuedLog:
 
 
 @contextmanager
-def failures_logged(process: str, *expected: type[Exception]) -> Iterator[None]:
-    """Log an exception that ends the process, unless it is `expected`, and end the process with status 1.
+def failures_logged(
+    process: str, *expected: type[Exception], tell: Callable[[str], object] = lambda sentence: None
+) -> Iterator[None]:
+    """Log an exception that ends the process, unless it is `expected`; `tell` of it, and exit with status 1.
 
     The interpreter would write it to standard error itself, and wait for whoever reads that.
     """
@@ -63,8 +65,9 @@ def failures_logged(process: str, *expected: type[Exception]) -> Iterator[None]:
         yield
     except expected:
         raise
-    except Exception:
+    except Exception as error:
         logging.getLogger("hearth").exception("the %s process failed", process)
+        tell(f"{type(error).__name__}: {error}")
         sys.exit(1)
 
 

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from server.observability.logs import failures_logged
+
 
 def wait_for_ever(folder: Path, reason: Any) -> None:
     """Write the process id to `folder` and sleep until SIGTERM."""
@@ -25,6 +27,12 @@ def fall_over(folder: Path, reason: Any) -> None:
     """Crash at once."""
     (folder / str(os.getpid())).touch()
     os._exit(9)
+
+
+def fail(reason: Any) -> None:
+    """End by an exception that nobody expects."""
+    with failures_logged("test", tell=reason.send):
+        raise OSError("the disk is full")
 
 
 def write_byte(memory: Any, place: int, value: int) -> None:

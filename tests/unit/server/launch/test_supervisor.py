@@ -11,7 +11,7 @@ from server.launch import supervisor
 from server.launch.engine_process import CANNOT_LOAD
 from server.launch.supervisor import GaveUp, Supervised
 from server.observability.metrics import Metrics
-from tests.support.server.child_processes import fall_over, give_up, wait_for_ever
+from tests.support.server.child_processes import fail, fall_over, give_up, wait_for_ever
 from tests.support.server.in_process import until
 
 
@@ -49,3 +49,11 @@ async def test_one_that_ends_again_and_again_is_given_up(tmp_path: Path, monkeyp
         await Supervised("test", fall_over, tmp_path, metrics=Metrics()).keep()
 
     assert _starts(tmp_path) == 2
+
+
+async def test_one_that_fails_again_and_again_is_given_up_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "FIRST_WAIT_S", 0)
+    monkeypatch.setattr(supervisor, "MAX_ENDS", 2)
+
+    with pytest.raises(GaveUp, match="2 times within 60 s: OSError: the disk is full"):
+        await Supervised("test", fail, metrics=Metrics()).keep()
