@@ -97,7 +97,10 @@ class EncoderBackend:
         tokens = staging.add(np.concatenate([item.ids for item in items]).astype(np.int64))
         positions = staging.add(np.concatenate([np.arange(length) for length in lengths]))
         rows = {readout: staging.add(np.array(numbers)) for readout, numbers in groups.items()}
+        layout = SequenceLayout(lengths, self._device)
+        # Else the layout would copy them by itself.
+        layout.cu_seqlens = staging.add(np.cumsum([0, *lengths], dtype=np.int32))
         staging.send()
-        states = self._network(tokens, positions, SequenceLayout(lengths, self._device), dtype)
-        pooled = pool_texts(states, lengths, self._pooling)
+        states = self._network(tokens, positions, layout, dtype)
+        pooled = pool_texts(states, lengths, self._pooling, cu_seqlens=layout.cu_seqlens)
         return [read(pooled[indexes], readout, None, self._post_pooling) for readout, indexes in rows.items()]

@@ -64,8 +64,15 @@ def _nan_where_not_finite(states: Tensor, rows: Tensor) -> Tensor:
     return rows.masked_fill(~torch.isfinite(states).all(1, keepdim=True), torch.nan)
 
 
-def pool_texts(states: Tensor, lengths: Sequence[int], pooling: Pooling) -> Tensor:
-    """One float32 state per text, [n, H], from the final states of the texts one after another, [T, H]."""
+def pool_texts(states: Tensor, lengths: Sequence[int], pooling: Pooling, *, cu_seqlens: Tensor | None = None) -> Tensor:
+    """One float32 state per text, [n, H], from the final states of the texts one after another, [T, H].
+
+    `cu_seqlens`, int32 [n + 1], are where the texts start and end, if the caller has them on the device of the states.
+    """
+    if states.is_cuda:
+        if cu_seqlens is None:
+            cu_seqlens = to_device(np.cumsum([0, *lengths], dtype=np.int32), states.device)
+        return _pool_at_once(states, cu_seqlens, pooling)
     texts = states.float().split(list(lengths))
     match pooling:
         case "cls":
@@ -76,6 +83,18 @@ def pool_texts(states: Tensor, lengths: Sequence[int], pooling: Pooling) -> Tens
             return torch.stack([text.amax(0) for text in texts])
         case "mean":
             return torch.stack([text.mean(0) for text in texts])
+
+
+def _pool_at_once(states: Tensor, cu_seqlens: Tensor, pooling: Pooling) -> Tensor:
+    """pool_texts() by the same few kernels for any number of texts, whose sums may round differently."""
+    match pooling:
+        case "cls":
+            return states[cu_seqlens[:-1]].float()
+        case "lasttoken":
+            return states[cu_seqlens[1:] - 1].float()
+        case "max" | "mean":
+            # `unsafe` leaves out checks of the offsets that wait for the device.
+            return torch.segment_reduce(states.float(), pooling, offsets=cu_seqlens, axis=0, unsafe=True)
 
 
 def pool_forest(states: Tensor, forest: PrefixForest, pooling: Pooling) -> Tensor:
