@@ -17,7 +17,7 @@ from server.api.dialects.protocol import (
 from server.api.dialects.tei import TEI
 from server.api.dialects.tei_tasks import ROOT_PATHS, Similarity, document_root, is_rerank, is_similarity
 from server.api.middleware import SCOPE_DIALECT
-from server.api.request import BodyReader, caller_of_request, request_context, timeout_s
+from server.api.request import BodyReader, caller_of_request, declared_tokens, request_context, timeout_s
 from server.api.route_table import Handler, Route
 from server.config import Config, RequestLimits
 from server.errors import ArrayTooLong
@@ -129,7 +129,8 @@ def post(
         if dialect is not None:
             request.scope[SCOPE_DIALECT] = dialect
         # Before the body is read, so that a request that will be refused takes no memory.
-        serving.engine.check_open(caller=caller_of_request(request), left_s=timeout_s(request, config))
+        left_s = timeout_s(request, config)
+        serving.engine.check_open(tokens=declared_tokens(request), caller=caller_of_request(request), left_s=left_s)
         async with bodies.reading(request) as body:
             run = await body.parse(parse)
             return _response(await run(serving, request_context(request, config, body.size)))

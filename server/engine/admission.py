@@ -125,15 +125,17 @@ class Admission:
     max_wait_s: float = float("inf")
 
     def check_open(
-        self, view: QueueView, models: Iterable[str], caller: str = "", left_s: float = float("inf")
+        self, view: QueueView, models: Iterable[str], tokens: int = 1, caller: str = "", left_s: float = float("inf")
     ) -> None:
-        """Refuse a request of unknown size if the queue of every model is over its limits.
+        """Refuse a request of unknown model and size if the queue of every model is over its limits.
+
+        `tokens` are those of a body of its length.
 
         Raises: QueueFull: for the model that has room first.
         """
         refusals: list[QueueFull] = []
         for model in models:
-            refusal = self._full(view.queue(model), 0, 0) or self._late(view, model, 1, caller, left_s)
+            refusal = self._full(view.queue(model), 0, 0) or self._late(view, model, tokens, caller, left_s)
             if refusal is None:
                 return
             refusals.append(refusal)
@@ -173,7 +175,8 @@ class Admission:
         return TooManyWaiting(queue.items, for_items_s)
 
     def _late(self, view: QueueView, model: str, tokens: int, caller: str, left_s: float) -> QueueFull | None:
-        speed = view.queue(model).tokens_per_s
+        # A model without a speed of its own is taken to be as fast as the fastest of the device.
+        speed = view.queue(model).tokens_per_s or max((queue.tokens_per_s for queue in view.queues.values()), default=0)
         own_s = tokens / speed if speed else 0.0
         left_s = min(left_s, self.timeout_s)
         # Usually the whole queue is short enough, and its callers need not be looked at.

@@ -44,10 +44,10 @@ class Engine(Protocol):
         """A snapshot of the phase and the queues, running batches included. Never waits for a batch."""
         ...
 
-    def check_open(self, *, caller: str = "", left_s: float = FOREVER_S) -> None:
-        """Refuse, before its body is read, a request that would be refused whatever it holds.
+    def check_open(self, *, tokens: int = 1, caller: str = "", left_s: float = FOREVER_S) -> None:
+        """Refuse a request before its body is read.
 
-        `left_s` is the time that the request may still take.
+        `tokens` are those of a body of its length, and `left_s` is the time that it may still take.
 
         Raises: ModelLoading, Draining, Unavailable, QueueFull: no model has room.
         """
@@ -120,9 +120,9 @@ class EngineClient(ABC):
     def state(self) -> EngineState:
         return EngineState(self.phase, dict(self._queues.queues), self._reason)
 
-    def check_open(self, *, caller: str = "", left_s: float = FOREVER_S) -> None:
+    def check_open(self, *, tokens: int = 1, caller: str = "", left_s: float = FOREVER_S) -> None:
         self._check_phase(self.phase)
-        self._admission.check_open(self._queues, self._info, caller, left_s)
+        self._admission.check_open(self._queues, self._info, tokens, caller, left_s)
 
     def check_room(self, model: str, tokens: int, items: int, *, caller: str = "", left_s: float = FOREVER_S) -> None:
         self._check_phase(self.phase)

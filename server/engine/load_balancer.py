@@ -37,11 +37,11 @@ class LoadBalancer:
         queues = {model: _sum(state.queue(model) for state in states) for model in self._by_model}
         return EngineState(worst.phase, queues, worst.reason)
 
-    def check_open(self, *, caller: str = "", left_s: float = FOREVER_S) -> None:
+    def check_open(self, *, tokens: int = 1, caller: str = "", left_s: float = FOREVER_S) -> None:
         refusals: list[Retryable] = []
         for engine in self._engines:
             try:
-                return engine.check_open(caller=caller, left_s=left_s)
+                return engine.check_open(tokens=tokens, caller=caller, left_s=left_s)
             except Retryable as refusal:
                 refusals.append(refusal)
         raise min(refusals, key=lambda refusal: refusal.retry_after_s)

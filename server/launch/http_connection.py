@@ -20,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from server.api.auth import SCOPE_CALLER
 from server.api.dialects.openai import OpenAI
 from server.api.reception import Reception
+from server.api.request import MAX_LENGTH_DIGITS
 from server.errors import ApiError, HeadTooLarge, InvalidHttp
 from server.launch.request_gate import RequestGate
 from server.observability.metrics import Metrics
@@ -34,8 +35,6 @@ MAX_REQUESTS_AHEAD = 8
 # Data is parsed in pieces: the parser cannot be stopped within one, and a request can be 18 bytes long.
 HEAD_PIECE_BYTES = 512
 CHUNKED_PIECE_BYTES = 8 * 1024
-# A Content-Length of more digits is left to whoever reads the body.
-MAX_LENGTH_DIGITS = 18
 # Headers that belong to an offer of another protocol.
 OFFER_HEADERS = (b"upgrade", b"http2-settings")
 

@@ -11,7 +11,7 @@ from server.api.system_routes import PROBE_PATHS, RETRY_AFTER_S, probe_answer
 from server.engine.messages import EngineState
 
 # The event loop says ten times a second how the engine is. While it does not for so long, the process is not ready.
-BLOCKED_S = 2.0
+BLOCKED_S = 5.0
 # After so long it will not come back: a liveness probe shall fail.
 DEAD_S = 60.0
 # A client that sends nothing is disconnected.

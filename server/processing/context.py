@@ -15,6 +15,8 @@ from server.registry import ModelRegistry
 # A query is tokenized in 0.05 ms; a thread starts after 12 ms while 32 clients keep the event loop busy.
 SHORT_BODY_BYTES = 2048
 SHORT_INPUTS = 8
+# A token is rarely longer.
+TOKEN_BYTES = 8
 
 _Result = TypeVar("_Result")
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -49,8 +51,8 @@ class RequestContext:
         return inputs <= SHORT_INPUTS and self.body_bytes <= SHORT_BODY_BYTES
 
     def fewest_tokens(self) -> int:
-        """A lower bound for the tokens in the body: a token is rarely longer than eight bytes."""
-        return self.body_bytes // 8
+        """A lower bound for the tokens in the body."""
+        return self.body_bytes // TOKEN_BYTES
 
     async def wait_for(self, future: asyncio.Future[_Result]) -> _Result:
         """The future's result, unless the client disconnects or the time runs out first.

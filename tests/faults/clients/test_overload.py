@@ -100,6 +100,8 @@ async def test_probes_have_a_port_of_their_own(
     hearth = start(model, probe_port=port, workers=workers, auth={"keys": ["secret"]})
     url = f"http://127.0.0.1:{port}"
 
+    # Each process tells its thread ten times a second that it is ready.
+    await until(hearth, lambda: all(httpx.get(f"{url}/ready", trust_env=False).is_success for _ in range(5)))
     async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
         statuses = [(await client.get(path)).status_code for path in ("/live", "/health", "/ready", "/metrics")]
     assert hearth.stop() == 0

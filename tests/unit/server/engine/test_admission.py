@@ -238,10 +238,10 @@ def test_75_the_requests_of_other_processes_have_the_same_callers() -> None:
 
 def test_75_before_the_body_is_read_a_caller_is_refused_if_even_one_token_would_wait_too_long() -> None:
     view = _shared_view(("crowd", 300, 1))
-    TEN_SECONDS.check_open(view, ["m"], "light")
+    TEN_SECONDS.check_open(view, ["m"], caller="light")
 
     with pytest.raises(WaitTooLong):
-        TEN_SECONDS.check_open(view, ["m"], "crowd")
+        TEN_SECONDS.check_open(view, ["m"], caller="crowd")
 
 
 def test_a_caller_without_requests_is_forgotten() -> None:
@@ -252,3 +252,19 @@ def test_a_caller_without_requests_is_forgotten() -> None:
 
     assert view.queue("m") == QueueStats(tokens_per_s=10)
     assert view.wait_s(1, "a") == 0
+
+
+def test_75_before_the_body_is_read_its_length_tells_how_long_it_would_wait() -> None:
+    view = _shared_view(("bulk", 4, 40))
+    TEN_SECONDS.check_open(view, ["m"], caller="bulk")
+
+    with pytest.raises(WaitTooLong):
+        TEN_SECONDS.check_open(view, ["m"], 40, caller="bulk")
+
+
+def test_75_a_model_that_has_not_run_yet_shares_the_device_with_the_others() -> None:
+    view = _shared_view(("bulk", 4, 40))
+    view.report({"m": QueueStats(tokens_per_s=10), "new": QueueStats()})
+
+    with pytest.raises(WaitTooLong):
+        TEN_SECONDS.check_open(view, ["m", "new"], 40, caller="bulk")
