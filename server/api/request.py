@@ -1,8 +1,7 @@
 """Reading a request: no more bytes than allowed, no longer than allowed, and only JSON within bounds."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
@@ -35,32 +34,26 @@ class BodyReader:
         self._limits = limits
         self._work = work
         self._bounds = json_bounds(limits)
-        self._budget = BodyBudget(max_held_bytes)
+        self._budget = BodyBudget(max_held_bytes, on_freed=work.trim_later)
 
-    @asynccontextmanager
-    async def reading(self, request: Request) -> AsyncIterator["RequestBody"]:
-        """The whole body, decoded, which counts as held until the end of the block.
+    def hold(self) -> HeldBody:
+        """A place for one body, which is held until the end of a `with` block."""
+        return self._budget.hold()
 
-        The limit on its size holds for the bytes on the wire and for the decoded ones.
+    async def read(self, request: Request, held: HeldBody) -> "RequestBody":
+        """The whole body, decoded. The limit on its size holds for the bytes on the wire and for the decoded ones.
 
         Raises: PayloadTooLarge, BodyTimeout, UnsupportedMedia, TooManyBodies. starlette's ClientDisconnect: the client
         left.
         """
-        _check_media_type(request.headers.get("content-type", ""))
-        coding = coding_of(request.headers.getlist("content-encoding"))
-        declared_bytes = _declared_bytes(request.headers.get("content-length", ""), self._limits.body_bytes)
-        with self._budget.hold() as held:
-            held.expect(declared_bytes)
-            try:
-                # In no variable, so that the bytes are free once they are parsed.
-                yield RequestBody(await self._read(request, coding, held), self._bounds, self._work)
-            finally:
-                if held.size > PARSE_IN_THREAD_BYTES:
-                    self._work.trim_later()
-
-    async def _read(self, request: Request, coding: str | None, held: HeldBody) -> bytes:
+        headers = request.headers
+        _check_media_type(headers.get("content-type", ""))
+        coding = coding_of(headers.getlist("content-encoding"))
+        held.expect(_declared_bytes(headers.get("content-length", ""), self._limits.body_bytes))
         content = await self._receive(request, held)
-        return content if coding is None else await self._decoded(content, coding, held)
+        if coding is not None:
+            content = await self._decoded(content, coding, held)
+        return RequestBody(content, self._bounds, self._work)
 
     async def _receive(self, request: Request, held: HeldBody) -> bytes:
         chunks: list[bytes] = []

@@ -131,7 +131,8 @@ def post(
         # Before the body is read, so that a request that will be refused takes no memory.
         left_s = timeout_s(request, config)
         serving.engine.check_open(tokens=declared_tokens(request), caller=caller_of_request(request), left_s=left_s)
-        async with bodies.reading(request) as body:
+        with bodies.hold() as held:
+            body = await bodies.read(request, held)
             run = await body.parse(parse)
             return _response(await run(serving, request_context(request, config, body.size)))
 

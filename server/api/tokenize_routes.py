@@ -185,7 +185,8 @@ def _with_fields(
     async def read_and_answer(request: Request) -> Response:
         if dialect is not None:
             request.scope[SCOPE_DIALECT] = dialect
-        async with bodies.reading(request) as body:
+        with bodies.hold() as held:
+            body = await bodies.read(request, held)
             fields = await body.parse(lambda fields: fields)
             return await answer(request, fields, request_context(request, config, body.size))
 

@@ -1,8 +1,8 @@
 """How many bytes of request bodies one HTTP process holds. No HTTP."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from time import monotonic
+from typing import Self
 
 from server.errors import TooManyBodies
 
@@ -17,30 +17,36 @@ NEWEST_BODY_WEIGHT = 0.2
 FIRST_GUESS_S = 1.0
 
 
+def _nothing() -> None:
+    pass
+
+
 class BodyBudget:
     """Belongs to the event loop's thread. An empty budget has room for one body of any size."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, on_freed: Callable[[], object] = _nothing) -> None:
+        """`on_freed` is called when a large body is not held any longer."""
         self._max_bytes = max_bytes
+        self._on_freed = on_freed
         self.held_bytes = 0
         # The bodies that are still arriving; the one whose last progress is the oldest is the first.
         self._arriving: dict[HeldBody, None] = {}
         self._held_s = FIRST_GUESS_S
 
-    @contextmanager
-    def hold(self) -> Iterator["HeldBody"]:
-        """A place for one body, which is given back at the end of the block."""
+    def hold(self) -> "HeldBody":
+        """A place for one body, which give_back() ends."""
         body = HeldBody(self)
         self._arriving[body] = None
-        started = monotonic()
-        try:
-            yield body
-        finally:
-            self._arriving.pop(body, None)
-            if body.size > SMALL_BODY_BYTES:
-                self._held_s += NEWEST_BODY_WEIGHT * (monotonic() - started - self._held_s)
-            self.held_bytes -= body.size
-            body.size = 0
+        return body
+
+    def give_back(self, body: "HeldBody") -> None:
+        """The body is not held any longer."""
+        self._arriving.pop(body, None)
+        if body.size > SMALL_BODY_BYTES:
+            self._held_s += NEWEST_BODY_WEIGHT * (monotonic() - body.started_at - self._held_s)
+            self._on_freed()
+        self.held_bytes -= body.size
+        body.size = 0
 
     def make_room(self, body: "HeldBody", more_bytes: int) -> None:
         """Let stalled bodies give way until `body` may grow.
@@ -79,16 +85,23 @@ class BodyBudget:
 class HeldBody:
     """The bytes of one body in the budget."""
 
-    __slots__ = ("_budget", "_marked_bytes", "gave_way", "on_give_way", "progress_at", "size")
+    __slots__ = ("_budget", "_marked_bytes", "gave_way", "on_give_way", "progress_at", "size", "started_at")
 
     def __init__(self, budget: BodyBudget) -> None:
         self._budget = budget
         self._marked_bytes = 0
         self.size = 0
-        self.progress_at = monotonic()
+        self.started_at = self.progress_at = monotonic()
         self.gave_way = False
         # Called when the body gives way: whoever waits for the rest of it must stop.
-        self.on_give_way: Callable[[], object] = lambda: None
+        self.on_give_way: Callable[[], object] = _nothing
+
+    def __enter__(self) -> Self:
+        """Hold the body for the duration of a block."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        self._budget.give_back(self)
 
     def expect(self, declared_bytes: int) -> None:
         """Refuse, before it is read, a body for which there is no room now. What is declared takes no room.
