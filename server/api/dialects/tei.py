@@ -112,7 +112,8 @@ class TEI:
     def parse_embeddings(self, body: JsonObject) -> ParsedEmbedding:
         if isinstance(body.get("parameters"), dict):
             # Where Hugging Face's pipelines have them.
-            body = {**body.pop("parameters"), **body}
+            parameters = {name: value for name, value in body.pop("parameters").items() if value is not None}
+            body = parameters | body
         as_sent, body = names_as_sent(body, TEI_EMBED_ALIASES), rename(body, TEI_EMBED_ALIASES)
         fields = parse(TeiEmbedBody, body, as_sent)
         request = EmbeddingRequest(

@@ -82,6 +82,19 @@ async def test_a_similarity_takes_the_parameters_of_embed(embedder: ServedModel)
     assert prompted.headers["x-hearth-ignored-fields"] == "x,parameters.top"
 
 
+@pytest.mark.parametrize("path", ["/", "/embed"])
+async def test_parameters_may_be_where_pipelines_have_them(embedder: ServedModel, path: str) -> None:
+    parameters = {"dimensions": 4, "truncate": None, "top": 1}
+
+    async with in_process_server(embedder) as here:
+        answer = await here.client.post(path, json={"inputs": "a", "parameters": parameters})
+        refused = await here.client.post(path, json={"inputs": "a", "parameters": {"late_chunking": True}})
+
+    assert [len(vector) for vector in answer.json()] == [4]
+    assert answer.headers["x-hearth-ignored-fields"] == "top"
+    assert refused.status_code == 400
+
+
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [

@@ -28,6 +28,7 @@ ROUTES: list[tuple[str, Body, type[Fields], set[str]]] = [
     ("/v1/embeddings", {"input": "a"}, EmbeddingsBody, set(EMBEDDING_ALIASES)),
     ("/inference/v1/embeddings", {"input": "a"}, EmbeddingsBody, set(EMBEDDING_ALIASES)),
     ("/embed", {"inputs": "a"}, TeiEmbedBody, set(TEI_EMBED_ALIASES)),
+    ("/", {"inputs": "a"}, TeiEmbedBody, set(TEI_EMBED_ALIASES)),
     ("/similarity", SIMILARITY, SimilarityBody, set()),
     ("/v1/embed", {"texts": ["a"]}, CohereEmbedBody, set()),
     ("/v2/embed", {"texts": ["a"]}, CohereEmbedBody, set()),
@@ -74,6 +75,13 @@ def _accepted() -> Iterator[tuple[str, Body, str, Any]]:
             if fields.operation in field.operations and name not in fields.model_fields:
                 for value in field.without_effect:
                     yield path, body, name, value
+
+
+async def test_every_route_with_a_body_is_in_the_list(embedder: ServedModel) -> None:
+    async with in_process_server(embedder) as here:
+        documented = {path for path, operations in here.app.openapi()["paths"].items() if "post" in operations}
+
+    assert documented == {path for path, *_ in ROUTES} - {"/rerank"}
 
 
 async def test_each_is_refused_by_name_with_what_is_supported(embedder: ServedModel, reranker: ServedModel) -> None:
