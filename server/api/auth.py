@@ -25,6 +25,8 @@ OPEN_PATHS = {"/health", "/live", "/ready"}
 # Scope key of who sends a request: callers share the server.
 SCOPE_CALLER = "hearth.caller"
 CALLER_DIGITS = 16
+# Scope key of a request whose target is a whole URL, as for a proxy. No path is open in that form.
+SCOPE_ABSOLUTE = "hearth.absolute"
 
 
 class Keys:
@@ -105,7 +107,7 @@ class AuthMiddleware:
         """
         if scope["type"] == "http" and SCOPE_CALLER not in scope:
             scope[SCOPE_CALLER] = caller_of(scope, self._keys)
-        if scope["type"] == "http" and len(self._keys) and not self._is_open(scope["method"], path_of(scope)):
+        if scope["type"] == "http" and len(self._keys) and not self._is_open(scope):
             sent = _sent_keys(Headers(scope=scope))
             if not self._keys.accept(sent):
                 raise InvalidApiKey(sent=bool(sent))
@@ -113,10 +115,13 @@ class AuthMiddleware:
             self._sites.check(Headers(scope=scope))
         await self._app(scope, receive, send)
 
-    def _is_open(self, method: str, path: str) -> bool:
+    def _is_open(self, scope: Scope) -> bool:
         # HEAD arrives as GET. By method too: the same path may have a route that computes (POST /).
-        return method == "GET" and (
-            path in self._open or any(files in self._open and path.startswith(f"{files}/") for files in FILE_PATHS)
+        if scope["method"] != "GET" or scope.get(SCOPE_ABSOLUTE):
+            return False
+        path = path_of(scope)
+        return path in self._open or any(
+            below in self._open and path.startswith(below) for below in map(_below, FILE_PATHS)
         )
 
 
@@ -140,8 +145,8 @@ def read_keys(auth: Auth) -> list[str]:
 
 
 def open_paths(auth: Auth) -> frozenset[str]:
-    """Paths that need no key for GET and HEAD."""
-    pages = {*PAGES, *FILE_PATHS} if auth.pages_open else set()
+    """Paths that need no key for GET and HEAD; one that ends in a slash stands for all below it."""
+    pages = {*PAGES, *map(_below, FILE_PATHS)} if auth.pages_open else set()
     return frozenset(OPEN_PATHS | pages | ({"/metrics"} if auth.metrics_open else set()))
 
 
@@ -171,6 +176,10 @@ def _is_address(name: str) -> bool:
 
 def _is_loopback(name: str) -> bool:
     return name == "localhost" or name.endswith(".localhost") or (_is_address(name) and ip_address(name).is_loopback)
+
+
+def _below(path: str) -> str:
+    return f"{path}/"
 
 
 def _from_file(file: Path) -> list[str]:

@@ -17,7 +17,7 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from server.api.auth import SCOPE_CALLER
+from server.api.auth import SCOPE_ABSOLUTE, SCOPE_CALLER
 from server.api.dialects.openai import OpenAI
 from server.api.reception import Reception
 from server.api.request import MAX_LENGTH_DIGITS
@@ -201,6 +201,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._promised_bytes = int(lengths[0]) if lengths and len(lengths[0]) <= MAX_LENGTH_DIGITS else 0
         self._in_body = True
         self._overhead_bytes = self._body_bytes = 0
+        self.scope[SCOPE_ABSOLUTE] = not self.url.startswith((b"/", b"*"))  # type: ignore[literal-required]
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

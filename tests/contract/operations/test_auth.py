@@ -1,5 +1,6 @@
 """API keys over a real socket."""
 
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,20 @@ def test_81_on_the_fireworks_door(keyed: httpx.Client) -> None:
 @pytest.mark.parametrize("path", ["/health", "/live", "/ready", "/health/", "/openapi.json", "/docs"])
 def test_81_probes_and_pages_are_open(keyed: httpx.Client, path: str) -> None:
     assert keyed.get(path).status_code == 200
+
+
+def test_81_no_path_is_open_as_a_whole_url(keyed_server: ServerProcess) -> None:
+    with socket.create_connection(keyed_server.address) as client:
+        client.sendall(b"GET http://x/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = client.makefile("rb").read()
+
+    assert answer.startswith(b"HTTP/1.1 401 ")
+
+
+def test_81_a_folder_of_open_files_is_no_open_path(keyed: httpx.Client) -> None:
+    statuses = {keyed.get(path).status_code for path in ("/page", "/page/", "/docs/assets", "/docs/assets/")}
+
+    assert statuses == {401}
 
 
 def test_81_the_key_is_asked_for_before_the_body_is_read(keyed: httpx.Client) -> None:

@@ -93,7 +93,7 @@ async def _status(server: InProcessServer, method: str, target: str, headers: li
 def _is_open(method: str, target: str, auth: Auth) -> bool:
     path = unquote(target.partition("?")[0])
     known = open_paths(auth)
-    is_asset = auth.pages_open and path.startswith(tuple(f"{files}/" for files in FILE_PATHS))
+    is_asset = auth.pages_open and path.rstrip("/").startswith(tuple(f"{files}/" for files in FILE_PATHS))
     return method in ("GET", "HEAD") and ((path.rstrip("/") or "/") in known or is_asset)
 
 
