@@ -87,8 +87,11 @@ class Launched:
 
     def rows(self) -> list[Row]:
         with device_faults():
-            rows = self._in_item_order(self._copy.wait())
-        non_finite = non_finite_rows(rows)
+            matrices = self._copy.wait()
+        rows = self._in_item_order(matrices)
+        # Nearly always all are finite, which one call a matrix finds in a twentieth of the time.
+        all_finite = all(np.isfinite(matrix).all() for matrix in matrices)
+        non_finite = () if all_finite else non_finite_rows(rows)
         if not non_finite:
             if self._on_success is not None:
                 self._on_success()

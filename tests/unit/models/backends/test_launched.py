@@ -87,3 +87,14 @@ def _raising(text: str) -> Fill:
         raise torch.AcceleratorError(text)
 
     return raise_it
+
+
+def test_finite_rows_are_checked_by_one_call_for_a_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[tuple[int, ...]] = []
+    isfinite = np.isfinite
+    monkeypatch.setattr(np, "isfinite", lambda matrix: checked.append(matrix.shape) or isfinite(matrix))
+
+    rows = Launched([ITEM] * 3, [[0, 2], [1]], [torch.ones(2, 4), torch.zeros(1, 5)]).rows()
+
+    assert checked == [(2, 4), (1, 5)]
+    assert [row.sum() for row in rows] == [4, 0, 4]
