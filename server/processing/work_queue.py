@@ -30,8 +30,10 @@ MAX_WAIT_S = 10.0
 # Before the first measurement. A core of today reads 1 to 4 million characters in a second.
 FIRST_GUESS_PER_S = 1_000_000.0
 NEWEST_JOB_WEIGHT = 0.2
-# glibc keeps what was freed: 1,021 MB after a text of 8 MB, 63 MB after malloc_trim(). It takes some 10 ms.
+# glibc keeps what was freed: 1,021 MB after a text of 8 MB, 63 MB after malloc_trim(). It takes some 10 ms, and what is
+# used again must be mapped again.
 TRIM_AFTER_S = 2.0
+TRIM_EVERY_S = 5.0
 
 _Result = TypeVar("_Result")
 Work = Callable[[Between], _Result]
@@ -63,6 +65,7 @@ class WorkQueue:
         self._per_s = FIRST_GUESS_PER_S
         self._malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         self._trim: asyncio.TimerHandle | None = None
+        self._trimmed_at = -TRIM_EVERY_S
 
     async def run_json(self, function: Callable[..., _Result], *arguments: object) -> _Result:
         """Parse or write a large body in a thread."""
@@ -105,12 +108,16 @@ class WorkQueue:
         """Give freed memory back to the system soon."""
         # One for all that ends until then.
         if self._trim is None and self._malloc_trim is not None:
-            self._trim = asyncio.get_running_loop().call_later(TRIM_AFTER_S, self._trim_now)
+            loop = asyncio.get_running_loop()
+            when = max(loop.time() + TRIM_AFTER_S, self._trimmed_at + TRIM_EVERY_S)
+            self._trim = loop.call_at(when, self._trim_now)
 
     def _trim_now(self) -> None:
         self._trim = None
         assert self._malloc_trim is not None, "there is something to call, or nothing is scheduled"
-        asyncio.get_running_loop().run_in_executor(None, self._malloc_trim, 0)
+        loop = asyncio.get_running_loop()
+        self._trimmed_at = loop.time()
+        loop.run_in_executor(None, self._malloc_trim, 0)
 
 
 class _Job(Generic[_Result]):

@@ -15,7 +15,14 @@ from server.observability.trace import Trace
 from server.processing import work_queue
 from server.processing.context import RequestContext
 from server.processing.tokenization import Between
-from server.processing.work_queue import JSON_THREADS, LARGE_THREADS, MAX_WAIT_S, SMALL_CHARACTERS, WorkQueue
+from server.processing.work_queue import (
+    JSON_THREADS,
+    LARGE_THREADS,
+    MAX_WAIT_S,
+    SMALL_CHARACTERS,
+    TRIM_EVERY_S,
+    WorkQueue,
+)
 from server.registry import ServedModel
 from tests.support.server.in_process import in_process_server, until
 
@@ -191,6 +198,10 @@ async def test_memory_goes_back_after_large_work(monkeypatch: pytest.MonkeyPatch
 
     assert trims == [0]
     assert threading.current_thread().name not in threads
+    # Not again at once.
+    await queue.run_json(lambda: None)
+    assert queue._trim is not None
+    assert queue._trim.when() > asyncio.get_running_loop().time() + TRIM_EVERY_S / 2
 
 
 async def test_a_text_that_the_tokenizer_cannot_read_is_400(
