@@ -61,7 +61,11 @@ def _cuda_or_cpu() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     if torch.version.cuda is not None:
-        log.warning("torch is built for CUDA %s but finds no usable GPU; running on the CPU", torch.version.cuda)
+        log.warning(
+            "torch is built for CUDA %s but finds no usable GPU; running on the CPU. "
+            "Check that NVIDIA's driver is loaded and new enough for this CUDA",
+            torch.version.cuda,
+        )
     return torch.device("cpu")
 
 

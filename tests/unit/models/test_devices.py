@@ -115,3 +115,15 @@ def test_on_the_cpu_nothing_is_staged() -> None:
     staging.send()
 
     assert tensor.data_ptr() == array.ctypes.data
+
+
+def test_a_gpu_that_cannot_be_used_is_told_with_what_to_check(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    assert choose_device("auto") == CPU
+
+    [message] = caplog.messages
+    assert message.startswith("torch is built for CUDA 13.0 but finds no usable GPU; running on the CPU. Check that")
