@@ -11,12 +11,22 @@ import weakref
 from multiprocessing import reduction
 from typing import Any
 
+from server.config import ConfigError
+
 
 class SharedMemory:
     """Some bytes, zero at first. An argument of a spawned process arrives there as the same memory."""
 
     def __init__(self, size: int) -> None:
-        self._use(_anonymous_file(size))
+        """Ask the system for them.
+
+        Raises: ConfigError: it gives none.
+        """
+        try:
+            self._use(_anonymous_file(size))
+        except OSError as error:
+            # The limit on the size of files counts for it too: `ulimit -f`.
+            raise ConfigError(f"the system gives no {size} bytes of memory to share: {error.strerror}") from error
 
     @property
     def view(self) -> memoryview:

@@ -1,6 +1,7 @@
 """Memory that a process shares with those that it spawns."""
 
 import multiprocessing
+import subprocess
 import sys
 from pathlib import Path
 
@@ -29,3 +30,22 @@ def test_no_file_system_holds_it() -> None:
 
     assert len(memory) == 4096
     assert lines
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is a file that has no name")
+def test_a_system_that_gives_none_is_one_sentence() -> None:
+    script = """
+import resource, signal
+from server.config import ConfigError
+from server.shared_memory import SharedMemory
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+try:
+    SharedMemory(4096)
+except ConfigError as error:
+    print(error)
+"""
+
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert result.stdout == "the system gives no 4096 bytes of memory to share: File too large\n"
