@@ -220,6 +220,7 @@ def fuzz(kind: str, seed: int, end: float) -> tuple[int, list[str]]:
             seed, fault = _watch(receiver, seed, end)
             process.kill()
             process.join()
+            receiver.close()  # after its end: a pipe without a reader would be an error there
         if fault:
             faults.append(f"{kind}, seed {seed - 1}: {fault}")
     return seed - first, faults
