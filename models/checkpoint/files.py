@@ -147,9 +147,11 @@ def why_no_place(name: str) -> str | None:
         return "outside the folder"
     if _CONTROL_CHARACTER.search(name):
         return "with a control character in its name"
-    if any(len(part.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES for part in path.parts):
-        return f"with a name of more than {MAX_NAME_BYTES} bytes"
-    return None
+    try:
+        is_long = any(len(part.encode()) > MAX_NAME_BYTES for part in path.parts)
+    except UnicodeEncodeError:  # JSON can hold one half of a surrogate pair
+        return "with a character that UTF-8 does not have in its name"
+    return f"with a name of more than {MAX_NAME_BYTES} bytes" if is_long else None
 
 
 def quoted(name: str) -> str:

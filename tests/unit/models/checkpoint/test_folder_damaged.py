@@ -173,6 +173,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         holding("modules.json", json.dumps([{"type": "sentence_transformers.models.Pooling", "path": "a\0b"}])),
         r"lists a module with a control character in its name: 'a\\x00b'",
     ),
+    "modules with half a character": (
+        holding("modules.json", '[{"type": "sentence_transformers.models.Pooling", "path": "\\ud83d"}]'),
+        r"lists a module with a character that UTF-8 does not have in its name: '\\ud83d'",
+    ),
     "modules with a long name": (
         holding("modules.json", json.dumps([{"type": "sentence_transformers.models.Pooling", "path": "a" * 100_000}])),
         r"lists a module with a name of more than 255 bytes: 'a{100}\.\.\.'",
