@@ -111,7 +111,8 @@ class AuthMiddleware:
             sent = _sent_keys(Headers(scope=scope))
             if not self._keys.accept(sent):
                 raise InvalidApiKey(sent=bool(sent))
-        if scope["type"] == "http" and self._sites is not None and not len(self._keys):
+        # What is open with keys tells a page of another site nothing either: probes and files that are everyone's.
+        if scope["type"] == "http" and self._sites is not None and not len(self._keys) and not self._is_open(scope):
             self._sites.check(Headers(scope=scope))
         await self._app(scope, receive, send)
 

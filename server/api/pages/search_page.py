@@ -5,7 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from fastapi import Request, Response
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 
 from server.api.pages.static_files import PAGE_HEADERS, policy, relative_base
 from server.api.route_table import Route
@@ -22,6 +22,10 @@ def search_route(title: str) -> Route:
     template = (PAGE_FILES / "index.html").read_text(encoding="utf-8").replace("{title}", escape(title))
 
     async def page(request: Request) -> Response:
+        accepted = request.headers.get("accept", "")
+        if "text/html" not in accepted and "*/*" not in accepted:
+            # A program behind a proxy looks for the API, and finds it at a relative address whatever the prefix.
+            return RedirectResponse(f"{relative_base(request, '/') or './'}docs")
         content = template.replace("{base}", escape(relative_base(request, "/")))
         return HTMLResponse(content, headers={**PAGE_HEADERS, "Content-Security-Policy": _SECURITY})
 

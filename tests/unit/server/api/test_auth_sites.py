@@ -91,6 +91,15 @@ async def test_a_request_of_a_foreign_page_costs_no_work(embedder: ServedModel) 
     assert openai_error(rebound, 403)["code"] == "host_not_allowed"
 
 
+@pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/health", "/ready"])
+async def test_what_is_the_same_for_everyone_may_have_any_name(embedder: ServedModel, path: str) -> None:
+    async with in_process_server(embedder) as here:
+        answer = await here.client.get(path, headers={"host": "hearth.example.com"})
+        metrics = await here.client.get("/metrics", headers={"host": "hearth.example.com"})
+
+    assert (answer.status_code, metrics.status_code) == (200, 403)
+
+
 async def test_with_keys_a_proxy_may_use_any_name(embedder: ServedModel) -> None:
     headers = {"host": "hearth.example.com", "origin": "https://app.example.com", "authorization": "Bearer k"}
     async with in_process_server(embedder, auth=Auth(keys=("k",))) as here:

@@ -23,6 +23,18 @@ async def test_the_addresses_of_a_page_are_relative_and_right(embedder: ServedMo
     assert set(answers.values()) == {200}
 
 
+@pytest.mark.parametrize(("root_path", "path"), [("", "/"), ("search/", "/search"), ("search/", "/search/")])
+async def test_a_program_is_led_from_the_front_page_to_the_api_page(
+    embedder: ServedModel, root_path: str, path: str
+) -> None:
+    async with in_process_server(embedder, root_path=root_path) as here:
+        answer = await here.client.get(path, headers={"accept": "application/json"})
+        docs = await here.client.get(answer.url.join(answer.headers["location"]))
+
+    assert answer.status_code == 307
+    assert "swagger-ui" in docs.text
+
+
 @pytest.mark.parametrize(
     "path", ["/", "/page/main.js", "/docs", "/search/docs", "/openapi.json", "/search/docs/assets/swagger-ui.css"]
 )
