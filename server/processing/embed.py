@@ -58,16 +58,7 @@ async def embed(request: EmbeddingRequest, serving: ServingContext, context: Req
         model.id, fewest, len(request.input.values), caller=context.caller, left_s=context.left_s()
     )
     with context.trace.stage("tokenize"):
-        tokenized, inputs = (
-            _prepare(request, model, serving.limits, go_on)
-            if _is_short(request, context)
-            else await serving.work.tokenize(
-                lambda between: _prepare(request, model, serving.limits, between),
-                _characters(request, context, model),
-                request.input.field,
-                context,
-            )
-        )
+        tokenized, inputs = await _prepare_soon(request, model, serving, context)
     tokens = inputs.tokens
     if tokens > serving.limits.request_tokens:
         raise TooManyTokens(tokens, serving.limits.request_tokens, request.input.field)
@@ -173,6 +164,19 @@ def _characters(request: EmbeddingRequest, context: RequestContext, model: Serve
     if not isinstance(request.input, Texts):
         return context.body_bytes
     return readable_characters(request.input.values, text_limit(request.cut, model))
+
+
+async def _prepare_soon(
+    request: EmbeddingRequest, model: ServedModel, serving: ServingContext, context: RequestContext
+) -> tuple[TokenizedInputs, PrefixOrder]:
+    if _is_short(request, context):
+        return _prepare(request, model, serving.limits, go_on)
+    return await serving.work.tokenize(
+        lambda between: _prepare(request, model, serving.limits, between),
+        _characters(request, context, model),
+        request.input.field,
+        context,
+    )
 
 
 def _prepare(
