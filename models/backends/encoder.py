@@ -25,6 +25,7 @@ from models.interface import (
 )
 from models.layers.pooler import Groups, PostPooling, by_readout, load_post_pooling, pool_texts, read
 from models.layers.sequence_attention import SequenceLayout
+from models.layers.shape_buckets import LARGE_MATRIX, padded_tokens
 from models.memory import freeing_at_once
 from models.networks.bert import Bert
 from models.networks.bert_config import read_bert_config
@@ -93,14 +94,16 @@ class EncoderBackend:
     @torch.inference_mode()
     def _read(self, items: Sequence[Item], groups: Groups, dtype: torch.dtype) -> list[Tensor]:
         lengths = [len(item.ids) for item in items]
-        staging = Staging(self._device)
-        tokens = staging.add(np.concatenate([item.ids for item in items]).astype(np.int64))
-        positions = staging.add(np.concatenate([np.arange(length) for length in lengths]))
+        total, staging = sum(lengths), Staging(self._device)
+        # The padding follows the tokens of all items. Nothing attends to it, and no item reads its states.
+        padding = padded_tokens(total, LARGE_MATRIX) - total if self._device.type == "cpu" else 0
+        tokens = staging.add(np.pad(np.concatenate([item.ids for item in items]).astype(np.int64), (0, padding)))
+        positions = staging.add(np.pad(np.concatenate([np.arange(length) for length in lengths]), (0, padding)))
         rows = {readout: staging.add(np.array(numbers)) for readout, numbers in groups.items()}
         layout = SequenceLayout(lengths, self._device)
         # Else the layout would copy them by itself.
         layout.cu_seqlens = staging.add(np.cumsum([0, *lengths], dtype=np.int32))
         staging.send()
         states = self._network(tokens, positions, layout, dtype)
-        pooled = pool_texts(states, lengths, self._pooling, cu_seqlens=layout.cu_seqlens)
+        pooled = pool_texts(states[:total], lengths, self._pooling, cu_seqlens=layout.cu_seqlens)
         return [read(pooled[indexes], readout, None, self._post_pooling) for readout, indexes in rows.items()]

@@ -31,6 +31,7 @@ from models.layers.pooler import (
     pool_forest,
     read,
 )
+from models.layers.shape_buckets import LARGE_MATRIX, padded_tokens
 from models.networks.packed_network import PackedBatch, PackedNetwork
 from models.networks.prefix_cache import CachedPrefix, PrefixCache
 from models.networks.registry import find_architecture
@@ -175,9 +176,12 @@ class PackedBackend:
         attention = ends_attention = prepare(forest.layout, staging, dtype, self._head_dim)
         if not reads_all:
             ends_attention = prepare(forest.layout.at(forest.ends), staging, dtype, self._head_dim)
+        # The padding follows the tokens of all items. Nothing attends to it, and no item reads its states.
+        total = len(forest.tokens)
+        padding = padded_tokens(total, LARGE_MATRIX) - total if self._device.type == "cpu" else 0
         return PackedBatch(
-            tokens=staging.add(forest.tokens.astype(np.int64)),
-            positions=staging.add(forest.positions),
+            tokens=staging.add(np.pad(forest.tokens.astype(np.int64), (0, padding))),
+            positions=staging.add(np.pad(forest.positions, (0, padding))),
             attention=attention,
             ends=None if reads_all else staging.add(forest.ends),
             ends_attention=ends_attention,

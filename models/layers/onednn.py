@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.layers.decoder import Gated, Linear
+from models.layers.shape_buckets import padded_tokens
 
 log = logging.getLogger("hearth.models")
 
@@ -63,6 +64,7 @@ class PrepackedLinear(Linear):
 
     def __init__(self, weight: Tensor, *, bias: Tensor | None = None, activation: Activation = "none") -> None:
         self._dtype, self._bias, self.activation = weight.dtype, bias, activation
+        self._elements = weight.numel()
         self._prepacked = torch.ops.mkldnn._reorder_linear_weight(weight, LAYOUT_TOKENS)  # noqa: SLF001
 
     @property
@@ -76,8 +78,9 @@ class PrepackedLinear(Linear):
         if hidden.dtype == self._dtype:
             multiply = torch.ops.mkldnn._linear_pointwise  # noqa: SLF001
             # The last argument is the approximation of GELU: "none" is the exact one, by erf.
-            product: Tensor = multiply(hidden, self._prepacked, self._bias, self.activation, [], "none")
-            return product
+            rows = _pad_rows(hidden, self._elements)
+            product: Tensor = multiply(rows, self._prepacked, self._bias, self.activation, [], "none")
+            return product if rows is hidden else product[: hidden.shape[:-1].numel()].view(*hidden.shape[:-1], -1)
         bias = None if self._bias is None else self._bias.to(hidden.dtype)
         return ACTIVATE[self.activation](F.linear(hidden, self.weight.to(hidden.dtype), bias))
 
@@ -92,6 +95,13 @@ class PrepackedGated(Gated):
     def __call__(self, hidden: Tensor) -> Tensor:
         """[T, H] -> [T, intermediate]."""
         return self._gate(hidden).mul_(self._up(hidden))
+
+
+def _pad_rows(hidden: Tensor, elements: int) -> Tensor:
+    """`hidden` [..., H] as [n, H] with rows of zeros up to padded_tokens(); itself if it has that many rows."""
+    count = hidden.shape[:-1].numel()
+    padding = padded_tokens(count, elements) - count
+    return F.pad(hidden.reshape(count, -1), (0, 0, 0, padding)) if padding else hidden
 
 
 class PrepackedModule(nn.Module):

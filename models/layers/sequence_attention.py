@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models.devices import has_varlen, to_device
 from models.layers.attention import torch_attention
-from models.layers.cpu_attention import Block, attend, sequence_blocks
+from models.layers.cpu_attention import BlockGroup, attend, sequence_blocks
 from models.packing import Span
 
 log = logging.getLogger("hearth.models")
@@ -49,7 +49,7 @@ class SequenceLayout:
     def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
         self._lengths, self._device = lengths, device
         self._spans: list[Span] = list(pairwise(accumulate(lengths, initial=0)))
-        self._blocks: dict[tuple[bool, int | None], list[Block]] = {}
+        self._blocks: dict[tuple[bool, int | None], list[BlockGroup]] = {}
         self.windows: set[int | None] = set()  # of all calls of attend()
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
@@ -81,7 +81,7 @@ class SequenceLayout:
 
     def one_by_one(self, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
         """attend() sequence by sequence, for keys and values of one width, on any device, in any dtype, with sinks."""
-        out = query.new_empty(query.shape[2], *query.shape[1::2])
+        out = query.new_zeros(query.shape[2], *query.shape[1::2])
         for start, stop in self._spans:
             q, k, v = (heads[:, :, start:stop] for heads in (query, key, value))
             for queries, keys, mask in _query_blocks(stop - start, rule, query.device):
