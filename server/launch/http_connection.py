@@ -32,6 +32,10 @@ MAX_OVERHEAD_PER_BODY_BYTE = 8
 HEAD_TIMEOUT_S = 20.0
 # Nothing more is read of a connection on which this many requests wait for the one before them.
 MAX_REQUESTS_AHEAD = 8
+# A request that was answered while so much of its body was still to come was refused. The rest is read after a second,
+# the least that Retry-After says: clients that try again at once would keep the event loop busy with reading.
+UNREAD_BODY_BYTES = 64 * 1024
+REST_S = 1.0
 # Data is parsed in pieces: the parser cannot be stopped within one, and a request can be 18 bytes long.
 HEAD_PIECE_BYTES = 512
 CHUNKED_PIECE_BYTES = 8 * 1024
@@ -115,7 +119,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._unread = bytearray()
         # Bytes of the current message: framing, body, and the part of its Content-Length that has not come yet.
         self._overhead_bytes = self._body_bytes = self._promised_bytes = 0
-        self._in_body = False
+        self._in_body = self._is_resting = False
         self._refusal: ApiError | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._running: RequestResponseCycle | None = None
@@ -225,12 +229,24 @@ class BoundedConnection(HttpToolsProtocol):
         if self._refusal is not None:
             self._refuse_when_answered(self._refusal)
         elif not self.transport.is_closing():
+            if self._promised_bytes > UNREAD_BODY_BYTES:
+                self._rest()
             self._parse_unread()
             if not self._is_answering():
                 self.pool.add_idle(self)
 
+    def _rest(self) -> None:
+        self._is_resting = True
+        self.loop.call_later(REST_S, self._end_rest)
+
+    def _end_rest(self) -> None:
+        self._is_resting = False
+        if not self.transport.is_closing():
+            self._hold_while_requests_wait()
+
     def _hold_while_requests_wait(self) -> None:
-        was_held, self.flow.held = self.flow.held, bool(self._unread or self.pipeline or self._refusal)
+        is_held = self._is_resting or bool(self._unread or self.pipeline or self._refusal)
+        was_held, self.flow.held = self.flow.held, is_held
         if self.flow.held:
             self.flow.pause_reading()
         elif was_held:

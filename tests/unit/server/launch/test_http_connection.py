@@ -15,6 +15,7 @@ from server.api.app import dialect_at
 from server.api.auth import Keys
 from server.api.reception import Reception
 from server.engine.messages import EngineState
+from server.launch import http_connection
 from server.launch.http_connection import MAX_REQUESTS_AHEAD, ConnectionPool
 from server.launch.request_gate import RequestGate
 from server.observability.metrics import Metrics
@@ -372,3 +373,25 @@ async def test_a_refusal_has_the_headers_and_the_shape_of_its_path() -> None:
     assert '"error_type":"Overloaded"' in answer
     assert of_head.startswith("HTTP/1.1 429")
     assert of_head.endswith("\r\nconnection: close\r\n\r\n")
+
+
+@pytest.mark.parametrize(("size", "rests"), [(4_000_000, True), (1000, False)])
+async def test_the_rest_of_a_large_refused_body_is_read_after_a_second(
+    monkeypatch: pytest.MonkeyPatch, size: int, *, rests: bool
+) -> None:
+    monkeypatch.setattr(http_connection, "REST_S", 0.3)
+    async with serving(max_requests=0) as world:
+        reader, writer = await world.connect()
+        message = post(b"x" * size)
+        writer.write(message[:200])
+        first = await read_answer(reader)
+        started = asyncio.get_running_loop().time()
+        writer.write(message[200:] + GET)
+        second = await read_answer(reader)
+        took_s = asyncio.get_running_loop().time() - started
+        writer.close()
+
+    assert first is not None
+    assert second is not None
+    assert (first[0], second[0]) == (429, 429)
+    assert (took_s > 0.25) is rests
