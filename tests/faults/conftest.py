@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -20,11 +21,15 @@ def model(tmp_path: Path) -> Iterator[FakeModel]:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
-    """Start servers that end with the test; each keeps its temporary files in tmp_path / "temporary"."""
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
+def temporary() -> Iterator[Path]:
+    """The folder for the temporary files of servers. The path of a socket in tmp_path could be too long."""
+    with TemporaryDirectory(prefix="hearth-test-") as folder:
+        yield Path(folder)
 
+
+@pytest.fixture
+def start(tmp_path: Path, temporary: Path) -> Iterator[Callable[..., ServerProcess]]:
+    """Start servers that end with the test."""
     with ExitStack() as stack:
 
         def started(*models: FakeModel, **config: Any) -> ServerProcess:

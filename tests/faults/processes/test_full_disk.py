@@ -48,9 +48,9 @@ def _fill(hearth: ServerProcess, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-async def test_a_temporary_folder_that_fills_up_costs_no_answer(tmp_path: Path, model: FakeModel, workers: int) -> None:
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
+async def test_a_temporary_folder_that_fills_up_costs_no_answer(
+    tmp_path: Path, temporary: Path, model: FakeModel, workers: int
+) -> None:
     server = ServerProcess(
         tmp_path / "server",
         {"models": [model.config], "workers": workers},

@@ -122,15 +122,19 @@ async def test_without_descriptors_requests_in_progress_are_answered_and_later_o
     assert [answer.status_code for answer in answers] == [200] * 5
 
 
+def _clean_up(temporary: Path) -> None:
+    [folder] = temporary.iterdir()
+    shutil.rmtree(folder)
+
+
 async def test_when_temporary_files_are_cleaned_up_it_goes_on(
-    start: Callable[..., ServerProcess], model: FakeModel, tmp_path: Path
+    start: Callable[..., ServerProcess], model: FakeModel, temporary: Path
 ) -> None:
     hearth = start(model)
     clients, after = Clients(hearth), Clients(hearth)
     [engine] = children(pid_of(hearth))
 
-    [folder] = (tmp_path / "temporary").iterdir()
-    shutil.rmtree(folder)
+    _clean_up(temporary)
     clients.send(5)
     answers = await clients.answers()
     send_signal([engine], signal.SIGKILL)

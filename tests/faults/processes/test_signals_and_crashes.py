@@ -29,6 +29,10 @@ from tests.support.server.fake_models import (
 from tests.support.server.process import ServerProcess
 
 
+def _files(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
 def _main_process(hearth: ServerProcess) -> list[int]:
     return [pid_of(hearth)]
 
@@ -123,7 +127,7 @@ async def test_an_engine_that_is_killed_again_and_again_ends_the_command(
 
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_when_the_main_process_is_killed_no_process_or_file_stays(
-    start: Callable[..., ServerProcess], model: FakeModel, tmp_path: Path, workers: int
+    start: Callable[..., ServerProcess], model: FakeModel, temporary: Path, workers: int
 ) -> None:
     hearth = start(model, workers=workers)
     child_pids = children(pid_of(hearth))
@@ -132,13 +136,11 @@ async def test_when_the_main_process_is_killed_no_process_or_file_stays(
 
     assert len(child_pids) == (1 if workers == 1 else 3)
     await until(hearth, lambda: not running(child_pids), timeout_s=5)
-    assert list((tmp_path / "temporary").iterdir()) == []
+    assert _files(temporary) == []
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_sigterm_while_it_starts_ends_it(model: FakeModel, tmp_path: Path, workers: int) -> None:
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
+def test_sigterm_while_it_starts_ends_it(model: FakeModel, tmp_path: Path, temporary: Path, workers: int) -> None:
     hearth = ServerProcess(
         tmp_path / "server", {"models": [model.config], "workers": workers}, environment={"TMPDIR": str(temporary)}
     )
@@ -147,7 +149,7 @@ def test_sigterm_while_it_starts_ends_it(model: FakeModel, tmp_path: Path, worke
     hearth.terminate()
 
     assert hearth.end(timeout_s=15) == 0
-    assert list(temporary.iterdir()) == []
+    assert _files(temporary) == []
 
 
 @pytest.mark.parametrize("workers", [1, 2])
