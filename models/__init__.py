@@ -24,12 +24,12 @@ from models.interface import (
 from models.loading import Preprocessor, device_name, load_backend, load_preprocessor
 from models.packing import PrefixOrder, sort_by_prefix
 from models.postprocess import Matrix, finish_logits, finish_scores, finish_vectors
-from models.text.chat_template import ChatTemplate
+from models.text.chat.chat_template import ChatTemplate
+from models.text.chat.template_renderer import ChatTemplateError
 from models.text.long_text import TextIds, TextLimit
 from models.text.named_prompts import NamedPrompts
 from models.text.qwen3_prompt import DEFAULT_INSTRUCTION, Qwen3RerankPrompt, is_complete_prompt
 from models.text.rerank_prompt import RerankPrompt
-from models.text.template_renderer import ChatTemplateError
 from models.text.tokenizer import EDGE_FROM_IDS, TokenizerFailed, agree_inside, cut
 from models.verify.check import CheckReport, check_model
 from models.verify.compare import Scores, Vectors, compare_scores, compare_vectors

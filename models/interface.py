@@ -38,6 +38,9 @@ class Item:
     readout: Readout
 
 
+RerankFrame = Literal["qwen3", "none"]
+
+
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
     """How a checkpoint is loaded. None and "auto" mean: as its files say, or as suits the machine."""
@@ -49,6 +52,10 @@ class LoadOptions:
     backend: str = "auto"
     max_tokens: int | None = None  # a limit at or below the model's own, in tokens
     matryoshka: bool | tuple[int, ...] | None = None
+    terminator: str | None = None  # the token that ends each text of an embedder; "" for what tokenizer.json says
+    rerank_frame: RerankFrame | None = (
+        None  # what a Qwen3 classifier is shown: Qwen3-Reranker's prompt, or a plain pair
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,16 @@ from models.checkpoint.info import Names, published_model, read_info
 from models.checkpoint.kind import EMBEDDER_MODULES, RERANKER_MODULES, check_supported, decide_kind
 from models.checkpoint.manifest import check_text_files, check_weight_files
 from models.checkpoint.sentence_transformers_files import check_modules, lowers_case
-from models.interface import Backend, DeviceLost, Kind, LoadOptions, ModelError, ModelInfo, OutOfMemory
+from models.interface import Backend, DeviceLost, LoadOptions, ModelError, ModelInfo, OutOfMemory
 from models.networks.bert_config import is_known_bert
 from models.networks.registry import why_not_packed
-from models.text.chat_template import ChatTemplate, named_special_tokens
+from models.text.added_tokens import word_rule
+from models.text.chat.chat_template import ChatTemplate, named_special_tokens
 from models.text.long_text import TextLimit
 from models.text.named_prompts import NamedPrompts
-from models.text.qwen3_prompt import DEFAULT_INSTRUCTION
+from models.text.qwen3_prompt import DEFAULT_INSTRUCTION, Qwen3RerankPrompt
 from models.text.rerank_prompt import RerankPrompt, read_rerank_prompt, read_score_ids
+from models.text.terminator import set_terminator
 from models.text.tokenizer import Tokenizer, cut
 
 log = logging.getLogger("hearth.models")
@@ -36,7 +38,6 @@ BACKENDS = {
 
 # Backends that need no support of our own for the modules of sentence-transformers.
 MODULE_BACKENDS = ("sentence_transformers", "fake")
-TERMINATOR = "<|endoftext|>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +97,16 @@ def load_preprocessor(source: Path | Checkpoint, options: LoadOptions | None = N
     # First, because models of static embeddings have no config.json.
     check_modules(checkpoint, (*EMBEDDER_MODULES, *RERANKER_MODULES))
     checkpoint.check()
-    tokenizer = Tokenizer(path / "tokenizer.json", lower_case=lowers_case(checkpoint))
+    tokenizer = Tokenizer(path / "tokenizer.json", lower_case=lowers_case(checkpoint), is_word=word_rule(checkpoint))
     kind, reason = decide_kind(checkpoint, tokenizer.added, options.kind)
     check_supported(checkpoint, kind)
-    check_terminator(checkpoint, tokenizer, kind)
+    if kind == "embedder":
+        set_terminator(checkpoint, tokenizer, options.terminator)
     names = tuple(filter(None, (manifest.source if manifest else None, options.id)))
     info = read_info(checkpoint, options, kind, reason, names)
-    rerank = read_rerank_prompt(checkpoint, tokenizer) if kind == "reranker" else None
+    rerank = read_rerank_prompt(checkpoint, tokenizer, options.rerank_frame) if kind == "reranker" else None
+    if checkpoint.model_type == "qwen3" and isinstance(rerank, Qwen3RerankPrompt):
+        _check_no_special_tokens(checkpoint, tokenizer)
     prompts = _named_prompts(checkpoint, names)
     if rerank is not None:
         if info.classifier and not rerank.takes_instruction and prompts.default:
@@ -187,17 +191,8 @@ def _named_prompts(checkpoint: Checkpoint, names: Names) -> NamedPrompts:
     )
 
 
-def check_terminator(checkpoint: Checkpoint, tokenizer: Tokenizer, kind: Kind) -> None:
-    """Refuse a Qwen3 embedder's tokenizer that adds no terminator, or a Qwen3 reranker's tokenizer that adds tokens."""
-    if checkpoint.model_type != "qwen3":
-        return
-    terminator = tokenizer.added.get(TERMINATOR)
-    if kind == "embedder" and tokenizer.after.tolist() != [terminator]:
-        raise ModelError(
-            f"{checkpoint.path} is a Qwen3 embedder, so tokenizer.json must end each text with {TERMINATOR} "
-            f"({terminator}); its post-processor appends: {tokenizer.after.tolist()}"
-        )
-    if kind == "reranker" and tokenizer.special_count:
+def _check_no_special_tokens(checkpoint: Checkpoint, tokenizer: Tokenizer) -> None:
+    if tokenizer.special_count:
         raise ModelError(
             f"{checkpoint.path} is a Qwen3 reranker, so tokenizer.json must add no tokens; "
             f"it adds: {tokenizer.before.tolist() + tokenizer.after.tolist()}"

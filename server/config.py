@@ -73,6 +73,12 @@ class ModelConfig(Section):
     frame_rerank_prompts: bool = True
     """Whether a bare `<Instruct>`/`<Query>`/`<Document>` text sent with `return_logits` gets the official chat
     frame."""
+    terminator: str | None = None
+    """The token that ends each text of an embedder, such as `<|endoftext|>`, where its files disagree about it; `""`
+    for what tokenizer.json adds."""
+    rerank_frame: Literal["qwen3", "none"] | None = None
+    """What a Qwen3 classifier is shown: the prompt of Qwen3-Reranker, or a plain pair (`none`). By default a plain pair
+    where sentence-transformers saved it under another name, else the prompt."""
     token_ids: Literal["auto", "native", "cl100k_base", "reject"] = "auto"
     """How token ids in `input` are read. `native`: as the model's own. `cl100k_base`: as OpenAI's. `auto`: as the
     model's own if they look like it, else as OpenAI's if tiktoken has that vocabulary in its cache, else they are
@@ -98,6 +104,8 @@ class ModelConfig(Section):
             backend=self.backend,
             max_tokens=self.max_tokens,
             matryoshka=self.matryoshka,
+            terminator=self.terminator,
+            rerank_frame=self.rerank_frame,
         )
 
 

@@ -295,6 +295,20 @@ class ModelNotFound(ApiError):
         super().__init__(message, param="model")
 
 
+class NoModelOfKind(ModelNotFound):
+    """The request names no model, and none of the served ones is of the kind that it needs."""
+
+    def __init__(self, kind: str, served: dict[str, str]) -> None:
+        """`served`: the kind of each served model, by its id."""
+        models = ", ".join(f"{name} (kind: {its_kind})" for name, its_kind in served.items())
+        ApiError.__init__(
+            self,
+            f"No {kind} is served, and the request names no model. Served models: {models}. If one of them is a "
+            f"{kind}, set `kind: {kind}` for it in the server's configuration.",
+            param="model",
+        )
+
+
 class MethodNotAllowed(ApiError):
     """The route exists for another method."""
 

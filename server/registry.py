@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from models import Kind, Preprocessor, find_checkpoint, load_preprocessor, model_id
 from server.config import ConfigError, ModelConfig
-from server.errors import InvalidValue, ModelNotFound
+from server.errors import InvalidValue, ModelNotFound, NoModelOfKind
 
 _PREFIXES = re.compile(r"^(?:fireworks_ai/|fireworks/|accounts/[^/]+/models/)+")
 MAX_NAME_CHARACTERS = 512
@@ -67,7 +67,7 @@ class ModelRegistry:
             for model in self.models:
                 if model.kind == candidate:
                     return model
-        raise ModelNotFound(f"(default {kind})", [model.id for model in self.models])
+        raise NoModelOfKind(kind, {model.id: model.kind for model in self.models})
 
 
 def load_registry(configs: Sequence[ModelConfig]) -> ModelRegistry:

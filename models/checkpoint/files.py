@@ -42,6 +42,9 @@ _TRAINING_FILES = ("optimizer", "rng_state", "scaler", "scheduler", "training_ar
 OTHER_FORMATS = (".onnx", ".h5", ".msgpack", ".tflite", ".ot", ".npz", ".mlpackage")
 _SNAPSHOTS = "snapshots"
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
+_SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
+# What training code puts before the name of every tensor.
+WRAPPERS = {"_orig_mod.": "torch.compile", "module.": "DataParallel", "base_model.model.": "PEFT"}
 
 
 def read_text_file(file: Path) -> str | None:
@@ -62,7 +65,8 @@ def read_text_file(file: Path) -> str | None:
         raise ModelError(f"{file} is too large; a text file of a model may have at most {MAX_JSON_BYTES} bytes")
     _refuse_pointer(file, content)
     try:
-        return content.decode("utf-8")
+        # Editors on Windows begin a file with a byte order mark.
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ModelError(f"{file} is not UTF-8 text: {error.reason} at byte {error.start}") from error
 
@@ -195,6 +199,8 @@ def explain_missing_weights(names: Collection[str], adapter: Mapping[str, object
     """
     if WEIGHTS in names or INDEX in names:
         return None
+    if shards := [name for name in names if _SHARD.fullmatch(name)]:
+        return f"it has {len(shards)} shards, such as {shards[0]}, without {INDEX}; copy that file beside them"
     if ADAPTER in names:
         base = (adapter or {}).get("base_model_name_or_path") or "its base model"
         return (
@@ -210,6 +216,17 @@ def explain_missing_weights(names: Collection[str], adapter: Mapping[str, object
         )
     if file := _first(names, OTHER_FORMATS):
         return f"its weights are in another format ({file}); use the model's safetensors version"
+    return None
+
+
+def explain_wrapped_names(names: Collection[str]) -> str | None:
+    """A clause about tensors whose names all begin with what a wrapper of training code adds; None if they do not."""
+    for prefix, wrapper in WRAPPERS.items():
+        if names and all(name.startswith(prefix) for name in names):
+            return (
+                f"was saved from inside {wrapper}: the name of every tensor begins with {prefix!r}; "
+                "save the model itself, or remove this from the names"
+            )
     return None
 
 

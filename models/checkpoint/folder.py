@@ -16,6 +16,7 @@ from models.checkpoint.files import (
     check_regular_files,
     check_weight_file,
     explain_missing_weights,
+    explain_wrapped_names,
     is_model_file,
     names_in,
     open_file,
@@ -61,6 +62,14 @@ class Checkpoint:
             raise self._no_model(names_in(self.path), "missing: config.json")
         if not self.config or not self.tensors:
             raise self._no_model(names_in(self.path), "its config.json or weights are empty")
+        if clause := explain_wrapped_names(self.tensors):
+            raise ModelError(f"{self.path} {clause}")
+        if self._optional(ADAPTER) is not None:
+            raise ModelError(
+                f"{self.path} holds a whole model and an adapter ({ADAPTER}), and does not say which is meant; to "
+                "serve the adapted model, merge the two: model.merge_and_unload().save_pretrained(...); "
+                f"to serve the model alone, remove {ADAPTER}"
+            )
         if (layers := self.number("num_hidden_layers")) > len(self.tensors):
             count = len(self.tensors)
             raise ModelError(f"{self.path} holds {count} tensors, too few for the {layers} layers of its config.json")
@@ -182,12 +191,14 @@ class Checkpoint:
         return [self.path / name for name in self.weight_names(present)]
 
     def weight_names(self, present: Collection[str]) -> list[str]:
-        """The safetensors files that the index names; all must be in `present`, the files of the folder or its source.
+        """The safetensors files, all of which must be in `present`, the files of the folder or its source.
+
+        A whole model.safetensors comes before an index, as in transformers: the index is left over.
 
         Raises: ModelError: some are missing, or the weights have another format.
         """
         # Not cached: the index of a large model names a hundred thousand tensors.
-        index = read_json_file(self.path / INDEX)
+        index = read_json_file(self.path / INDEX) if WEIGHTS not in present else None
         names = self._indexed(index) if index is not None else [WEIGHTS]
         missing = [name for name in names if name not in present]
         if missing and index is None:

@@ -1,19 +1,28 @@
 """How a reranker is shown a query and a document: the interface of a prompt form, and which form a checkpoint has."""
 
+import logging
 from collections.abc import Sequence
 from typing import Protocol
 
 from models.checkpoint.folder import Checkpoint
 from models.checkpoint.kind import has_frame, is_classifier
-from models.interface import Ids, ModelError
-from models.text.chat_prompt import chat_prompt, render
+from models.interface import Ids, ModelError, RerankFrame
+from models.text.chat.chat_prompt import chat_prompt, render
 from models.text.long_text import TextIds, TextLimit
 from models.text.pair_prompt import pair_prompt
 from models.text.qwen3_prompt import FRAME_PREFIX, FRAME_SUFFIX, prompt_body, qwen3_rerank_prompt
 from models.text.tokenizer import Tokenizer
 
+log = logging.getLogger("hearth.models")
+
 # sentence-transformers, cross_encoder/modules/logit_score.py: the module that names the ids of "yes" and "no".
 LOGIT_SCORE = "LogitScore"
+FRAME_TEXTS: dict[RerankFrame, str] = {
+    "qwen3": "%s is a Qwen3 classifier and is shown the prompt of Qwen3-Reranker; if it was trained on plain pairs, "
+    "set `rerank_frame: none`",
+    "none": "%s is a Qwen3 cross-encoder that sentence-transformers saved, and is shown plain pairs; if it was trained "
+    "with the prompt of Qwen3-Reranker, set `rerank_frame: qwen3`",
+}
 TEMPLATE_SAMPLE = ("Find it", "What is it?", "It is that.")
 
 
@@ -64,16 +73,18 @@ class RerankPrompt(Protocol):
         ...
 
 
-def read_rerank_prompt(checkpoint: Checkpoint, tokenizer: Tokenizer) -> RerankPrompt:
-    """The prompt form of a reranker, by its files.
+def read_rerank_prompt(checkpoint: Checkpoint, tokenizer: Tokenizer, frame: RerankFrame | None = None) -> RerankPrompt:
+    """The prompt form of a reranker, by its files; `frame` decides about a Qwen3 classifier.
 
     Raises: ModelError: the files do not give a prompt, or the tokenizer does not fit it.
     """
     if not is_classifier(checkpoint, "reranker"):
         return chat_prompt(checkpoint, tokenizer) if _has_template(checkpoint) else qwen3_rerank_prompt(tokenizer)
-    # A Qwen3 classifier is a Qwen3 reranker whose head was folded into one row, which keeps its prompt.
     if checkpoint.model_type == "qwen3" and has_frame(tokenizer.added):
-        return qwen3_rerank_prompt(tokenizer)
+        frame = frame or _classifier_frame(checkpoint)
+        log.info(FRAME_TEXTS[frame], checkpoint.path)
+        if frame == "qwen3":
+            return qwen3_rerank_prompt(tokenizer)
     return pair_prompt(tokenizer, has_types=checkpoint.number("type_vocab_size") > 1)
 
 
@@ -94,6 +105,15 @@ def read_score_ids(checkpoint: Checkpoint, tokenizer: Tokenizer) -> tuple[int, i
             f"true_token_id and false_token_id; got {config}"
         )
     return no, yes
+
+
+def _classifier_frame(checkpoint: Checkpoint) -> RerankFrame:
+    """Whether a Qwen3 classifier is a Qwen3 reranker whose head was folded into one row, which keeps its prompt."""
+    names = f"{checkpoint.path.name} {checkpoint.config.get('_name_or_path', '')}".lower()
+    # CrossEncoder.save_pretrained() of sentence-transformers: what it has trained, it has trained on plain pairs.
+    was_saved = checkpoint.sentence_transformers.get("model_type") == "CrossEncoder"
+    was_trained = was_saved or "sentence_transformers" in checkpoint.config
+    return "none" if was_trained and "qwen3-reranker" not in names else "qwen3"
 
 
 def _has_template(checkpoint: Checkpoint) -> bool:

@@ -1,6 +1,7 @@
 """Text -> int32 ids. User text never becomes a control token; special tokens are added after any cut."""
 
 import json
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
@@ -11,26 +12,34 @@ from tokenizers import normalizers
 
 from models.checkpoint.files import JsonObject, read_text_file
 from models.interface import Ids, ModelError, Side
+from models.text.added_tokens import WordRule, is_spaces
 from models.text.long_text import TextIds, TextLimit, TokenizedSlice, first_ids, last_ids, slice_characters
 from models.text.tiktoken_converter import TIKTOKEN_FILE as TIKTOKEN
 from models.text.tiktoken_converter import read_tiktoken
 from models.text.tokenizer_limits import why_unbounded
 
-SPACES = " \t\r\n\u2581"
 
-
-def is_text(token: str) -> bool:
-    """Whether an added token is ordinary text: GPT-NeoX's and Gemma's vocabularies hold runs of spaces this way."""
-    return not token.strip(SPACES)
-
-
-def without_control_tokens(document: JsonObject) -> JsonObject:
+def without_control_tokens(document: JsonObject, is_word: WordRule = is_spaces) -> JsonObject:
     """A copy of the tokenizer.json in which no text can become a control token."""
     added = document.get("added_tokens") or []
-    control = {token["content"] for token in added if not is_text(token["content"])}
+    control = {token["content"] for token in added if not is_word(token)}
     # The switch encode_special_tokens leaves <think> and its like as control tokens (tokenizers 0.23.3).
-    texts = [token for token in added if token["content"] not in control]
+    texts = [] if len(control) == len(added) else _hidden(added, control, document["model"])
     return document | {"added_tokens": texts, "model": _unreachable(document["model"], control)}
+
+
+def _hidden(added: list[JsonObject], control: set[str], model: JsonObject) -> list[JsonObject]:
+    """The added tokens, in which control tokens have spellings that nobody can guess.
+
+    They keep their places: the library counts the ids of tokens outside the vocabulary in the order of the list.
+    """
+    pieces = model.get("vocab") or {}
+    vocabulary = set(pieces) if isinstance(pieces, dict) else {piece for piece, _ in pieces}
+    return [
+        token | {"content": secrets.token_hex(16)} if token["content"] in control else token
+        for token in added
+        if token["content"] not in control or token["content"] not in vocabulary
+    ]
 
 
 def unknown_token(model: JsonObject) -> str | None:
@@ -66,23 +75,42 @@ class Tokenizer:
     A folder may have a tiktoken.model in its place.
     """
 
-    def __init__(self, file: Path, *, lower_case: bool = False) -> None:
-        """`lower_case`: whether to convert texts to lower case first, although the file does not say so."""
+    def __init__(self, file: Path, *, lower_case: bool = False, is_word: WordRule = is_spaces) -> None:
+        """Read a file.
+
+        Args:
+            file: tokenizer.json.
+            lower_case: whether to convert texts to lower case first, although the file does not say so.
+            is_word: which added tokens stay tokens in text that users send.
+        Raises: ModelError: it cannot be read, or user text could become a control token.
+        """
         text = _read(file)
         self._control = _from_json(text, file)
         document = json.loads(text)
         if reason := why_unbounded(document):
             raise ModelError(f"{file} is not supported: {reason}")
-        self._plain = _from_json(json.dumps(without_control_tokens(document)), file)
+        self._plain = _from_json(json.dumps(without_control_tokens(document, is_word)), file)
         if lower_case:
             _lower_case(self._control)
             _lower_case(self._plain)
+        words = {token["content"] for token in document.get("added_tokens") or () if is_word(token)}
         tokens = self._control.get_added_tokens_decoder().items()
-        self.added = {token.content: index for index, token in tokens if not is_text(token.content)}
+        self.added = {token.content: index for index, token in tokens if token.content not in words}
         self._added_ids = np.array(sorted(self.added.values()), dtype=np.int32)
         self._longest = max(map(len, self._plain.get_vocab()), default=1)
         self._check_plain_text(file, unknown_token(document["model"]))
         self.before, self.after = self._special_tokens(file)
+
+    def end_with(self, token: str) -> None:
+        """Add a token after each text from now on, unless the post-processor does so.
+
+        Raises: ModelError: the vocabulary lacks it.
+        """
+        number = self._control.token_to_id(token)
+        if number is None:
+            raise ModelError(f"the vocabulary has no token {token!r} to end a text with")
+        if not len(self.after) or self.after[-1] != number:
+            self.after = np.append(self.after, np.int32(number))
 
     @property
     def special_count(self) -> int:

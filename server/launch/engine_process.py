@@ -137,7 +137,7 @@ def _load_model(model: str, info: ModelInfo, options: LoadOptions) -> Backend:
         backend = load_backend(folder, info, options, progress)
     how, seconds = backend.info, time.perf_counter() - started
     log.info(
-        "%s: %s, ready on %s in %s, backend %s, after %.1f s",
+        "%s: %s, ready on %s in %s, run by %s, after %.1f s",
         *(model, info.kind, how.device, how.dtype, how.backend, seconds),
     )
     log.debug("%s: backend %s, because %s", model, how.backend, how.reason)

@@ -80,7 +80,10 @@ async def rerank(request: RerankRequest, serving: ServingContext, context: Reque
 def _choose(model: ServedModel, name: str | None) -> Prepare:
     if model.kind == "llm":
         shown = (name or model.id)[:64]
-        raise WrongModelKind(f"Model `{shown}` is a language model and cannot rerank. Use POST /v1/embeddings.")
+        raise WrongModelKind(
+            f"Model `{shown}` is a language model and cannot rerank. Use POST /v1/embeddings. If it is a "
+            "reranker, set `kind: reranker` for it in the server's configuration."
+        )
     return _prepare_prompts if model.kind == "reranker" else _prepare_vectors
 
 

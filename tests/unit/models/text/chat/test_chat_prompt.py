@@ -7,7 +7,7 @@ import pytest
 import transformers
 
 from models import ModelError, load_preprocessor
-from models.text.chat_prompt import ChatPrompt
+from models.text.chat.chat_prompt import ChatPrompt
 from tests.support.checkpoints.causal_rerankers import DOCUMENT, OTHER, QUERY, QWEN2, ROLE, TASKED, save_causal
 from tests.support.networks.scores import library_scores, scores
 from tests.unit.models.test_loading import change

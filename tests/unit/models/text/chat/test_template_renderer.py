@@ -2,8 +2,8 @@
 
 import pytest
 
-from models.text import template_renderer
-from models.text.template_renderer import ChatTemplateError, fill_chat_template, fill_within_limits
+from models.text.chat import template_renderer
+from models.text.chat.template_renderer import ChatTemplateError, fill_chat_template, fill_within_limits
 
 TALK = [{"role": "user", "content": "Where?"}]
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from models.checkpoint.folder import Checkpoint
 from models.interface import Ids
+from models.text.chat.template_renderer import fill_chat_template
 from models.text.long_text import TextLimit
-from models.text.template_renderer import fill_chat_template
 from models.text.tokenizer import Tokenizer
 
 NAMED_SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")

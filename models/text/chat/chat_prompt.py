@@ -8,9 +8,9 @@ import numpy as np
 
 from models.checkpoint.folder import Checkpoint
 from models.interface import Ids, ModelError
-from models.text.chat_template import named_special_tokens, split_control
+from models.text.chat.chat_template import named_special_tokens, split_control
+from models.text.chat.template_renderer import ChatTemplateError, fill_within_limits
 from models.text.long_text import TextIds, TextLimit
-from models.text.template_renderer import ChatTemplateError, fill_within_limits
 from models.text.tokenizer import Tokenizer
 
 Sample = tuple[str | None, str, str]

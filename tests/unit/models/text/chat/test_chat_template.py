@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import transformers
 
-from models.text.chat_template import ChatTemplate, split_control
+from models.text.chat.chat_template import ChatTemplate, split_control
+from models.text.chat.template_renderer import ChatTemplateError
 from models.text.long_text import TextLimit
-from models.text.template_renderer import ChatTemplateError
 from models.text.tokenizer import Tokenizer, cut
 from tests.support.checkpoints.vocabulary import write_tokenizer
 

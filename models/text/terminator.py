@@ -1,0 +1,57 @@
+"""The token that ends each text of an embedder, where tokenizer.json and other files of the model disagree about it."""
+
+import logging
+
+from models.checkpoint.folder import Checkpoint
+from models.interface import ModelError
+from models.text.chat.chat_template import named_special_tokens
+from models.text.tokenizer import Tokenizer
+
+log = logging.getLogger("hearth.models")
+
+QWEN3_TERMINATOR = "<|endoftext|>"
+
+
+def set_terminator(checkpoint: Checkpoint, tokenizer: Tokenizer, configured: str | None) -> None:
+    """Let the tokenizer of an embedder end each text as its authors meant it.
+
+    Args:
+        checkpoint: of an embedder.
+        tokenizer: its own.
+        configured: the token; "" for what tokenizer.json says; None to decide by the files.
+    Raises: ModelError: the files do not tell, or the vocabulary lacks the token.
+    """
+    if configured is not None:
+        if configured:
+            tokenizer.end_with(configured)
+        return
+    ends = tokenizer.after.tolist()
+    terminator = named_special_tokens(checkpoint).get("eos_token", "")
+    if checkpoint.tokenizer_config.get("add_eos_token") is True and terminator and not ends:
+        tokenizer.end_with(terminator)
+        log.info("%s: each text ends with %s, by add_eos_token in tokenizer_config.json", checkpoint.path, terminator)
+    elif _is_read_at_its_end(checkpoint) and not ends:
+        raise ModelError(_without_terminator(checkpoint, tokenizer))
+
+
+def _is_read_at_its_end(checkpoint: Checkpoint) -> bool:
+    """Whether a missing terminator would change what a vector is read from, and is to be expected."""
+    pooling = checkpoint.pooling
+    is_last = not pooling or pooling.get("pooling_mode_lasttoken") is True or pooling.get("pooling_mode") == "lasttoken"
+    code = checkpoint.tokenizer_config.get("auto_map")
+    return is_last and (checkpoint.model_type == "qwen3" or (isinstance(code, dict) and "AutoTokenizer" in code))
+
+
+def _without_terminator(checkpoint: Checkpoint, tokenizer: Tokenizer) -> str:
+    if checkpoint.model_type == "qwen3":
+        number = tokenizer.added.get(QWEN3_TERMINATOR)
+        why = (
+            f"is a Qwen3 embedder, so tokenizer.json must end each text with {QWEN3_TERMINATOR} ({number}); "
+            f"its post-processor appends: {tokenizer.after.tolist()}"
+        )
+    else:
+        why = "has a tokenizer of its own code (auto_map), which is never run and may end each text with a token"
+    return (
+        f"{checkpoint.path} {why}; if it was trained so, set `terminator: {QWEN3_TERMINATOR}`, "
+        'or `terminator: ""` for texts without one'
+    )
