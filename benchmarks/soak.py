@@ -288,9 +288,23 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     options, where, log = arguments(), machine(), LogReader()
+    # The report does not wait for the server's end, which may be a fault too.
     with tempfile.TemporaryDirectory() as name, soaked_server(Path(name), log) as server:
         record, traffic, faults = asyncio.run(soak(server, Path(name), log, options))
-    held = verdicts(record, traffic, faults, log, options.minutes)
+        held = verdicts(record, traffic, faults, log, options.minutes)
+        report(record, traffic, faults, held, options, where)
+    return int(not all(is_held for _, is_held in held))
+
+
+def report(
+    record: Record,
+    traffic: Traffic,
+    faults: Faults,
+    held: list[tuple[str, bool]],
+    options: argparse.Namespace,
+    where: str,
+) -> None:
+    """Show the tables and write them to the page."""
     tables = {
         "What held": [["", "held"], *([what, "yes" if is_held else "NO"] for what, is_held in held)],
         "Every minute": [MINUTE, *record.minutes],
@@ -305,7 +319,6 @@ def main() -> int:
     command = f"`python -m benchmarks.soak --minutes {options.minutes:g}`"
     about = f"{command}, {options.clients} clients on the same machine: {where}"
     write(options.out, f"# Soak\n\n{about}\n", *(markdown(title, rows) for title, rows in tables.items()))
-    return int(not all(is_held for _, is_held in held))
 
 
 if __name__ == "__main__":

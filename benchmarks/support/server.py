@@ -18,7 +18,8 @@ from models import demo_models
 
 HEARTH = Path(sys.executable).with_name("hearth")
 START_TIMEOUT_S = 120
-STOP_TIMEOUT_S = 30
+# Longer than a server may drain.
+STOP_TIMEOUT_S = 90
 POLL_S = 0.05
 
 
