@@ -48,4 +48,4 @@ def test_scores_are_measured_by_their_differences() -> None:
 def test_a_batch_may_move_a_score_in_proportion_to_the_library_s_error() -> None:
     assert SCORES.batch_limit(None, half=False) == SCORES.batch
     assert SCORES.batch_limit(Errors(0.001, 0.001), half=True) == SCORES.batch_half
-    assert SCORES.batch_limit(Errors(0.04, 0.01), half=True) == pytest.approx(2 * SCORES.batch_half)
+    assert SCORES.batch_limit(Errors(0.04, 0.01), half=True) == pytest.approx(0.02)

@@ -2,12 +2,14 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from models import demo_models
+from models.verify.limits import SCORES
 from server import VERSION
 from server.cli.main import app
 from server.config import Config
@@ -99,7 +101,7 @@ def test_check_prints_one_json_object_and_its_status_is_the_verdict(monkeypatch:
 
 def test_check_prints_a_table_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("models.verify.check.SPEED_SECONDS", 0.01)
-    monkeypatch.setattr("models.verify.check.SCORE", -1.0)
+    monkeypatch.setattr("models.verify.check.SCORES", replace(SCORES, limit=-1.0))
 
     result = CliRunner().invoke(app, ["check", demo_models()[1], "--dtype", "float32"], env={"COLUMNS": "200"})
 
