@@ -40,7 +40,7 @@ def test_the_default_models_need_neither_transformers_nor_sentence_transformers(
 def test_the_log_says_what_each_model_is_and_ends_with_what_to_try(newcomer_server: ServerProcess) -> None:
     assert "embedder, ready on cpu in " in newcomer_server.wait_for("demo-embedding: embedder")
     assert "reranker, ready on cpu in " in newcomer_server.wait_for("demo-reranker: reranker")
-    assert f"Ready: {newcomer_server.url} - open {newcomer_server.url}/docs" in newcomer_server.wait_for("Ready:")
+    assert f"Ready: {newcomer_server.url} - open it in a browser, or try: curl" in newcomer_server.wait_for("Ready:")
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -13,8 +13,9 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
+    """Of one module: while it lives, an event loop runs in this thread, and no other test can have its own."""
     if CHROMIUM is None:
         pytest.skip("needs chromium")
     # Here: without a browser the package is not needed.
