@@ -46,7 +46,7 @@ class LoadOptions:
     """How a checkpoint is loaded. None and "auto" mean: as its files say, or as suits the machine."""
 
     kind: Kind | None = None
-    id: str | None = None  # the configured id: facts about published models are looked up by it too
+    id: str | None = None  # the id it is served under: facts about published models are looked up by it too
     dtype: Dtype = "auto"
     device: str = "auto"
     backend: str = "auto"

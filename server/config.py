@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from models import Dtype, Kind, LoadOptions, default_models
+from models import Dtype, Kind, LoadOptions, default_models, model_id
 
 Positive = Annotated[int, Field(ge=1)]
 # Below a millisecond nothing is ever done in time.
@@ -98,7 +98,7 @@ class ModelConfig(Section):
         """The options for models/; `device` is one of this model's devices, by default the first."""
         return LoadOptions(
             kind=self.kind,
-            id=self.id,
+            id=self.id or model_id(self.path),
             dtype=self.dtype,
             device=device or self.devices[0],
             backend=self.backend,

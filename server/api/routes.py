@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 from fastapi import Request, Response
 
+from models import ModelInfo
 from server.api import openapi
 from server.api.dialects.protocol import (
     ApiDialect,
@@ -22,7 +23,7 @@ from server.api.route_table import Handler, Route
 from server.config import Config, RequestLimits
 from server.errors import ArrayTooLong
 from server.processing.context import RequestContext, ServingContext
-from server.processing.embed import embed
+from server.processing.embed import allowed_dimensions, embed
 from server.processing.rerank import rerank
 from server.registry import ServedModel
 from server.serialization import JsonObject, dump
@@ -224,10 +225,16 @@ def _details(serving: ServingContext, model: ServedModel) -> JsonObject:
         # A classifier pools nothing into a vector, and what the library's own modules do is not known.
         "pooling": None if info.classifier else "modules" if info.library_modules else info.pooling,
         "dimensions": info.width,
+        "matryoshka": _matryoshka(info),
         "prompts": list(model.preprocessor.prompts.by_name),
     }
     # The backend is not known while the model is loading.
     return details | (asdict(backend) if backend else {})
+
+
+def _matryoshka(info: ModelInfo) -> bool | list[int]:
+    """Whether requests may set any `dimensions` up to the width, or the sizes that they may choose."""
+    return allowed_dimensions(info) if isinstance(info.matryoshka, tuple) else info.matryoshka
 
 
 def _response(reply: Reply) -> Response:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from models import Matrix, PrefixOrder, Readout, finish_logits, finish_vectors, sort_by_prefix
+from models import Matrix, ModelInfo, PrefixOrder, Readout, finish_logits, finish_vectors, sort_by_prefix
 from server.config import RequestLimits
 from server.errors import (
     ArrayTooLong,
@@ -152,8 +152,15 @@ def _check_dimensions(dimensions: int | None, field: str, model: ServedModel) ->
     if not 1 <= dimensions <= width:
         raise InvalidValue(field, f"must be between 1 and {width} for this model; got {dimensions}.")
     if isinstance(allowed, tuple) and dimensions not in allowed:
-        sizes = ", ".join(map(str, allowed))
-        raise InvalidValue(field, f"must be one of {sizes} or {width} for this model; got {dimensions}.")
+        *sizes, last = map(str, allowed_dimensions(model.preprocessor.info))
+        choices = f"one of {', '.join(sizes)} or {last}" if sizes else last
+        raise InvalidValue(field, f"must be {choices} for this model; got {dimensions}.")
+
+
+def allowed_dimensions(info: ModelInfo) -> list[int]:
+    """The sizes that a model with a configured list gives: those of the list up to its width, and the width."""
+    sizes = info.matryoshka if isinstance(info.matryoshka, tuple) else ()
+    return sorted({*(size for size in sizes if size <= info.width), info.width})
 
 
 def _characters(request: EmbeddingRequest, context: RequestContext, model: ServedModel) -> int:

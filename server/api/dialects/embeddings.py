@@ -75,7 +75,8 @@ EMBEDDINGS_RESPONSE = openapi.closed_object(_PERF_METRICS, **_KEYS)
 EMBEDDINGS_RESPONSE_WITH_ID = openapi.closed_object(_PERF_METRICS, id=openapi.STRING, **_KEYS)
 _EXAMPLES: dict[str, JsonObject] = {
     "texts": {"input": ["The food was delicious.", "The waiter was friendly."]},
-    "shorter vectors": {"input": "The food was delicious.", "dimensions": 64},
+    # Of the demo model, because not every default model gives shorter vectors.
+    "shorter vectors": {"model": "demo-embedding", "input": "The food was delicious.", "dimensions": 64},
     "logits of two tokens": {"input": "Is Paris in France? Answer yes or no.", "return_logits": [20, 21]},
 }
 

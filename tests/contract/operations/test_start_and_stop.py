@@ -29,6 +29,14 @@ def test_with_nothing_configured_minilm_and_the_demo_pair_are_served(newcomer_se
     assert rerank(newcomer_server.client).status_code == 200
 
 
+def test_the_default_model_refuses_shorter_vectors_and_its_page_can_know(newcomer_server: ServerProcess) -> None:
+    answer = embed(newcomer_server.client, FOX, dimensions=4)
+    listed = newcomer_server.client.get("/v1/models").json()["data"]
+
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "dimensions")
+    assert [model["hearth"]["matryoshka"] for model in listed[:2]] == [False, True]
+
+
 def test_the_default_models_need_neither_transformers_nor_sentence_transformers(newcomer_server: ServerProcess) -> None:
     newcomer_server.client.post(V1, json={"input": FOX}, headers={"x-request-id": "after-loading"})
 

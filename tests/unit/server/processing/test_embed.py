@@ -110,6 +110,23 @@ async def test_12_a_model_that_is_not_matryoshka(embedder_text: Preprocessor, di
         assert (await here.embed("a", dimensions=dimensions)).status_code == status
 
 
+@pytest.mark.parametrize(
+    ("sizes", "listed", "choices"),
+    [((4, 6), [4, 6, 8], "one of 4, 6 or 8"), ((4, 8, 8), [4, 8], "one of 4 or 8"), ((16,), [8], "8")],
+)
+async def test_12_the_sizes_of_a_model_are_named_and_listed_once(
+    embedder_text: Preprocessor, sizes: tuple[int, ...], listed: list[int], choices: str
+) -> None:
+    some = served(replace(embedder_text, info=replace(embedder_text.info, matryoshka=sizes)), "some")
+
+    async with in_process_server(some) as here:
+        answer = await here.embed("a", dimensions=5)
+        model = (await here.client.get("/v1/models/some")).json()
+
+    assert answer.json()["message"] == f"Invalid 'dimensions': must be {choices} for this model; got 5."
+    assert model["hearth"]["matryoshka"] == listed
+
+
 async def test_a_named_prompt_goes_before_text_and_not_before_ids(embedder: ServedModel) -> None:
     async with in_process_server(embedder) as here:
         text = await here.embed("a", prompt_name="query")
