@@ -36,8 +36,9 @@ class ModelConfig(Section):
     """One served model. A text stands for an object that has it as its `path`."""
 
     path: str
-    """A local folder in Hugging Face layout, a hub id such as `Qwen/Qwen3-Embedding-0.6B`, or `package:` and the name
-    of an installed Python package that holds a model."""
+    """A local folder in Hugging Face layout, a hub id such as `Qwen/Qwen3-Embedding-0.6B`, `package:` and the name of
+    an installed Python package that holds a model, or a built-in model: `demo-embedding`, `demo-reranker` and, if the
+    extra `minilm` is installed, `all-MiniLM-L6-v2`. A local folder of that name wins."""
     revision: str | None = None
     """The commit, tag or branch of a hub id. By default the revision in the local cache, or the newest if none is
     there."""

@@ -7,18 +7,22 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from time import perf_counter
 
 from models.checkpoint.files import ALLOWED, IGNORED, INDEX, WEIGHTS, explain_missing_weights, quoted, why_no_place
 from models.checkpoint.folder import Checkpoint
 from models.checkpoint.package import MINILM, SOURCE, find_in_package, is_installed, package_model_id, package_name
+from models.checkpoint.published_models import HUB_IDS
 from models.interface import ModelError
 
 log = logging.getLogger("hearth.models")
 
 DEMO = Path(__file__).parents[1] / "demo"
 DEMO_NAMES = ("demo-embedding", "demo-reranker")
+MINILM_ID = package_model_id(MINILM)
+MINILM_NAME = MINILM_ID.rsplit("/", 1)[-1]
 TOKENIZERS = ("tokenizer.json", "tiktoken.model")
 
 _CACHE_FOLDER = re.compile(r"models--([^/]+)/snapshots/([^/]+)/?$")
@@ -145,11 +149,13 @@ def find_checkpoint(source: str, revision: str | None = None) -> Path:
     """The folder that holds a model.
 
     Args:
-        source: a path, a hub id such as Qwen/Qwen3-Embedding-0.6B, or `package:NAME` for an installed Python package.
+        source: a path, a hub id such as Qwen/Qwen3-Embedding-0.6B, `package:NAME` for an installed Python package, or
+            the name of a built-in model. A local folder of that name wins.
         revision: a commit, tag or branch of a hub id; None: what the cache has, else the newest.
 
     Raises: ModelError: the model does not exist or cannot be downloaded, or a revision was given for a folder.
     """
+    source = _without_built_in_name(source)
     if (package := package_name(source)) is not None:
         if revision is not None:
             raise ModelError(f"{source} is a package; a revision can be given only for a hub id; got {revision}")
@@ -164,7 +170,7 @@ def find_checkpoint(source: str, revision: str | None = None) -> Path:
     if folder.exists():
         raise ModelError(f"{source} is a file; a model is a folder of config.json, tokenizer.json and *.safetensors")
     if not is_repository(source):
-        raise ModelError(f"no such model folder: {source}")
+        raise ModelError(f"no such model folder: {source}{_sources_for(source)}")
     return _from_hub(source, revision)
 
 
@@ -192,6 +198,7 @@ def model_id(source: str) -> str:
     The hub id, also for a folder in the hub's cache or a known package; the name of any other package; else the name of
     the folder.
     """
+    source = _without_built_in_name(source)
     if (package := package_name(source)) is not None:
         return package_model_id(package)
     if match := _CACHE_FOLDER.search(source):
@@ -199,10 +206,31 @@ def model_id(source: str) -> str:
     return source if is_repository(source) else Path(source).expanduser().resolve().name
 
 
+def _without_built_in_name(source: str) -> str:
+    """The folder or package that the name of a built-in model stands for; any other source as it is."""
+    if source in DEMO_NAMES and not os.path.lexists(source):
+        return str(DEMO / source)
+    if source == MINILM_NAME and not os.path.lexists(source) and is_installed(MINILM):
+        return SOURCE + MINILM
+    return source
+
+
+def _sources_for(name: str) -> str:
+    """What may be given instead of a bare name; "" for what can only be a path."""
+    if "/" in name or name.startswith((".", "~")):
+        return ""
+    known = {hub_id.rsplit("/", 1)[-1].lower(): hub_id for hub_id in HUB_IDS} | {demo: demo for demo in DEMO_NAMES}
+    matches = get_close_matches(name.lower(), known, n=1)
+    guess = f" (did you mean {known[matches[0]]}?)" if matches else ""
+    return f"; expected a local folder, a hub id of the form owner/name{guess}, or package:NAME"
+
+
 def _from_hub(repository: str, revision: str | None) -> Path:
     folder = cached(repository, revision)
     if folder is not None and _is_complete(folder):
         return folder
+    if repository == MINILM_ID and revision is None and is_installed(MINILM):
+        return find_in_package(MINILM)
     if is_offline():
         name = repository if revision is None else f"{repository} at {revision}"
         raise ModelError(f"HF_HUB_OFFLINE is set, and the local cache has no such model: {name}")

