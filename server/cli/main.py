@@ -51,9 +51,9 @@ def serve(
     models: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Model folders or hub ids. They replace `models` of the configuration.",
+            help="Model folders, hub ids, package:NAME or built-in names. They replace `models` of the configuration.",
             metavar="MODEL",
-            show_default="models of the configuration, else the built-in demo pair",
+            show_default="models of the configuration, else all-MiniLM-L6-v2 if installed, and the demo pair",
         ),
     ] = None,
     *,
@@ -73,7 +73,7 @@ def serve(
         str | None, typer.Option(help="Prefix under which a proxy publishes this server, such as /search.")
     ] = None,
 ) -> None:
-    """Serve embeddings and rerank models over HTTP; by default the built-in demo pair."""
+    """Serve embeddings and rerank models over HTTP; by default all-MiniLM-L6-v2, if installed, and the demo pair."""
     try:
         settings = _settings(config, [*(models or ()), *(model or ())], host=host, port=port, root_path=root_path)
         _serve(settings)

@@ -30,7 +30,7 @@ def test_help_shows_what_can_be_set_and_its_defaults(argument: str) -> None:
     text = " ".join(CliRunner().invoke(app, ["serve", argument], env={"COLUMNS": "200"}).output.split())
 
     assert "[MODEL]..." in text
-    assert "[default: (models of the configuration, else the built-in demo pair)]" in text
+    assert "[default: (models of the configuration, else all-MiniLM-L6-v2 if installed, and the demo pair)]" in text
     assert "[default: (127.0.0.1)]" in text
     assert "[default: (8000)]" in text
 
