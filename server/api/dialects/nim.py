@@ -7,7 +7,7 @@ from pydantic import WithJsonSchema
 from server import serialization
 from server.api import openapi
 from server.api.dialects.parsing import (
-    Fields,
+    WireBool,
     WireTruncate,
     ignored_fields,
     names_as_sent,
@@ -16,6 +16,7 @@ from server.api.dialects.parsing import (
     truncation_of,
 )
 from server.api.dialects.protocol import OPENAI_ERROR, ParsedRerank, Reply, rerank_headers, write_openai_error
+from server.api.dialects.rerank import RawScoreFields, wants_raw_scores
 from server.api.fields.spellings import aliases_of
 from server.errors import ApiError, InvalidValue
 from server.observability.trace import Trace
@@ -32,7 +33,7 @@ _EXAMPLE: JsonObject = {
 }
 
 
-class RankingBody(Fields):
+class RankingBody(RawScoreFields):
     """A request to /v1/ranking."""
 
     operation = "rerank"
@@ -45,6 +46,10 @@ class RankingBody(Fields):
     """A served reranker. Default: the first."""
     truncate: WireTruncate | None = None
     """NONE rejects a passage that is too long; START cuts its start. Default: its end is cut."""
+    raw_scores: WireBool | None = None
+    """Only true is accepted: this route returns logits."""
+    use_activation: WireBool | None = None
+    """Only false is accepted: this route returns logits."""
 
 
 RANKING_ALIASES = aliases_of(RankingBody.model_fields, RankingBody.operation)
@@ -71,6 +76,10 @@ class NIM:
         """Query and passages are objects with `text`."""
         as_sent, body = names_as_sent(body, RANKING_ALIASES), rename(body, RANKING_ALIASES)
         fields = parse(RankingBody, body, as_sent)
+        is_plain = fields.raw_scores is None and fields.use_activation is None
+        if not is_plain and not wants_raw_scores(fields, as_sent):
+            name = "raw_scores" if fields.raw_scores is not None else as_sent.get("use_activation", "use_activation")
+            raise InvalidValue(name, "this route returns logits; use /v1/rerank for probabilities.")
         passages = tuple(_text(passage, f"passages[{index}]") for index, passage in enumerate(fields.passages))
         request = RerankRequest(
             model=fields.model,

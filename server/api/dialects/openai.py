@@ -13,7 +13,6 @@ from server.api.dialects.embeddings import (
     parse_embeddings,
     write_embeddings,
 )
-from server.api.dialects.parsing import WireBool
 from server.api.dialects.protocol import (
     OPENAI_ERROR,
     ParsedEmbedding,
@@ -23,7 +22,15 @@ from server.api.dialects.protocol import (
     rerank_headers,
     write_openai_error,
 )
-from server.api.dialects.rerank import RERANK_ALIASES, RERANK_EXAMPLE, RerankBody, read_rerank_fields, rerank_request
+from server.api.dialects.rerank import (
+    RERANK_EXAMPLE,
+    RawScoreFields,
+    RerankBody,
+    read_rerank_fields,
+    rerank_aliases,
+    rerank_request,
+    wants_raw_scores,
+)
 from server.api.dialects.tei import TEI, TEI_ERROR, TEI_RERANK_EXAMPLE, TEI_RERANK_RESPONSE, TeiRerankBody
 from server.errors import ApiError, ArrayTooLong, InvalidValue
 from server.observability.trace import Trace
@@ -53,15 +60,11 @@ _RERANK_RESPONSE = openapi.closed_object(
 )
 
 
-class OpenAIRerankBody(RerankBody):
+class OpenAIRerankBody(RerankBody, RawScoreFields):
     """A rerank request under the OpenAI base URL."""
 
     documents: Annotated[Any, WithJsonSchema(openapi.any_of(openapi.STRING, _DOCUMENT_LIST))]
     """The texts to score: strings, or objects with `text`. A single string is one document."""
-    raw_scores: WireBool = False
-    """Return log-odds instead of probabilities."""
-    use_activation: WireBool = True
-    """false returns log-odds, like `raw_scores`: true."""
     rank_fields: list[str] | None = None
     """The fields of each document object that make up its text. Default: `text`."""
 
@@ -105,7 +108,7 @@ class OpenAI:
 
     def document_rerank(self) -> JsonObject:
         """The operation for both bodies that rerank_format() tells apart."""
-        bodies = (openapi.body_schema(body, RERANK_ALIASES) for body in (OpenAIRerankBody, TeiRerankBody))
+        bodies = (openapi.body_schema(body, rerank_aliases(body)) for body in (OpenAIRerankBody, TeiRerankBody))
         return openapi.operation(
             "Documents ranked by relevance, for clients of Fireworks and Cohere; with `texts`, for clients of TEI",
             self.group,
@@ -129,7 +132,7 @@ class OpenAI:
         if len(rank_fields) > MAX_RANK_FIELDS:
             raise ArrayTooLong("rank_fields", MAX_RANK_FIELDS, len(rank_fields))
         texts = [_text(document, index, rank_fields) for index, document in enumerate(documents)]
-        raw_scores = body_fields.raw_scores or not body_fields.use_activation
+        raw_scores = wants_raw_scores(body_fields, fields.as_sent)
         request = rerank_request(fields, texts, top_n or None, raw_scores=raw_scores)
         # A string has no fields to choose from.
         unused = ["rank_fields"] if rank_fields and not any(isinstance(item, dict) for item in documents) else []

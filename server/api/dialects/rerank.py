@@ -69,7 +69,21 @@ class RerankBody(Fields):
     """The end of a document from which tokens are removed. Default: right."""
 
 
-RERANK_ALIASES = aliases_of(RerankBody.model_fields, RerankBody.operation) | dict.fromkeys(_TASK_NAMES[1:], "task")
+class RawScoreFields(Fields):
+    """The two ways to ask for log-odds, of the bodies whose routes have them."""
+
+    raw_scores: WireBool | None = None
+    """true returns log-odds instead of probabilities."""
+    use_activation: WireBool | None = None
+    """false returns log-odds, like `raw_scores`: true."""
+
+
+def rerank_aliases(schema: type[RerankBody]) -> dict[str, str]:
+    """The further names of the fields that a rerank body has."""
+    return aliases_of(schema.model_fields, schema.operation) | dict.fromkeys(_TASK_NAMES[1:], "task")
+
+
+RERANK_ALIASES = rerank_aliases(RerankBody)
 
 
 RerankBodyT = TypeVar("RerankBodyT", bound=RerankBody)
@@ -97,7 +111,7 @@ def read_rerank_fields(
     instructions = _instructions(body)
     # An empty instruction means the default one, so it is never reported as ignored.
     task_names = tuple(name for name in body if instructions.get(name))
-    aliases = {alias: name for alias, name in RERANK_ALIASES.items() if alias not in schema.model_fields}
+    aliases = rerank_aliases(schema)
     as_sent = names_as_sent(body, aliases)
     if task_names and "task" not in task_names:
         as_sent["task"] = task_names[0]
@@ -136,6 +150,19 @@ def rerank_request(
         field=texts_field,
         task_names=fields.task_names,
     )
+
+
+def wants_raw_scores(fields: RawScoreFields, as_sent: Mapping[str, str]) -> bool:
+    """Whether a body asks for log-odds; `as_sent` comes from names_as_sent().
+
+    Raises: InvalidValue: its two fields contradict each other.
+    """
+    raw, activation = fields.raw_scores, fields.use_activation
+    if raw is not None and raw is activation:
+        word = str(raw).lower()
+        reason = f"{word} contradicts 'raw_scores': {word}; send only one of them."
+        raise InvalidValue(as_sent.get("use_activation", "use_activation"), reason)
+    return bool(raw) or activation is False
 
 
 def _instructions(body: JsonObject) -> JsonObject:

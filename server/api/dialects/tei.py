@@ -28,7 +28,13 @@ from server.api.dialects.protocol import (
     hearth_headers,
     rerank_headers,
 )
-from server.api.dialects.rerank import RerankBody, read_rerank_fields, rerank_request
+from server.api.dialects.rerank import (
+    RawScoreFields,
+    RerankBody,
+    read_rerank_fields,
+    rerank_request,
+    wants_raw_scores,
+)
 from server.api.fields.spellings import aliases_of
 from server.errors import ApiError, EmptyArray
 from server.observability.trace import Trace
@@ -78,14 +84,12 @@ class TeiEmbedBody(Fields):
 TEI_EMBED_ALIASES = aliases_of(TeiEmbedBody.model_fields, TeiEmbedBody.operation)
 
 
-class TeiRerankBody(RerankBody):
+class TeiRerankBody(RerankBody, RawScoreFields):
     """A rerank request with `texts`."""
 
     texts: list[str]
     """The texts to score."""
     documents: None = None
-    raw_scores: WireBool = False
-    """Return log-odds instead of probabilities."""
     return_text: WireBool = False
     """Whether results include their texts."""
     return_documents: WireBool = False
@@ -143,7 +147,8 @@ class TEI:
         # TEI has no top_n, but LiteLLM sends it; 0 means all.
         fields = read_rerank_fields(TeiRerankBody, body)
         texts, top_n = fields.body.texts, fields.body.top_n or None
-        request = rerank_request(fields, texts, top_n, raw_scores=fields.body.raw_scores, texts_field="texts")
+        raw_scores = wants_raw_scores(fields.body, fields.as_sent)
+        request = rerank_request(fields, texts, top_n, raw_scores=raw_scores, texts_field="texts")
         if fields.body.truncate is False:
             # TEI's clients send false unasked, and texts are cut as on every rerank route (docs/decisions.md, 11).
             request = replace(request, cut=replace(request.cut, allowed=None))

@@ -8,8 +8,6 @@ from pydantic import Field, WithJsonSchema
 from server import serialization
 from server.api import openapi
 from server.api.dialects.parsing import (
-    Fields,
-    WireBool,
     WireInt,
     WireTruncate,
     ignored_fields,
@@ -20,6 +18,7 @@ from server.api.dialects.parsing import (
     truncation_of,
 )
 from server.api.dialects.protocol import OPENAI_ERROR, ParsedRerank, Reply, rerank_headers, write_openai_error
+from server.api.dialects.rerank import RawScoreFields, wants_raw_scores
 from server.api.fields.spellings import aliases_of
 from server.errors import ApiError, EmptyArray, InvalidValue
 from server.observability.trace import Trace
@@ -45,7 +44,7 @@ _EXAMPLE: JsonObject = {
 }
 
 
-class ScoreBody(Fields):
+class ScoreBody(RawScoreFields):
     """A request to /score. Queries and documents have several names."""
 
     operation = "rerank"
@@ -64,8 +63,6 @@ class ScoreBody(Fields):
     """Truncate documents until each whole prompt has at most this many tokens. -1 means the model's maximum."""
     truncate: WireTruncate | None = None
     """NONE or false rejects a document that is too long; START cuts its start. Default: its end is cut."""
-    use_activation: WireBool = True
-    """false returns log-odds instead of probabilities."""
 
 
 SCORE_ALIASES = (
@@ -108,7 +105,7 @@ class VLLM:
             documents=documents,
             top_n=None,
             task=fields.instruction,
-            raw_scores=not fields.use_activation,
+            raw_scores=wants_raw_scores(fields, as_sent),
             max_tokens_per_doc=fields.max_tokens_per_doc or None,
             truncate_prompt_tokens=prompt_limit(fields.truncate_prompt_tokens),
             cut=truncation_of(fields.truncate, None),

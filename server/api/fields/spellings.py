@@ -19,6 +19,8 @@ RERANK_SPELLINGS: tuple[tuple[str, ...], ...] = (
     ("truncation_side", "truncation_direction"),
     ("return_documents", "return_text"),
     ("normalize", "normalized"),
+    # vLLM's, and that of its older versions.
+    ("use_activation", "activation"),
 )
 SPELLINGS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "embeddings": EMBEDDING_SPELLINGS,

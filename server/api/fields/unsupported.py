@@ -33,7 +33,11 @@ _BASE64 = "this route writes vectors as JSON numbers; use /v1/embeddings with 'e
 _DENSE = "a vector is one dense list of numbers for each input"
 TEXT_ONLY = "inputs are texts; send no other media"
 _POOLING = "the pooling is the one in the model's files; convert or configure the model instead"
-_NORMALIZE = "this route always scales vectors to length 1, and scores to the range of the model"
+_NORMALIZE = (
+    "this route always scales vectors to length 1, and scores to the range of the model; "
+    "use 'normalize' on /v1/embeddings, or 'raw_scores' on /v1/rerank"
+)
+_RAW_SCORES = "scores lie in the range of the model; use 'raw_scores' on /v1/rerank"
 _PROMPT = "use 'prompt_name' on /v1/embeddings, or put the prompt into the text"
 _PURPOSE = "use 'prompt_name' on TEI's route and 'input_type' on Cohere's, or /v1/embeddings"
 
@@ -85,6 +89,8 @@ UNSUPPORTED: Mapping[str, UnsupportedField] = {
     "rank_fields": UnsupportedField("documents are strings; use /v1/rerank for objects", ("text", [])),
     # What the response holds, and when.
     "return_documents": UnsupportedField("the response has scores alone; use /v1/rerank", (False,), _RERANK),
+    "raw_scores": UnsupportedField(_RAW_SCORES, (False,), _RERANK),
+    "use_activation": UnsupportedField(_RAW_SCORES, (True,), _RERANK),
     "rewrite_query": UnsupportedField("the query is read as it is", (False,), _RERANK),
     "return_input": UnsupportedField("the response does not repeat the input", (False,)),
     "return_token_ids": UnsupportedField("token ids come from /tokenize", (False,)),

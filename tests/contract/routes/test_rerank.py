@@ -378,11 +378,10 @@ def test_65_raw_scores_are_log_odds(demo: httpx.Client, fields: dict[str, object
     assert 1 / (1 + np.exp(-raw.astype(np.float64))) == pytest.approx(scores(rerank(demo)), abs=1e-6)
 
 
-def test_65_on_the_fireworks_door_they_are_named_as_ignored(plain: httpx.Client) -> None:
-    answer = rerank(plain, FIREWORKS_RERANK, raw_scores=True, use_activation=False, foo=1)
+def test_65_fireworks_refuses_them(plain: httpx.Client) -> None:
+    answer = rerank(plain, FIREWORKS_RERANK, raw_scores=True)
 
-    assert answer.headers["x-hearth-ignored-fields"] == "raw_scores,use_activation,foo"
-    assert np.array_equal(scores(answer), scores(rerank(plain)))
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "raw_scores")
 
 
 @pytest.mark.parametrize("name", ["user", "max_chunks_per_doc", "request_id"])

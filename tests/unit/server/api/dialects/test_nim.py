@@ -61,3 +61,14 @@ async def test_a_bad_field_is_named(reranker: ServedModel, fields: dict[str, Any
 
     assert answer.status_code in (400, 404)
     assert answer.json()["error"]["param"] == param
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"), [({"raw_scores": True}, 200), ({"raw_scores": False}, 400), ({"activation": True}, 400)]
+)
+async def test_scores_are_logits_and_nothing_else(reranker: ServedModel, fields: dict[str, Any], status: int) -> None:
+    async with in_process_server(reranker) as here:
+        answer = await here.client.post("/v1/ranking", json=BODY | fields)
+
+    assert answer.status_code == status, answer.text
+    assert status == 200 or next(iter(fields)) in answer.json()["message"]

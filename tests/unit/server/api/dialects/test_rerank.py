@@ -133,12 +133,52 @@ def test_56_openai_accepts_a_top_n_from_0(sent: int | None, read: int | None) ->
 
 @pytest.mark.parametrize(
     ("fields", "raw"),
-    [({}, False), ({"raw_scores": True}, True), ({"use_activation": False}, True), ({"use_activation": True}, False)],
+    [
+        ({}, False),
+        ({"raw_scores": True}, True),
+        ({"raw_scores": False, "use_activation": "true"}, False),
+        ({"use_activation": False}, True),
+        ({"use_activation": True}, False),
+        ({"activation": False}, True),
+        ({"activation": False, "raw_scores": True}, True),
+    ],
 )
-def test_65_openai_returns_raw_scores_on_request(fields: dict[str, Any], raw: bool) -> None:
-    assert OPENAI.parse_rerank(_body(**fields)).request.raw_scores is raw
-    assert FIREWORKS.parse_rerank(_body(**fields)).request.raw_scores is False
-    assert FIREWORKS.parse_rerank(_body(**fields)).ignored == list(fields)
+def test_65_raw_scores_have_the_same_names_on_every_route(fields: dict[str, Any], raw: bool) -> None:
+    score, tei = {"queries": "q", "documents": "a"}, {"query": "q", "texts": ["a"]}
+    parsed = [
+        OPENAI.parse_rerank(_body(**fields)),
+        VLLM().parse_rerank(score | fields),
+        TEI().parse_rerank(tei | fields),
+    ]
+
+    assert [(rerank.request.raw_scores, rerank.ignored) for rerank in parsed] == [(raw, [])] * 3
+
+
+@pytest.mark.parametrize("name", ["use_activation", "activation"])
+def test_65_an_activation_contradicts_raw_scores(name: str) -> None:
+    fields = {"raw_scores": True, name: True}
+    reason = f"Invalid '{name}': true contradicts 'raw_scores': true; send only one of them."
+
+    for dialect, body in [
+        (OPENAI, _body()),
+        (VLLM(), {"queries": "q", "documents": "a"}),
+        (TEI(), {"query": "q", "texts": ["a"]}),
+    ]:
+        with pytest.raises(ApiError, match=reason):
+            dialect.parse_rerank(body | fields)
+
+
+@pytest.mark.parametrize("fields", [{"raw_scores": True}, {"use_activation": False}, {"activation": False}])
+def test_65_fireworks_has_no_raw_scores(fields: dict[str, Any]) -> None:
+    [name] = fields
+
+    with pytest.raises(ApiError, match=f"Invalid '{name}': .*use 'raw_scores' on /v1/rerank"):
+        FIREWORKS.parse_rerank(_body(**fields))
+
+
+def test_65_normalize_is_refused_with_the_name_of_raw_scores() -> None:
+    with pytest.raises(ApiError, match="'raw_scores' on /v1/rerank"):
+        OPENAI.parse_rerank(_body(normalize=False))
 
 
 @pytest.mark.parametrize(

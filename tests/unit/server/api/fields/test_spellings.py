@@ -22,6 +22,7 @@ SENT: dict[str, Any] = {
     "top_n": 1,
     "max_tokens_per_doc": 3,
     "return_documents": True,
+    "use_activation": False,
 }
 COHERE = {"input_type": "search_query"}
 

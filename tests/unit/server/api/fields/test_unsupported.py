@@ -52,6 +52,7 @@ SENT: dict[str, list[Any]] = {
     "normalized": ["false"],
     "add_special_tokens": [False],
     "priority": [5, -1],
+    "use_activation": [False],
     "embd_normalize": [-1],
     "messages": [[{"role": "user", "content": "a"}]],
     "images": [["x"]],
