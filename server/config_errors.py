@@ -102,11 +102,21 @@ def _follows_from_another(
 def _reason(path: KeyPath, details: Sequence[ErrorDetails]) -> str:
     first = details[0]
     if first["type"] == "extra_forbidden":
-        return f"there is no such key{closest(str(path[-1]), _keys(path))}"
+        return f"there is no such key{_hint(path, first['input'])}"
     reason = _form(path, first["type"]) or " or ".join(dict.fromkeys(_plain(entry["msg"]) for entry in details))
     # A value in `auth` may be an API key.
     is_shown = first["type"] != "missing" and path[0] != "auth"
     return f"{reason.replace(' or must be ', ' or ')}; got {_shown(first['input'])}" if is_shown else reason
+
+
+def _hint(path: KeyPath, value: Any) -> str:
+    """What was probably meant by an unknown key."""
+    key = str(path[-1])
+    if len(path) == 1 and key in ModelConfig.model_fields:
+        return f"; {key} is a key of a model: put it below `models`, beside the model's `path`"
+    if len(path) == 1 and isinstance(value, Mapping) and value.keys() & Config.model_fields.keys():
+        return f"; settings stand at the top level: remove `{key}:` and the indentation below it"
+    return closest(key, _keys(path))
 
 
 def _form(path: KeyPath, kind: str) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from server.config import Config, ConfigError
+from server.config import Config, ConfigError, ModelConfig
 from server.config_errors import Sources, closest, describe
 from server.config_file import YamlFile, read_yaml
 
@@ -78,11 +78,18 @@ def _field(name: str, keys: tuple[str, ...]) -> FieldInfo:
     for key in keys:
         field = section.model_fields.get(key) if section else None
         if field is None:
-            names = [ENV_PREFIX + ENV_SEPARATOR.join(path).upper() for path in _settings(Config)]
-            raise ConfigError(f"{name}: there is no such setting{closest(name, names)}")
+            raise ConfigError(f"{name}: there is no such setting{_hint(name, keys)}")
         section = _section(field)
     assert field is not None, "split() returns at least one key"
     return field
+
+
+def _hint(name: str, keys: tuple[str, ...]) -> str:
+    key = keys[-1]
+    if key in ModelConfig.model_fields and keys[:-1] in ((), ("model",), ("models",)):
+        entry = '"path": ...' if key == "path" else f'"path": ..., "{key}": ...'
+        return f"; {key} is a key of a model: {ENV_PREFIX}MODELS='[{{{entry}}}]'"
+    return closest(name, [ENV_PREFIX + ENV_SEPARATOR.join(path).upper() for path in _settings(Config)])
 
 
 def _settings(section: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -66,7 +66,9 @@ def find_in_package(name: str) -> Path:
     try:
         package = distribution(name)
     except PackageNotFoundError:
-        raise ModelError(f"the package {name} is not installed; run `pip install {name}`") from None
+        # Anyone may publish a package under a name that nobody has: only a known one is advised.
+        fix = f"run `pip install {name}`" if _normal(name) in KNOWN else f"the one that is known: {', '.join(KNOWN)}"
+        raise ModelError(f"the package {name} is not installed; {fix}") from None
     whole, broken = _model_folders(package)
     if len(whole) > 1:
         paths = ", ".join(str(path) for path in whole)

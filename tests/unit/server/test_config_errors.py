@@ -21,6 +21,14 @@ def _error(tmp_path: Path, text: str) -> str:
         ("host: x\nprot: 1", "config.yaml:2: prot: there is no such key; did you mean port?"),
         ("limits:\n  inptus: 1", "config.yaml:2: limits.inptus: there is no such key; did you mean inputs?"),
         ("qqq: 1", "config.yaml:1: qqq: there is no such key"),
+        (
+            "device: cuda",
+            "config.yaml:1: device: there is no such key; device is a key of a model: put it below `models`, beside",
+        ),
+        (
+            "server:\n  port: 80",
+            "config.yaml:1: server: there is no such key; settings stand at the top level: remove `server:` and the",
+        ),
         ("models: []", "config.yaml:1: models: must have at least 1 item; got []"),
         (
             "models: 5",
@@ -82,6 +90,13 @@ def test_every_mistake_has_a_line_of_its_own(tmp_path: Path) -> None:
             "1",
             "HEARTH_LIMITS__INPTUS: there is no such setting; did you mean HEARTH_LIMITS__",
         ),
+        (
+            "HEARTH_DEVICE",
+            "cuda",
+            """HEARTH_DEVICE: there is no such setting; device is a key of a model: HEARTH_MODELS='[{"path": ..., "d""",
+        ),
+        ("HEARTH_MODELS__DTYPE", "bfloat16", "HEARTH_MODELS__DTYPE: there is no such setting; dtype is a key of a"),
+        ("HEARTH_PATH", "x", "HEARTH_PATH: there is no such setting; path is a key of a model: HEARTH_MODELS='[{"),
         ("HEARTH_PORT__X", "1", "HEARTH_PORT__X: there is no such setting"),
         ("HEARTH_CANARY_PORT", "7", "HEARTH_CANARY_PORT: there is no such setting"),
         ("HEARTH_", "1", "HEARTH_: there is no such setting"),

