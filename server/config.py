@@ -174,7 +174,7 @@ class Config(Section):
     """The server and its processes."""
 
     host: str = "127.0.0.1"
-    """Address to listen on; `0.0.0.0` is every IPv4 interface."""
+    """Address to listen on; `0.0.0.0` is every IPv4 interface, and `::` every interface, IPv4 too."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port to listen on; 0 chooses a free one, and the log says which."""
     probe_port: Annotated[int, Field(ge=1, le=65535)] | None = None

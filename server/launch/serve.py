@@ -8,7 +8,7 @@ import socket as socket_options
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from socket import AF_INET, AF_INET6, IPPROTO_TCP, create_server, socket
+from socket import AF_INET, AF_INET6, IPPROTO_TCP, create_server, has_dualstack_ipv6, socket
 
 from models import ModelError
 from server.api.auth import Keys, read_keys
@@ -175,8 +175,10 @@ def _listen(config: Config) -> Iterator[Listeners]:
 
 def _listener(host: str, port: int, backlog: int) -> socket:
     family = AF_INET6 if ":" in host else AF_INET
+    # Python makes an IPv6 socket refuse IPv4, whatever the system does by default.
+    is_dual = host == "::" and has_dualstack_ipv6()
     try:
-        return create_server((host, port), family=family, backlog=backlog)
+        return create_server((host, port), family=family, backlog=backlog, dualstack_ipv6=is_dual)
     except OSError as error:
         raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}") from error
 

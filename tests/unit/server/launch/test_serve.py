@@ -20,6 +20,12 @@ def test_a_port_in_use_is_an_error_that_names_it() -> None:
             pass
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_every_interface_of_ipv6_is_every_interface_of_ipv4_too() -> None:
+    with _listen(Config(host="::", port=0)) as listeners:
+        socket.create_connection(("127.0.0.1", listeners.main.getsockname()[1]), timeout=5).close()
+
+
 def test_each_device_has_an_engine_with_its_models(embedder_text: Preprocessor, tmp_path: Path) -> None:
     models = (ModelConfig(path="a", device="cpu"), ModelConfig(path="b", device=("cpu", "cuda:1")))
     registry = ModelRegistry([served(embedder_text, model.path, device=model.device) for model in models])
