@@ -63,7 +63,7 @@ def create_app(
     app.state.routes = [
         *_api_routes(ServingContext(registry, engine, config.limits, WorkQueue()), config),
         *system_routes(engine, metrics),
-        *page_routes(f"{app.title} {app.version}"),
+        *page_routes(f"{app.title} {app.version}", config.root_path),
     ]
     # Routes of the application itself: a router that is included is searched twice for every request.
     app.router.route_class = PlainRoute

@@ -46,11 +46,11 @@ SwaggerUIBundle({{url, dom_id: "#swagger-ui", deepLinking: true, validatorUrl: n
 """
 
 
-def docs_route(title: str) -> Route:
+def docs_route(title: str, root_path: str) -> Route:
     """GET /docs. Its files are at DOCS_FILES_PATH."""
 
     async def docs(request: Request) -> Response:
-        return _page(title, relative_base(request, "/docs"))
+        return _page(title, relative_base(request, "/docs", root_path))
 
     return Route("GET", ("/docs",), docs, None)
 

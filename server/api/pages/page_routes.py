@@ -12,9 +12,9 @@ PAGES = ("/", "/docs", "/openapi.json")
 FILE_PATHS = (DOCS_FILES_PATH, PAGE_FILES_PATH)
 
 
-def page_routes(title: str) -> list[Route]:
+def page_routes(title: str, root_path: str) -> list[Route]:
     """The search page at / and the API page at /docs."""
-    return [docs_route(title), search_route(title)]
+    return [docs_route(title, root_path), search_route(title, root_path)]
 
 
 def add_page_files(app: FastAPI) -> None:

@@ -17,7 +17,7 @@ PAGE_FILES_PATH = "/page"
 _SECURITY = policy(script_src="'self'", style_src="'self'", img_src="'self'")
 
 
-def search_route(title: str) -> Route:
+def search_route(title: str, root_path: str) -> Route:
     """GET /. Its files are at PAGE_FILES_PATH."""
     template = (PAGE_FILES / "index.html").read_text(encoding="utf-8").replace("{title}", escape(title))
 
@@ -25,8 +25,8 @@ def search_route(title: str) -> Route:
         accepted = request.headers.get("accept", "")
         if "text/html" not in accepted and "*/*" not in accepted:
             # A program behind a proxy looks for the API, and finds it at a relative address whatever the prefix.
-            return RedirectResponse(f"{relative_base(request, '/') or './'}docs")
-        content = template.replace("{base}", escape(relative_base(request, "/")))
+            return RedirectResponse(f"{relative_base(request, '/', root_path) or './'}docs")
+        content = template.replace("{base}", escape(relative_base(request, "/", root_path)))
         return HTMLResponse(content, headers={**PAGE_HEADERS, "Content-Security-Policy": _SECURITY})
 
     return Route("GET", ("/",), page, None)

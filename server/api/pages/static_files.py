@@ -26,16 +26,16 @@ def policy(**directives: str) -> str:
     return "; ".join(f"{name} {sources}" for name, sources in allowed.items())
 
 
-def relative_base(request: Request, page: str) -> str:
+def relative_base(request: Request, page: str, root_path: str = "") -> str:
     """The way from the address that the browser shows for `page` to the server's root: "", or "../" below a slash.
 
-    Addresses in a page are relative, so that it works below a mount and behind a proxy's prefix.
+    Addresses in a page are relative, so that it works below a mount and behind a proxy's prefix. A prefix that is
+    configured is named: a proxy that removes it hides whether the address had a last slash.
     """
+    if root_path:
+        return f"{root_path}/"
     path = request.scope.get("raw_path", b"").decode("latin-1")
-    if page == "/":
-        # Below a root_path without its last slash, the browser resolves from one level up.
-        return "" if path.endswith("/") or not path else f"{path.rsplit('/', 1)[-1]}/"
-    return "../" if path.endswith("/") else ""
+    return "../" if page != "/" and path.endswith("/") else ""
 
 
 class PageFiles(StaticFiles):

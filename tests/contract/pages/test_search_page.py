@@ -147,12 +147,16 @@ def test_another_query_and_another_instruction_change_the_ranking_at_once(
         ("rows.jsonl", '{"id": 1, "text": "red apples"}\n"green pears"\n'),
         ("table.csv", 'id,text\n1,"red ""apples"""\n2,green pears\n'),
         ("noheader.csv", "1;red apples\n2;green pears\n"),
+        ("excel.csv", 'sep=;\r\ntext;size\r\nred apples;1,5" wide\r\ngreen pears;2\r\n'),
+        ("tabs.tsv", "id\ttext\n1\tred apples\n2\tgreen pears\n"),
+        ("list.json", '["red apples", {"text": "green pears"}]'),
+        ("windows.txt", "red apples\r\ngreen pears\r\n".encode("utf-16")),
     ],
 )
 def test_a_file_of_documents_is_read(
-    open_page: Callable[..., "Page"], plain_server: ServerProcess, tmp_path: Path, name: str, content: str
+    open_page: Callable[..., "Page"], plain_server: ServerProcess, tmp_path: Path, name: str, content: str | bytes
 ) -> None:
-    (tmp_path / name).write_text(content, "utf-8")
+    (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
     page = open_page(plain_server.url)
 
     page.set_input_files("#file", tmp_path / name)
@@ -161,16 +165,77 @@ def test_a_file_of_documents_is_read(
     assert [text.replace('"', "") for text in _documents(page)] == ["red apples", "green pears"]
 
 
-def test_a_file_that_cannot_be_read_is_said(
+def test_an_old_spreadsheet_keeps_its_letters(
     open_page: Callable[..., "Page"], plain_server: ServerProcess, tmp_path: Path
 ) -> None:
-    (tmp_path / "broken.jsonl").write_text('{"text": "a"}\n{nonsense\n', "utf-8")
+    (tmp_path / "old.csv").write_bytes("text\nGröße der Räume\n".encode("cp1252"))
     page = open_page(plain_server.url)
 
-    page.set_input_files("#file", tmp_path / "broken.jsonl")
+    page.set_input_files("#file", tmp_path / "old.csv")
+    page.wait_for_function("() => document.getElementById('document-count').textContent.startsWith('1 ')")
 
-    page.wait_for_selector("#failure:not([hidden])")
-    assert page.inner_text("#failure") == "broken.jsonl: Line 2 is no JSON."
+    assert _documents(page) == ["Größe der Räume"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "error"),
+    [
+        ("broken.jsonl", b'{"text": "a"}\n\n{nonsense\n', "Line 3 is not JSON."),
+        ("page.pdf", b"%PDF\0\0", "It is not a text file."),
+        ("empty.csv", b"", "It holds no text."),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_said(
+    open_page: Callable[..., "Page"], plain_server: ServerProcess, tmp_path: Path, name: str, content: bytes, error: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    page = open_page(plain_server.url)
+
+    page.set_input_files("#file", tmp_path / name)
+
+    page.wait_for_selector(f"#failure >> text={name}: {error}")
+
+
+def test_after_a_failure_no_score_stands_beside_another_document(
+    open_page: Callable[..., "Page"], demo_server: ServerProcess
+) -> None:
+    page = open_page(demo_server.url)
+    _ranking(page, "embedding-ranking")
+    page.route("**/v1/embeddings", lambda route: route.fulfill(status=429, json={"error": {"message": "Busy."}}))
+
+    page.fill("#documents", "zebra\nyak")
+    page.wait_for_selector("#failure >> text=Busy.")
+    page.click("#options summary")
+    page.locator("#dimensions").fill("8")
+
+    assert page.locator("#embedding-ranking .bar").count() == 0
+    assert page.inner_text("#failure") == "Busy."
+    page.click("#tab-map")
+    assert page.locator("#map circle").count() == 0
+
+
+def test_texts_that_are_cut_are_counted(open_page: Callable[..., "Page"], demo_server: ServerProcess) -> None:
+    page = open_page(demo_server.url)
+
+    page.fill("#documents", "short\n" + "word " * 9000)
+
+    page.wait_for_selector("#cut-hint >> text=1 text is longer than the model reads, and was cut.")
+    assert len(_ranking(page, "embedding-ranking")) == 2
+
+
+def test_without_a_reranker_the_code_is_of_what_is_served(
+    open_page: Callable[..., "Page"], start: Callable[..., ServerProcess]
+) -> None:
+    sizes = {"path": demo_models()[0], "backend": "fake", "matryoshka": [64, 128]}
+    page = open_page(start({"models": [sizes]}).url)
+    _ranking(page, "embedding-ranking")
+
+    assert page.inner_text("#rerank-ranking") == "No reranker is served."
+    page.click("#tab-code")
+    assert page.is_disabled("input[value='Rerank']")
+    for language in ("Python (openai)", "Python (requests)", "Java"):
+        page.check(f"input[value='{language}']")
+        assert "demo-embedding" in page.inner_text("#code")
 
 
 def test_two_texts_have_a_cosine(open_page: Callable[..., "Page"], demo_server: ServerProcess) -> None:
@@ -190,10 +255,11 @@ def test_the_map_shows_a_point_for_each_document_and_says_what_it_is(
 
     page.click("#tab-map")
     page.focus("#map circle >> nth=0")
+    page.keyboard.press("ArrowRight")
 
     assert page.locator("#map circle").count() == len(documents)
     assert page.locator("#map path").count() == 1
-    assert page.inner_text("#map-text") == _documents(page)[0]
+    assert page.inner_text("#map-text") == _documents(page)[1]
 
 
 def test_the_server_view_shows_the_models_the_load_and_the_errors(

@@ -11,7 +11,12 @@ export class Failure extends Error {
 }
 
 export const readKey = () => sessionStorage.getItem(KEY) ?? "";
-export const saveKey = (key) => sessionStorage.setItem(KEY, key);
+
+export function saveKey(key) {
+  // fetch() sends headers in Latin-1 alone, and fails as if nobody answered.
+  if (/[^\x20-\xff]/.test(key)) throw new Failure("The key has a character that no header can carry.");
+  sessionStorage.setItem(KEY, key);
+}
 
 const authorization = () => (readKey() ? { Authorization: `Bearer ${readKey()}` } : {});
 
@@ -31,12 +36,12 @@ async function failure(response) {
   return new Failure(text ?? `The server answered ${response.status}.`, response.status, error.code ?? "");
 }
 
-// The JSON of a 200; anything else is a Failure with the server's own sentence.
+// The JSON of a 200, and how many texts were cut; anything else is a Failure with the server's own sentence.
 export async function post(path, body, signal) {
   const headers = { "Content-Type": "application/json", ...authorization() };
   const response = await request(path, { method: "POST", headers, body: JSON.stringify(body), signal });
   if (!response.ok) throw await failure(response);
-  return response.json();
+  return { answer: await response.json(), cut: Number(response.headers.get("X-Hearth-Truncated") ?? 0) };
 }
 
 export async function get(path) {

@@ -5,6 +5,8 @@ import { $, element } from "./text.js";
 
 const LANGUAGES = { curl, "Python (openai)": openai, "Python (requests)": requests, JavaScript: javascript, Java: java };
 const OPERATIONS = { "Embed the query": embedQuery, "Embed the documents": embedDocuments, Rerank: rerank };
+// Which model an operation needs.
+const NEEDS = { "Embed the query": "embedder", "Embed the documents": "embedder", Rerank: "reranker" };
 // Documents in the code; the others are left out.
 const SHOWN = 5;
 
@@ -15,6 +17,7 @@ export function start() {
 }
 
 export function show() {
+  offer();
   const { path, body } = OPERATIONS[chosen("operation")]();
   $("code").textContent = LANGUAGES[chosen("language")](path, body);
   $("copied").textContent = "";
@@ -27,6 +30,14 @@ function choices(fieldset, name, values) {
     input.addEventListener("change", show);
     fieldset.append(element("label", {}, input, ` ${value}`));
   });
+}
+
+// Only what the served models can do.
+function offer() {
+  const inputs = [...document.querySelectorAll("input[name=operation]")];
+  for (const input of inputs) input.disabled = !current[NEEDS[input.value]];
+  const able = inputs.filter((input) => !input.disabled);
+  if (able.length && !able.some((input) => input.checked)) able[0].checked = true;
 }
 
 const chosen = (name) => document.querySelector(`input[name=${name}]:checked`).value;
@@ -46,11 +57,11 @@ async function copy() {
 const withDimensions = (body) => (dimensions() ? { ...body, dimensions: dimensions() } : body);
 
 function embedQuery() {
-  return { path: "v1/embeddings", body: withDimensions({ model: current.embedder?.id, ...queryInput() }) };
+  return { path: "v1/embeddings", body: withDimensions({ model: current.embedder?.id ?? "", ...queryInput() }) };
 }
 
 function embedDocuments() {
-  return { path: "v1/embeddings", body: withDimensions({ model: current.embedder?.id, input: current.documents.slice(0, SHOWN) }) };
+  return { path: "v1/embeddings", body: withDimensions({ model: current.embedder?.id ?? "", input: current.documents.slice(0, SHOWN) }) };
 }
 
 function rerank() {

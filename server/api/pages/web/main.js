@@ -7,7 +7,7 @@ import * as server from "./server.js";
 import { $ } from "./text.js";
 
 const PROBE_MS = 3000;
-const PHASES = { ready: "ready", loading: "loading models", draining: "ending: takes no new work", failed: "an engine has failed", away: "the server does not answer" };
+const PHASES = { ready: "ready", loading: "loading models", draining: "shutting down: no new requests are accepted", failed: "an engine has failed", away: "the server does not answer" };
 const VIEWS = ["search", "map", "code", "server"];
 
 let models = [];
@@ -21,7 +21,7 @@ function show(chosen) {
     tab.tabIndex = name === chosen ? 0 : -1;
     $(`view-${name}`).hidden = name !== chosen;
   }
-  history.replaceState(null, "", location.pathname + (chosen === "search" ? "" : `#${chosen}`));
+  history.replaceState(null, "", location.pathname + location.search + (chosen === "search" ? "" : `#${chosen}`));
   draw();
 }
 
@@ -32,11 +32,13 @@ function draw() {
   else server.stop();
 }
 
-function report(error) {
+// A search that succeeds takes back the failure of a search, and not what was said of a file.
+function failed(error, source = "search") {
+  if (!error && $("failure").dataset.source !== source) return;
+  $("failure").dataset.source = source;
   $("failure").hidden = !error;
   $("failure").textContent = error?.message ?? "";
   if (error?.status === 401) askForKey();
-  if (!error) draw();
 }
 
 function askForKey() {
@@ -48,11 +50,10 @@ async function loadModels() {
   try {
     models = (await get("v1/models")).data;
     search.setModels(models);
-    report(null);
     await search.search();
   } catch (error) {
     models = [];
-    report(error);
+    failed(error);
   }
 }
 
@@ -76,11 +77,17 @@ for (const name of VIEWS) $(`tab-${name}`).addEventListener("click", () => show(
 document.querySelector("[role=tablist]").addEventListener("keydown", moveWithArrows);
 $("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  saveKey($("key").value.trim());
-  loadModels();
+  try {
+    saveKey($("key").value.trim());
+    loadModels();
+  } catch (error) {
+    failed(error);
+  }
 });
-search.start(report);
+search.start({ changed: draw, failed });
 code.start();
 if (readKey()) askForKey();
-if (VIEWS.includes(location.hash.slice(1))) show(location.hash.slice(1));
+const viewOfAddress = () => (VIEWS.includes(location.hash.slice(1)) ? location.hash.slice(1) : "search");
+addEventListener("hashchange", () => show(viewOfAddress()));
+show(viewOfAddress());
 watch();

@@ -11,24 +11,29 @@ const CACHED_VECTORS = 5000;
 // Typing is one request, not one a letter.
 const PAUSE_MS = 250;
 
-// What the other views show: the models in use, the documents and their vectors.
-export const current = { embedder: null, reranker: null, documents: [], query: "", vectors: [], queryVector: null };
+// What the other views show: the models, and one search with all of its answers. A search replaces the one before it as a
+// whole, so that no score stands beside a document that it is not of. Scores and vectors are null until they are there.
+export const current = { models: [], embedder: null, reranker: null, ...emptySearch() };
 
 const cache = new Map();
 let running = new AbortController();
 let timer = 0;
 let example = EXAMPLES[0];
-let announce = () => {};
+let report = { changed: () => {}, failed: () => {} };
 
-// `onChange` is called with null after each answer, and with what failed.
-export function start(onChange) {
-  announce = onChange;
+function emptySearch() {
+  return { query: "", documents: [], vectors: null, queryVector: null, scores: null, waits: new Set(), cut: 0 };
+}
+
+// `changed` is called when there is something new to draw, `failed` with what failed, or with null.
+export function start(callbacks) {
+  report = callbacks;
   for (const id of ["documents", "query", "instruction"]) $(id).addEventListener("input", later);
   for (const id of ["embedder", "reranker"]) $(id).addEventListener("change", () => { chooseModels(); later(); });
-  $("dimensions").addEventListener("input", () => { showDimensions(); showEmbeddingRanking(); announce(null); });
+  $("dimensions").addEventListener("input", () => { showDimensions(); draw(); });
   $("compare").addEventListener("input", later);
   $("compare").addEventListener("submit", (event) => event.preventDefault());
-  $("file").addEventListener("change", () => take($("file").files[0]));
+  $("file").addEventListener("change", () => { take($("file").files[0]); $("file").value = ""; });
   takeDrops($("documents"));
   $("examples").append(...EXAMPLES.map(exampleButton));
   showExample(EXAMPLES[0]);
@@ -50,22 +55,33 @@ export function setModels(models) {
 
 // The dimensions that the slider asks for, or null for all of them.
 export function dimensions() {
-  const slider = $("dimensions");
-  return slider.value === slider.max ? null : Number(slider.value);
+  const sizes = sizesOf(current.embedder);
+  const size = sizes[Number($("dimensions").value) - 1] ?? null;
+  return size === sizes[sizes.length - 1] ? null : size;
+}
+
+// The dimensions that a model's vectors may have, the smallest first.
+function sizesOf(model) {
+  const width = model?.hearth.dimensions ?? 1;
+  const allowed = model?.hearth.matryoshka ?? true;
+  if (Array.isArray(allowed)) return [...new Set([...allowed, width])].sort((a, b) => a - b);
+  return allowed ? Array.from({ length: width }, (_, index) => index + 1) : [width];
 }
 
 // How the query is sent to the embedder: as it is, under a named prompt, or after an instruction of the user's own.
-export function queryInput() {
+export function queryInput(query = current.query) {
   const instruction = $("instruction").value.trim();
-  const { embedder, query } = current;
+  const { embedder } = current;
   if (instruction && takesInstruction(embedder)) return { input: `Instruct: ${instruction}\nQuery:${query}` };
   return embedder?.hearth.prompts.includes("query") ? { input: query, prompt_name: "query" } : { input: query };
 }
 
-export function rerankRequest() {
+export function rerankRequest({ query, documents } = current) {
   const instruction = $("instruction").value.trim();
-  const { reranker, query, documents } = current;
-  return { model: reranker?.id, query, documents, return_documents: false, ...(instruction && { instruction }) };
+  const { reranker } = current;
+  return {
+    ...(reranker && { model: reranker.id }), query, documents, return_documents: false, ...(instruction && { instruction }),
+  };
 }
 
 const takesInstruction = (model) => model?.hearth.architecture.startsWith("Qwen3") ?? false;
@@ -79,59 +95,86 @@ export async function search() {
   running.abort();
   running = new AbortController();
   const { signal } = running;
-  readForm();
+  const next = readForm();
+  next.waits = new Set([...(current.embedder ? ["vectors"] : []), ...(current.reranker ? ["scores"] : [])]);
+  if (!next.query || !next.documents.length) next.waits.clear();
+  adopt(next);
   try {
-    await Promise.all([embed(signal), rerank(signal), compare(signal)]);
-    announce(null);
+    await Promise.all([embed(next, signal), rerank(next, signal), compare(signal)]);
+    report.failed(null);
   } catch (error) {
-    if (error.name !== "AbortError") announce(error);
+    if (error.name === "AbortError") return;
+    running.abort();
+    next.waits.clear();
+    adopt(next);
+    report.failed(error);
   }
+}
+
+function adopt(next) {
+  Object.assign(current, next);
+  $("cut-hint").hidden = !next.cut;
+  $("cut-hint").textContent = `${next.cut} ${next.cut === 1 ? "text is" : "texts are"} longer than the model reads, and ${next.cut === 1 ? "was" : "were"} cut.`;
+  draw();
+}
+
+function draw() {
+  showEmbeddingRanking();
+  showRerankRanking();
+  report.changed();
 }
 
 function readForm() {
-  current.query = $("query").value.trim();
   const lines = $("documents").value.split("\n").map((line) => line.trim()).filter(Boolean);
-  current.documents = lines.slice(0, MOST);
-  const left = lines.length - current.documents.length;
-  $("document-count").textContent = `${current.documents.length} documents${left ? `; the last ${left} are left out here, the API takes them` : ""}`;
+  const documents = lines.slice(0, MOST);
+  const left = lines.length - documents.length;
+  $("document-count").textContent = `${documents.length} documents${left ? `; the last ${left} are left out here, the API takes them` : ""}`;
+  return { ...emptySearch(), query: $("query").value.trim(), documents };
 }
 
-async function embed(signal) {
-  const { embedder, documents, query } = current;
-  if (!embedder || !documents.length || !query) {
-    Object.assign(current, { vectors: [], queryVector: null });
-    return showEmbeddingRanking();
-  }
-  const { input, prompt_name: promptName } = queryInput();
-  const vectors = await vectorsOf(embedder.id, documents, undefined, signal);
-  const [queryVector] = await vectorsOf(embedder.id, [input], promptName, signal);
-  Object.assign(current, { vectors, queryVector });
-  return showEmbeddingRanking();
+async function embed(next, signal) {
+  if (!next.waits.has("vectors")) return;
+  const model = current.embedder.id;
+  const { input, prompt_name: promptName } = queryInput(next.query);
+  const documents = await vectorsOf(model, next.documents, undefined, signal);
+  const query = await vectorsOf(model, [input], promptName, signal);
+  Object.assign(next, { vectors: documents.vectors, queryVector: query.vectors[0] });
+  next.cut += documents.cut + query.cut;
+  next.waits.delete("vectors");
+  adopt(next);
 }
 
+// The vectors of texts, and how many of the texts were cut. What was asked before is not asked again.
 async function vectorsOf(model, texts, promptName, signal) {
   const place = (text) => JSON.stringify([model, promptName ?? null, text]);
   const known = new Map(texts.filter((text) => cache.has(place(text))).map((text) => [text, cache.get(place(text))]));
   const missing = [...new Set(texts)].filter((text) => !known.has(text));
-  for (let first = 0; first < missing.length; first += TEXTS_A_REQUEST) {
-    const input = missing.slice(first, first + TEXTS_A_REQUEST);
-    const answer = await post("v1/embeddings", { model, input, ...(promptName && { prompt_name: promptName }) }, signal);
-    answer.data.forEach(({ index, embedding }) => known.set(input[index], embedding));
+  let size = TEXTS_A_REQUEST;
+  for (let first = 0; first < missing.length;) {
+    const input = missing.slice(first, first + size);
+    try {
+      const { answer, cut } = await post("v1/embeddings", { model, input, truncate: true, ...(promptName && { prompt_name: promptName }) }, signal);
+      // Which ones were cut is known of a single text alone; a count is enough here.
+      answer.data.forEach(({ index, embedding }) => known.set(input[index], { vector: embedding, cut: index < cut }));
+      first += input.length;
+    } catch (error) {
+      if (error.code !== "array_above_max_length" || size === 1) throw error;
+      size = Math.floor(size / 2);
+    }
   }
   if (cache.size > CACHED_VECTORS) cache.clear();
-  known.forEach((vector, text) => cache.set(place(text), vector));
-  return texts.map((text) => known.get(text));
+  known.forEach((entry, text) => cache.set(place(text), entry));
+  const entries = texts.map((text) => known.get(text));
+  return { vectors: entries.map((entry) => entry.vector), cut: entries.filter((entry) => entry.cut).length };
 }
 
-async function rerank(signal) {
-  const { reranker, documents, query } = current;
-  current.scores = null;
-  if (reranker && documents.length && query) {
-    const answer = await post("v1/rerank", rerankRequest(), signal);
-    current.scores = documents.map(() => 0);
-    answer.results.forEach((result) => { current.scores[result.index] = result.relevance_score; });
-  }
-  showRerankRanking();
+async function rerank(next, signal) {
+  if (!next.waits.has("scores")) return;
+  const { answer } = await post("v1/rerank", rerankRequest(next), signal);
+  next.scores = next.documents.map(() => 0);
+  answer.results.forEach((result) => { next.scores[result.index] = result.relevance_score; });
+  next.waits.delete("scores");
+  adopt(next);
 }
 
 async function compare(signal) {
@@ -140,7 +183,8 @@ async function compare(signal) {
     $("cosine").textContent = "";
     return;
   }
-  const [a, b] = (await vectorsOf(current.embedder.id, texts, undefined, signal)).map((vector) => shorten(vector, vector.length));
+  const { vectors } = await vectorsOf(current.embedder.id, texts, undefined, signal);
+  const [a, b] = vectors.map((vector) => shorten(vector, vector.length));
   $("cosine").textContent = `cosine ${score(dot(a, b))}`;
 }
 
@@ -160,22 +204,27 @@ const placesOf = (scores) => {
 
 function showEmbeddingRanking() {
   const scores = embeddingScores();
-  const full = dimensions() && scores && placesOf(current.vectors.map((vector) => dot(shorten(vector, vector.length), shorten(current.queryVector, vector.length))));
+  const whole = (vector) => shorten(vector, vector.length);
+  const full = dimensions() && scores && placesOf(current.vectors.map((vector) => dot(whole(vector), whole(current.queryVector))));
   $("embedding-note").textContent = full ? "arrows: against all dimensions" : "cosine";
-  showRanking("embedding-ranking", scores, full?.places, "No embedder is served.");
-  showRerankRanking();
+  showRanking("embedding-ranking", scores, full?.places, noRanking("vectors", current.embedder, "embedder"));
 }
 
 function showRerankRanking() {
   const scores = embeddingScores();
   $("rerank-note").textContent = current.scores && scores ? "score; arrows: against embedding" : "score";
-  showRanking("rerank-ranking", current.scores, scores && placesOf(scores).places, "No reranker is served.");
+  showRanking("rerank-ranking", current.scores, scores && placesOf(scores).places, noRanking("scores", current.reranker, "reranker"));
 }
 
-function showRanking(id, scores, placesBefore, nobody) {
+function noRanking(what, model, kind) {
+  if (!model) return `No ${kind} is served.`;
+  if (current.waits.has(what)) return "ranking…";
+  return current.query && current.documents.length ? "No answer: see above." : "Write a query and some documents.";
+}
+
+function showRanking(id, scores, placesBefore, words) {
   if (!scores) {
-    const served = id === "rerank-ranking" ? current.reranker : current.embedder;
-    $(id).replaceChildren(element("li", { class: "hint" }, element("span"), element("span", {}, served ? "Write a query and some documents." : nobody)));
+    $(id).replaceChildren(element("li", { class: "hint" }, element("span"), element("span", {}, words)));
     return;
   }
   $(id).replaceChildren(...placesOf(scores).order.map((index, place) => row(index, place, scores[index], placesBefore?.[index])));
@@ -204,8 +253,9 @@ function chooseModels() {
   current.embedder = find($("embedder").value);
   current.reranker = find($("reranker").value);
   const slider = $("dimensions");
-  const width = current.embedder?.hearth.dimensions ?? 1;
-  if (slider.max !== String(width)) Object.assign(slider, { max: width, value: width });
+  const sizes = sizesOf(current.embedder).length;
+  if (slider.max !== String(sizes)) Object.assign(slider, { max: sizes, value: sizes });
+  slider.disabled = sizes === 1;
   showDimensions();
   showHint();
   const readers = [current.reranker, takesInstruction(current.embedder) ? current.embedder : null].filter(Boolean);
@@ -216,10 +266,12 @@ function chooseModels() {
 }
 
 function showDimensions() {
-  const { max } = $("dimensions");
-  const chosen = dimensions() ?? Number(max);
+  const sizes = sizesOf(current.embedder);
+  const width = sizes[sizes.length - 1];
+  const chosen = dimensions() ?? width;
   $("dimensions-value").textContent = String(chosen);
-  $("dimensions-hint").textContent = `${chosen * 4} bytes a vector as float32, of ${Number(max) * 4}.`;
+  const bytes = `${chosen * 4} bytes a vector as float32, of ${width * 4}.`;
+  $("dimensions-hint").textContent = sizes.length > 1 ? bytes : `${bytes} This model was not trained for shorter vectors.`;
 }
 
 function exampleButton(chosen) {
@@ -267,11 +319,12 @@ function insert(area, text) {
 async function take(file) {
   if (!file) return;
   try {
-    const documents = read(file.name, await file.text());
+    const documents = read(file.name, await file.arrayBuffer());
     if (!documents.length) throw new Error("It holds no text.");
     $("documents").value = documents.join("\n");
+    report.failed(null, "file");
     later();
   } catch (error) {
-    announce(new Error(`${file.name}: ${error.message}`));
+    report.failed(new Error(`${file.name}: ${error.message}`), "file");
   }
 }
