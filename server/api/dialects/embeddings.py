@@ -28,7 +28,7 @@ from server.api.dialects.parsing import (
 from server.api.dialects.protocol import ParsedEmbedding, Reply, hearth_headers
 from server.api.fields.messages import are_messages, read_messages
 from server.api.fields.spellings import aliases_of
-from server.api.fields.unsupported import refuse_unsupported
+from server.api.fields.unsupported import refuse_media, refuse_unsupported
 from server.errors import EmptyArray, InvalidValue, MissingParameter
 from server.observability.trace import Trace
 from server.processing.requests import Chats, EmbeddingRequest, EmbeddingResult, Inputs, TokenIds, Truncation
@@ -87,7 +87,8 @@ class EmbeddingsBody(Fields):
     operation = "embeddings"
 
     input: Annotated[Any, WithJsonSchema(_INPUT)] = None
-    """A string, a list of strings, a list of token ids, or a list of such lists; objects with `prompt_template`."""
+    """A string, a list of strings, a list of token ids, or a list of such lists; objects with `prompt_template`, or
+    Jina's objects of one `text`."""
     messages: Annotated[list[Any] | None, WithJsonSchema(_MESSAGES)] = None
     """vLLM's: a conversation in place of `input`, or a list of them, for the model's chat template."""
     add_generation_prompt: WireBool = False
@@ -198,11 +199,32 @@ def _inputs(fields: EmbeddingsBody) -> Inputs:
     if field == "input" and (has_template or not are_messages(value)):
         if fields.add_special_tokens is False:
             refuse_unsupported({"add_special_tokens": False}, (), fields.operation)
-        return read_input(value, has_template=has_template)
+        return read_input(value if has_template else _unwrapped(value), has_template=has_template)
     if has_template:
         raise InvalidValue("prompt_template", "messages are put into the model's own chat template; leave it out.")
     variables = {**(fields.chat_template_kwargs or {}), "add_generation_prompt": fields.add_generation_prompt}
     return read_messages(value, variables, field=field, add_special_tokens=bool(fields.add_special_tokens))
+
+
+def _unwrapped(value: Any) -> Any:
+    """An `input` of Jina's objects as their texts; any other input as it is."""
+    values = value if isinstance(value, list) else [value]
+    if not values or not isinstance(values[0], dict):
+        return value
+    for index, item in enumerate(values):
+        if isinstance(item, dict):
+            refuse_media(item, f"input[{index}]" if isinstance(value, list) else "input")
+    texts = [_text_of(item) for item in values]
+    if any(text is None for text in texts):
+        return value
+    return texts if isinstance(value, list) else texts[0]
+
+
+def _text_of(item: Any) -> str | None:
+    if not isinstance(item, dict) or not item.keys() <= {"type", "text"} or item.get("type", "text") != "text":
+        return None
+    text = item.get("text")
+    return text if isinstance(text, str) else None
 
 
 def write_embeddings(parsed: ParsedEmbedding, result: EmbeddingResult, trace: Trace, *, has_id: bool = False) -> Reply:
@@ -244,7 +266,7 @@ def _normalize(fields: EmbeddingsBody, default: bool) -> bool:
 
 
 def _encoding_format(fields: EmbeddingsBody) -> EncodingFormat:
-    if fields.embedding_type == "float":
+    if "embedding_type" not in fields.model_fields_set:
         return fields.encoding_format
     if "encoding_format" in fields.model_fields_set and fields.encoding_format != fields.embedding_type:
         reason = f"'{fields.embedding_type}' contradicts 'encoding_format': '{fields.encoding_format}'; send only one."

@@ -18,6 +18,7 @@ from server.api.dialects.parsing import (
 from server.api.dialects.protocol import OPENAI_ERROR, ParsedRerank, Reply, rerank_headers, write_openai_error
 from server.api.dialects.rerank import RawScoreFields, wants_raw_scores
 from server.api.fields.spellings import aliases_of
+from server.api.fields.unsupported import refuse_media
 from server.errors import ApiError, InvalidValue
 from server.observability.trace import Trace
 from server.processing.requests import RerankRequest, RerankResult
@@ -107,6 +108,8 @@ class NIM:
 
 
 def _text(value: Any, where: str) -> str:
+    if isinstance(value, dict):
+        refuse_media(value, where)
     text = value.get("text") if isinstance(value, dict) else None
     if not isinstance(text, str):
         raise InvalidValue(where, "expected an object with a string 'text'.")

@@ -32,6 +32,7 @@ from server.api.dialects.rerank import (
     wants_raw_scores,
 )
 from server.api.dialects.tei import TEI, TEI_ERROR, TEI_RERANK_EXAMPLE, TEI_RERANK_RESPONSE, TeiRerankBody
+from server.api.fields.unsupported import refuse_media
 from server.errors import ApiError, ArrayTooLong, InvalidValue
 from server.observability.trace import Trace
 from server.processing.requests import EmbeddingResult, RerankResult
@@ -183,6 +184,7 @@ def _text(document: Any, index: int, rank_fields: Sequence[str]) -> str:
         raise InvalidValue(where, "expected a string or an object with 'text'.")
     if rank_fields:
         return _ranked_text(document, where, rank_fields)
+    refuse_media(document, where)
     text = document.get("text")
     if not isinstance(text, str):
         raise InvalidValue(where, "expected an object with a string 'text'; name other fields in 'rank_fields'.")

@@ -89,10 +89,19 @@ def read_object(body: bytes) -> JsonObject:
         # orjson refuses NaN, lone surrogates and trailing text, which Python's json accepts.
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
+        _check_utf8(body)
         raise InvalidJson(f"{error.msg} (line {error.lineno}, column {error.colno}).") from None
     if not isinstance(value, dict):
         raise InvalidJson("expected an object.")
     return {name: field for name, field in value.items() if field is not None}
+
+
+def _check_utf8(body: bytes) -> None:
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        reason = f"it is not UTF-8 (byte {error.start}: 0x{body[error.start]:02x}); encode it as UTF-8."
+        raise InvalidJson(reason) from None
 
 
 def rename(body: JsonObject, aliases: Mapping[str, str]) -> JsonObject:

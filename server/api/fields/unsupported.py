@@ -32,6 +32,8 @@ _FLOATS = "vectors are float32 numbers; convert them in the client"
 _BASE64 = "this route writes vectors as JSON numbers; use /v1/embeddings with 'encoding_format'"
 _DENSE = "a vector is one dense list of numbers for each input"
 TEXT_ONLY = "inputs are texts; send no other media"
+# The names that Jina, Cohere, vLLM and NIM have for media within an input or a document.
+_MEDIA = frozenset({"image", "images", "image_url", "video", "videos", "video_url", "audio", "audio_url", "pdf"})
 _POOLING = "the pooling is the one in the model's files; convert or configure the model instead"
 _NORMALIZE = (
     "this route always scales vectors to length 1, and scores to the range of the model; "
@@ -116,6 +118,16 @@ def refuse_unsupported(body: JsonObject, known: Iterable[str], operation: Operat
             continue
         fix = f"Send {_choices(field)}, or leave it out." if field.without_effect else "Leave it out."
         raise InvalidValue(name, f"{_shown(value)} is not supported: {field.supported}. {fix}")
+
+
+def refuse_media(item: JsonObject, where: str) -> None:
+    """Refuse an object that holds an image, a video or a sound, beside a text or instead of one.
+
+    Raises: InvalidValue.
+    """
+    name = next((name for name, value in item.items() if name in _MEDIA and value), None)
+    if name is not None:
+        raise InvalidValue(where, f"'{name}' is not supported: {TEXT_ONLY}.")
 
 
 def unsupported_names(operation: Operation) -> list[str]:

@@ -63,6 +63,7 @@ def test_an_input_is_cut_only_on_request(fields: dict[str, Any], cut: Truncation
         ({"truncate": True, "truncation": False}, "truncation"),
         ({"normalize": True, "normalized": False}, "normalized"),
         ({"embedding_type": "base64", "encoding_format": "float"}, "embedding_type"),
+        ({"embedding_type": "float", "encoding_format": "base64"}, "embedding_type"),
         ({"embedding_type": "binary"}, "embedding_type"),
     ],
 )
@@ -78,7 +79,8 @@ def test_spellings_that_contradict_each_other_are_refused(fields: dict[str, Any]
     [
         ({"embedding_type": "base64"}, "base64"),
         ({"embedding_type": "float"}, "float"),
-        ({"embedding_type": "float", "encoding_format": "base64"}, "base64"),
+        ({"embedding_type": ["float"], "encoding_format": "float"}, "float"),
+        ({"encoding_format": "base64"}, "base64"),
         ({"embedding_type": "base64", "encoding_format": "base64"}, "base64"),
     ],
 )

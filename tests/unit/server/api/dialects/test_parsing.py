@@ -117,6 +117,11 @@ def test_70_what_is_no_json_object_is_invalid_json(sent: bytes) -> None:
         read_object(sent)
 
 
+def test_70_a_body_in_another_encoding_is_called_that() -> None:
+    with pytest.raises(InvalidJson, match=r"it is not UTF-8 \(byte 6: 0xe9\); encode it as UTF-8"):
+        read_object('{"a":"\u00e9"}'.encode("latin-1"))
+
+
 def test_null_is_absent() -> None:
     assert read_object(b'{"a":null,"b":0,"c":"","d":[null]}') == {"b": 0, "c": "", "d": [None]}
 

@@ -22,6 +22,18 @@ def test_text_is_one_input_or_several(sent: Any, values: tuple[str, ...], is_lis
 
 
 @pytest.mark.parametrize(
+    ("sent", "texts"),
+    [
+        ({"text": "a"}, Texts(("a",), is_list=False)),
+        ([{"text": "a"}], Texts(("a",), is_list=True)),
+        ([{"type": "text", "text": "a"}, {"text": ""}], Texts(("a", ""), is_list=True)),
+    ],
+)
+def test_objects_of_one_text_are_that_text(sent: Any, texts: Texts) -> None:
+    assert read_input(sent) == texts
+
+
+@pytest.mark.parametrize(
     ("sent", "values", "is_list"),
     [
         ([1, 2], [[1, 2]], False),
@@ -62,6 +74,12 @@ def test_nothing_is_an_empty_array(sent: Any) -> None:
         ([2**63], "Invalid 'input': a token id does not fit in 64 bits."),
         ({"a": 1}, "Invalid 'input': objects require 'prompt_template'."),
         ([{"a": 1}], "Invalid 'input': objects require 'prompt_template'."),
+        ([{"text": "a", "title": "b"}], "Invalid 'input': objects require 'prompt_template'."),
+        ({"text": 1}, "Invalid 'input': objects require 'prompt_template'."),
+        ([{"text": "a"}, "b"], "Invalid 'input[1]': expected an object, like input[0]."),
+        ({"image": "x"}, "Invalid 'input': 'image' is not supported: inputs are texts"),
+        ([{"text": "a"}, {"image": "x"}], "Invalid 'input[1]': 'image' is not supported: inputs are texts"),
+        ([{"text": "a", "image_url": "x"}], "Invalid 'input[0]': 'image_url' is not supported: inputs are texts"),
     ],
 )
 def test_anything_else_gets_one_message_that_names_its_place(sent: Any, message: str) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from server.api.dialects.fireworks import Fireworks
+from server.api.dialects.nim import NIM
 from server.api.dialects.openai import OpenAI
 from server.api.dialects.protocol import ParsedRerank
 from server.api.dialects.tei import TEI
@@ -192,6 +193,18 @@ def test_65_normalize_is_refused_with_the_name_of_raw_scores() -> None:
 )
 def test_58_a_document_is_text_or_an_object_that_has_it(documents: Any, fields: dict[str, Any], text: str) -> None:
     assert OPENAI.parse_rerank({"query": "q", "documents": documents, **fields}).request.documents == (text,)
+
+
+@pytest.mark.parametrize("name", ["image", "image_url", "video"])
+def test_58_a_document_with_media_beside_its_text_is_refused(name: str) -> None:
+    document = {"text": "a", name: "https://example.org/x"}
+    reason = f"'{name}' is not supported: inputs are texts"
+
+    with pytest.raises(ApiError, match=rf"Invalid 'documents\[1\]': {reason}"):
+        OPENAI.parse_rerank(_body(documents=["a", document]))
+    with pytest.raises(ApiError, match=rf"Invalid 'passages\[0\]': {reason}"):
+        NIM().parse_rerank({"query": {"text": "q"}, "passages": [document]})
+    assert OPENAI.parse_rerank(_body(documents=[document], rank_fields=["text"])).request.documents == ("text: a",)
 
 
 def test_53_fireworks_answer_has_its_keys_and_no_others() -> None:
