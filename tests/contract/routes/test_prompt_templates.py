@@ -64,7 +64,7 @@ def test_50_what_cannot_be_filled_is_400(plain: httpx.Client, given: object, tem
     openai_error(embed(plain, given, prompt_template=template), 400)
 
 
-@pytest.mark.parametrize("given", [{"text": "a"}, [{"text": "a"}]])
+@pytest.mark.parametrize("given", [{"title": "a"}, [{"text": "a", "title": "b"}]])
 def test_50_objects_need_a_template(plain: httpx.Client, given: object) -> None:
     error = openai_error(embed(plain, given), 400)
 
