@@ -16,12 +16,13 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.api.pages.page_routes import FILE_PATHS, PAGES
+from server.api.paths import PROBE_OF
 from server.config import Auth, Config, ConfigError
 from server.config_file import read_text
 from server.errors import HostNotAllowed, InvalidApiKey, OriginNotAllowed
 from server.observability.trace import path_of
 
-OPEN_PATHS = {"/health", "/live", "/ready"}
+OPEN_PATHS = set(PROBE_OF)
 # Scope key of who sends a request: callers share the server.
 SCOPE_CALLER = "hearth.caller"
 CALLER_DIGITS = 16

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.dialects.protocol import ErrorDialect
 from server.api.openapi import BEFORE_THE_BODY
-from server.api.paths import PathTable
+from server.api.paths import PROBE_OF, PathTable
 from server.errors import ApiError, ClientGone, Draining, InternalError, MethodNotAllowed, Retryable, UnknownUrl
 from server.observability.metrics import Metrics
 from server.observability.trace import Trace, new_trace, path_of
@@ -25,7 +25,7 @@ SCOPE_DIALECT = "hearth.dialect"
 SCOPE_SENT = "hearth.sent"
 # nginx's status for a client that closed the connection; it is logged, never sent.
 CLIENT_CLOSED_REQUEST = 499
-PROBES = {"/health", "/live", "/ready", "/metrics"}
+PROBES = {*PROBE_OF, "/metrics"}
 
 
 class TraceMiddleware:

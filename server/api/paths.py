@@ -13,6 +13,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.observability.trace import path_of
 
+# The probes: those of Kubernetes' own parts end in z, and SageMaker requests /ping.
+PROBE_ALIASES: Mapping[str, tuple[str, ...]] = {
+    "/live": ("/livez",),
+    "/health": ("/healthz",),
+    "/ready": ("/readyz", "/ping"),
+}
+# Each path of a probe, and the probe that it is.
+PROBE_OF: Mapping[str, str] = {path: probe for probe, aliases in PROBE_ALIASES.items() for path in (probe, *aliases)}
 # Longer paths are not repaired. A model's name may have more segments: such a path needs no repair.
 MAX_SEGMENTS = 16
 # difflib's ratio: /v1/embedding is 0.96 like /v1/embeddings.

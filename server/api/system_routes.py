@@ -5,18 +5,18 @@ from fastapi import Request, Response
 from fastapi.responses import PlainTextResponse
 
 from server.api.openapi import plain_text, probe
+from server.api.paths import PROBE_ALIASES
 from server.api.route_table import Route
 from server.engine.client import Engine
 from server.engine.messages import EngineState
 from server.observability.metrics import Metrics
 from server.serialization import dump
 
-PROBE_PATHS = ("/live", "/health", "/ready")
 RETRY_AFTER_S = "2"
 
 
 def system_routes(engine: Engine, metrics: Metrics) -> list[Route]:
-    """/health, /live, /ready and /metrics."""
+    """/health, /live and /ready, with their aliases, and /metrics."""
 
     async def live(_: Request) -> Response:
         return _answer("/live", engine.state())
@@ -33,10 +33,18 @@ def system_routes(engine: Engine, metrics: Metrics) -> list[Route]:
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return [
-        Route("GET", ("/live",), live, probe("200 while the process is running")),
-        Route("GET", ("/health",), health, probe("200 while loading or serving, 503 if an engine has failed")),
+        Route("GET", ("/live", *PROBE_ALIASES["/live"]), live, probe("200 while the process is running")),
         Route(
-            "GET", ("/ready",), ready, probe("200 if all models are loaded and the server is not draining, else 503")
+            "GET",
+            ("/health", *PROBE_ALIASES["/health"]),
+            health,
+            probe("200 while loading or serving, 503 if an engine has failed"),
+        ),
+        Route(
+            "GET",
+            ("/ready", *PROBE_ALIASES["/ready"]),
+            ready,
+            probe("200 if all models are loaded and the server is not draining, else 503"),
         ),
         Route("GET", ("/metrics",), read_metrics, plain_text("Metrics in Prometheus' text format"), PlainTextResponse),
     ]

@@ -7,7 +7,8 @@ from socket import socket
 from time import monotonic
 from typing import Any
 
-from server.api.system_routes import PROBE_PATHS, RETRY_AFTER_S, probe_answer
+from server.api.paths import PROBE_OF
+from server.api.system_routes import RETRY_AFTER_S, probe_answer
 from server.engine.messages import EngineState
 
 # The event loop says ten times a second how the engine is. While it does not for so long, the process is not ready.
@@ -40,15 +41,15 @@ class ProbeListener:
 
     def answer(self, path: str) -> tuple[int, bytes]:
         """Status and body for a path; 404 without a body for any other path. Any thread may ask."""
-        path = path.partition("?")[0].rstrip("/")
-        if path not in PROBE_PATHS:
+        probe = PROBE_OF.get(path.partition("?")[0].rstrip("/"))
+        if probe is None:
             return HTTPStatus.NOT_FOUND, b""
         state, noted_at = self._noted
         silent_s = monotonic() - noted_at
-        if silent_s > (BLOCKED_S if path == "/ready" else DEAD_S):
+        if silent_s > (BLOCKED_S if probe == "/ready" else DEAD_S):
             state = EngineState("failed", reason=f"the event loop has been blocked for {silent_s:.0f} s")
             return probe_answer("/ready", state)
-        return probe_answer(path, state)
+        return probe_answer(probe, state)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         answer = self.answer

@@ -62,7 +62,9 @@ def test_81_on_the_fireworks_door(keyed: httpx.Client) -> None:
     assert error["code"] == "UNAUTHORIZED"
 
 
-@pytest.mark.parametrize("path", ["/health", "/live", "/ready", "/health/", "/openapi.json", "/docs"])
+@pytest.mark.parametrize(
+    "path", ["/health", "/live", "/ready", "/ping", "/readyz", "/health/", "/openapi.json", "/docs"]
+)
 def test_81_probes_and_pages_are_open(keyed: httpx.Client, path: str) -> None:
     assert keyed.get(path).status_code == 200
 

@@ -10,7 +10,7 @@ from server.registry import ServedModel
 from tests.support.server.in_process import in_process_server
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
-OPEN = {"/", "/docs", "/openapi.json", "/health", "/live", "/ready"}
+OPEN = {"/", "/docs", "/openapi.json", "/health", "/healthz", "/live", "/livez", "/ready", "/readyz", "/ping"}
 
 
 def _address(path: str) -> str:

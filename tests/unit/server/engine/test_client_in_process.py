@@ -31,6 +31,7 @@ async def test_76_while_it_loads_requests_get_503_and_probes_say_so(embedder: Se
     async with in_process_server(embedder, load=load, wait=False) as server:
         early = await server.embed("a")
         ready, live, health = [await server.client.get(path) for path in ("/ready", "/live", "/health")]
+        aliases = [await server.client.get(path) for path in ("/ping", "/readyz", "/livez", "/healthz")]
         loaded.set()
         await server.until(lambda: server.engine.state().phase == "ready")
         late = await server.embed("a")
@@ -39,6 +40,7 @@ async def test_76_while_it_loads_requests_get_503_and_probes_say_so(embedder: Se
     assert early.json()["error"]["code"] == "model_loading"
     assert 1 <= int(early.headers["retry-after"]) <= 120
     assert (ready.status_code, live.status_code, health.status_code) == (503, 200, 200)
+    assert [alias.status_code for alias in aliases] == [503, 503, 200, 200]
     assert ready.json()["status"] == "loading"
     assert late.status_code == 200
 

@@ -33,6 +33,8 @@ def test_probes_answer_as_the_engine_is(probes: ProbeListener) -> None:
     assert before == {"/live": 200, "/health": 200, "/ready": 503}
     assert ready == {"/live": 200, "/health": 200, "/ready": 200}
     assert _statuses(probes) == {"/live": 200, "/health": 503, "/ready": 503}
+    aliases = ("/livez", "/healthz", "/readyz", "/ping")
+    assert [probes.answer(path)[0] for path in aliases] == [200, 503, 503, 503]
     assert json.loads(probes.answer("/ready/?a=b")[1]) == {"status": "failed", "reason": "it broke"}
 
 
