@@ -109,7 +109,9 @@ def post(url: str, **body: object) -> dict[str, list[dict[str, object]]]:
 
 def ask(url: str) -> None:
     """One embedding and one ranking; raise SystemExit if an answer is wrong."""
-    embedding = post(f"{url}/v1/embeddings", input="a text", dimensions=4)["data"][0]["embedding"]
+    embedding = post(f"{url}/v1/embeddings", model="demo-embedding", input="a text", dimensions=4)["data"][0][
+        "embedding"
+    ]
     documents = ["The weather in Europe varies.", "Paris is the capital of France."]
     best = post(f"{url}/v1/rerank", query="What is the capital of France?", documents=documents, top_n=1)
     if not isinstance(embedding, list) or len(embedding) != 4:
