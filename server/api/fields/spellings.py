@@ -4,7 +4,17 @@ from collections.abc import Collection, Mapping
 
 # Of OpenAI, Cohere and Mistral, DashScope, Google, Nomic, sentence-transformers, Jina, Voyage, TEI and NIM.
 EMBEDDING_SPELLINGS: tuple[tuple[str, ...], ...] = (
-    ("dimensions", "output_dimension", "dimension", "output_dimensionality", "dimensionality", "truncate_dim"),
+    (
+        "dimensions",
+        "output_dimension",
+        "output_dimensions",
+        "dimension",
+        "output_dimensionality",
+        "outputDimensionality",
+        "dimensionality",
+        "truncate_dim",
+    ),
+    ("encoding_format", "encodingFormat"),
     ("normalize", "normalized", "normalize_embeddings"),
     ("truncate", "truncation"),
     ("truncation_side", "truncation_direction"),

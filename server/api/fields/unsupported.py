@@ -53,6 +53,7 @@ UNSUPPORTED: Mapping[str, UnsupportedField] = {
     "embedding_types": UnsupportedField(f"{_FLOATS}, or use 'encoding_format'", ("float", [])),
     "embedding_type": UnsupportedField(_BASE64, ("float",)),
     "encoding_format": UnsupportedField(_BASE64, ("float",)),
+    "output_format": UnsupportedField("use 'encoding_format' on /v1/embeddings", ("float", "json"), _EMBEDDINGS),
     "endianness": UnsupportedField("numbers are little-endian", ("little", "native")),
     # Which numbers.
     "late_chunking": UnsupportedField("each input is embedded on its own", (False,)),
@@ -93,6 +94,8 @@ UNSUPPORTED: Mapping[str, UnsupportedField] = {
     "return_documents": UnsupportedField("the response has scores alone; use /v1/rerank", (False,), _RERANK),
     "raw_scores": UnsupportedField(_RAW_SCORES, (False,), _RERANK),
     "use_activation": UnsupportedField(_RAW_SCORES, (True,), _RERANK),
+    "score_threshold": UnsupportedField("use 'top_n', or compare the scores in the client", (), _RERANK),
+    "return_embeddings": UnsupportedField("vectors come from /v1/embeddings", (False,), _RERANK),
     "rewrite_query": UnsupportedField("the query is read as it is", (False,), _RERANK),
     "return_input": UnsupportedField("the response does not repeat the input", (False,)),
     "return_token_ids": UnsupportedField("token ids come from /tokenize", (False,)),

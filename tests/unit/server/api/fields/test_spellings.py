@@ -14,6 +14,7 @@ from tests.unit.server.api.fields.test_unsupported import ROUTES, Body
 # A value with an effect on each field, where the routes have one.
 SENT: dict[str, Any] = {
     "dimensions": 4,
+    "encoding_format": "base64",
     "normalize": "true",
     "truncate": "NONE",
     "truncation_side": "Left",

@@ -123,6 +123,29 @@ async def test_a_list_of_one_encoding_is_that_one(embedder: ServedModel) -> None
     assert isinstance(answer.json()["data"][0]["embedding"], str)
 
 
+@pytest.mark.parametrize(
+    ("path", "fields", "status"),
+    [
+        ("/v1/embeddings", {"input": "a", "output_dimensions": 99}, 400),
+        ("/v1/embeddings", {"input": "a", "outputDimensionality": 99}, 400),
+        ("/v1/embeddings", {"input": "a", "encodingFormat": "base64"}, 200),
+        ("/v1/embeddings", {"input": "a", "output_format": "int8"}, 400),
+        ("/embed", {"inputs": "a", "encodingFormat": "base64"}, 400),
+        ("/v1/rerank", {**TEXTS, "score_threshold": 0.5}, 400),
+        ("/v1/rerank", {**TEXTS, "return_embeddings": True}, 400),
+        ("/v1/embeddings", {"input": "a", "return_embeddings": True}, 200),
+    ],
+)
+async def test_names_of_other_servers_are_read_or_refused(
+    embedder: ServedModel, reranker: ServedModel, path: str, fields: Body, status: int
+) -> None:
+    async with in_process_server(embedder, reranker) as here:
+        answer = await here.client.post(path, json=fields)
+
+    assert answer.status_code == status, answer.text
+    assert status == 200 or f"'{list(fields)[-1]}'" in answer.text
+
+
 async def test_the_error_says_what_is_supported_and_the_fix(embedder: ServedModel) -> None:
     async with in_process_server(embedder) as here:
         answer = await here.embed("a", output_dtype="int8", encoding_format="base64")
