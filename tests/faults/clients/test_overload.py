@@ -1,5 +1,6 @@
 """More requests than the server can bear: refused early with an honest Retry-After; callers do not hurt each other."""
 
+import asyncio
 import socket
 from collections import Counter
 from collections.abc import Callable
@@ -76,7 +77,11 @@ async def test_probes_and_metrics_are_answered_when_too_many_requests_are_in_pro
     accepted, refused = Clients(hearth), Clients(hearth)
 
     await hold(hearth, model, accepted)
+    # The one that is held, and the reading itself: what came before has left.
+    await until(hearth, lambda: metric_total(hearth, "hearth_requests_in_flight") == 2)
     accepted.send(3, "b")
+    # To read the metrics is a request in progress too, which must not come before these.
+    await asyncio.sleep(1)
     await until(hearth, lambda: metric_total(hearth, "hearth_requests_in_flight") == 5)
     refused.send(30, "c")
     refusals = await refused.answers()
