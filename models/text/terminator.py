@@ -31,7 +31,7 @@ def set_terminator(checkpoint: Checkpoint, tokenizer: Tokenizer, configured: str
         tokenizer.end_with(terminator)
         log.info("%s: each text ends with %s, by add_eos_token in tokenizer_config.json", checkpoint.path, terminator)
     elif _is_read_at_its_end(checkpoint) and not ends:
-        raise ModelError(_without_terminator(checkpoint, tokenizer))
+        raise ModelError(_without_terminator(checkpoint, tokenizer, terminator))
 
 
 def _is_read_at_its_end(checkpoint: Checkpoint) -> bool:
@@ -42,8 +42,9 @@ def _is_read_at_its_end(checkpoint: Checkpoint) -> bool:
     return is_last and (checkpoint.model_type == "qwen3" or (isinstance(code, dict) and "AutoTokenizer" in code))
 
 
-def _without_terminator(checkpoint: Checkpoint, tokenizer: Tokenizer) -> str:
+def _without_terminator(checkpoint: Checkpoint, tokenizer: Tokenizer, terminator: str) -> str:
     if checkpoint.model_type == "qwen3":
+        terminator = QWEN3_TERMINATOR
         number = tokenizer.added.get(QWEN3_TERMINATOR)
         why = (
             f"is a Qwen3 embedder, so tokenizer.json must end each text with {QWEN3_TERMINATOR} ({number}); "
@@ -52,6 +53,6 @@ def _without_terminator(checkpoint: Checkpoint, tokenizer: Tokenizer) -> str:
     else:
         why = "has a tokenizer of its own code (auto_map), which is never run and may end each text with a token"
     return (
-        f"{checkpoint.path} {why}; if it was trained so, set `terminator: {QWEN3_TERMINATOR}`, "
+        f"{checkpoint.path} {why}; if it was trained so, set `terminator: {terminator or '...'}`, "
         'or `terminator: ""` for texts without one'
     )

@@ -54,14 +54,17 @@ async function copy() {
   }
 }
 
-const withDimensions = (body) => (dimensions() ? { ...body, dimensions: dimensions() } : body);
+// What was chosen, or happened, beyond the defaults: without `truncate` a text that is too long is refused.
+const asShown = (body) => ({
+  ...body, ...(dimensions() && { dimensions: dimensions() }), ...(current.cut && { truncate: true }),
+});
 
 function embedQuery() {
-  return { path: "v1/embeddings", body: withDimensions({ model: current.embedder?.id ?? "", ...queryInput() }) };
+  return { path: "v1/embeddings", body: asShown({ model: current.embedder?.id ?? "", ...queryInput() }) };
 }
 
 function embedDocuments() {
-  return { path: "v1/embeddings", body: withDimensions({ model: current.embedder?.id ?? "", input: current.documents.slice(0, SHOWN) }) };
+  return { path: "v1/embeddings", body: asShown({ model: current.embedder?.id ?? "", input: current.documents.slice(0, SHOWN) }) };
 }
 
 function rerank() {

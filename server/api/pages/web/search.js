@@ -149,23 +149,24 @@ async function vectorsOf(model, texts, promptName, signal) {
   const place = (text) => JSON.stringify([model, promptName ?? null, text]);
   const known = new Map(texts.filter((text) => cache.has(place(text))).map((text) => [text, cache.get(place(text))]));
   const missing = [...new Set(texts)].filter((text) => !known.has(text));
+  if (cache.size > CACHED_VECTORS) cache.clear();
   let size = TEXTS_A_REQUEST;
+  let cutTexts = 0;
   for (let first = 0; first < missing.length;) {
     const input = missing.slice(first, first + size);
     try {
       const { answer, cut } = await post("v1/embeddings", { model, input, truncate: true, ...(promptName && { prompt_name: promptName }) }, signal);
-      // Which ones were cut is known of a single text alone; a count is enough here.
-      answer.data.forEach(({ index, embedding }) => known.set(input[index], { vector: embedding, cut: index < cut }));
+      answer.data.forEach(({ index, embedding }) => known.set(input[index], embedding));
+      // The answer counts the texts that were cut and does not name them: they are counted again next time.
+      if (!cut) input.forEach((text) => cache.set(place(text), known.get(text)));
+      cutTexts += cut;
       first += input.length;
     } catch (error) {
       if (error.code !== "array_above_max_length" || size === 1) throw error;
       size = Math.floor(size / 2);
     }
   }
-  if (cache.size > CACHED_VECTORS) cache.clear();
-  known.forEach((entry, text) => cache.set(place(text), entry));
-  const entries = texts.map((text) => known.get(text));
-  return { vectors: entries.map((entry) => entry.vector), cut: entries.filter((entry) => entry.cut).length };
+  return { vectors: texts.map((text) => known.get(text)), cut: cutTexts };
 }
 
 async function rerank(next, signal) {
