@@ -132,7 +132,11 @@ def test_another_query_and_another_instruction_change_the_ranking_at_once(
 
     with page.expect_response("**/v1/rerank"):
         page.fill("#query", "rooms to live in")
-    page.wait_for_function("text => document.querySelector('#rerank-ranking .text').textContent !== text", arg=first[0])
+    # Until the answer is there, the ranking is the word "ranking…".
+    page.wait_for_function(
+        "text => ![undefined, text].includes(document.querySelector('#rerank-ranking .text')?.textContent)",
+        arg=first[0],
+    )
     page.click("#options summary")
     with page.expect_request("**/v1/rerank") as request:
         page.fill("#instruction", "Find a home")
