@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from server.engine.batching import BatchItem, BatchLimits, Job, take_batch
+from server.engine.batching import BatchItem, BatchLimits, Job, JobQueue, take_batch
 
 # When the next batch is bound while one runs: at the running batch's start, shortly before its end, or at its end.
 Binding = Literal["start", "late", "end"]
@@ -26,7 +26,8 @@ class Policy:
 
 def by_ratio(jobs: Sequence[Job], limits: BatchLimits, now: float, seconds_per_token: float) -> list[BatchItem]:
     """The server's own rule."""
-    return take_batch(jobs, limits, now, {job.model: seconds_per_token for job in jobs})
+    queue = JobQueue(sorted(jobs, key=lambda job: job.arrived))
+    return take_batch(queue, limits, now, {job.model: seconds_per_token for job in jobs})
 
 
 def by_ratio_alone(jobs: Sequence[Job], limits: BatchLimits, now: float, seconds_per_token: float) -> list[BatchItem]:
@@ -39,7 +40,7 @@ def by_ratio_alone(jobs: Sequence[Job], limits: BatchLimits, now: float, seconds
 def by_ratio_of_rest(jobs: Sequence[Job], limits: BatchLimits, now: float, seconds_per_token: float) -> list[BatchItem]:
     """The same with the ratio taken to the rest of a job: its last batches overtake every query."""
     for job in jobs:
-        job.tokens = job.waiting_tokens
+        job.service_tokens = max(job.waiting_tokens, 1)
     return by_ratio(jobs, limits, now, seconds_per_token)
 
 

@@ -1,8 +1,10 @@
 """Which waiting items run next. Pure: no threads, no clocks, no torch."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+import heapq
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, count
 
 # The client's id, and the id of its request.
 Key = tuple[bytes, int]
@@ -11,6 +13,9 @@ Key = tuple[bytes, int]
 CALLER_S = 1.0
 # Searching thousands of jobs for one that fills the last gap would take longer than the gap is worth.
 MAX_MISFITS = 64
+# Sizes of jobs are rounded up to this many significant bits, which is by a sixteenth at most: so there are at most 304
+# sizes below four million tokens, and choosing a batch costs the same however many jobs wait.
+SIZE_BITS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +31,8 @@ class Job:
     """The items of one request while they wait, in the order in which they run.
 
     `shared[i]` is the number of leading tokens that item i has in common with item i - 1: they are computed once if
-    both run in one batch. Items before `next_index` have run or are running.
+    both run in one batch. Items before `next_index` have run or are running. `service_tokens` are the rounded tokens of
+    the whole job, by which its turn is decided.
     """
 
     key: Key
@@ -39,9 +45,12 @@ class Job:
     next_index: int = 0
     tokens: int = field(init=False)
     waiting_tokens: int = field(init=False)
+    service_tokens: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.tokens = self.waiting_tokens = sum(self.lengths) - sum(self.shared)
+        step = 1 << max(self.tokens.bit_length() - SIZE_BITS, 0)
+        self.service_tokens = max(-(-self.tokens // step) * step, 1)
 
     @property
     def waiting(self) -> int:
@@ -66,8 +75,103 @@ class Job:
         time that is left instead of the whole, the last batches of each bulk job would pass every query: its p99 would
         be 6 batches instead of 3 (benchmarks/results/simulation.md).
         """
-        service_s = max(self.tokens, 1) * seconds_per_token
+        service_s = self.service_tokens * seconds_per_token
         return (now - self.arrived + service_s) / service_s
+
+
+# The model of some jobs, whether they share no batch, and their service tokens.
+_Size = tuple[str, bool, int]
+# Jobs by key, each with its number in the order of arrival. A dict would walk over those that were removed before.
+_Line = OrderedDict[Key, tuple[int, Job]]
+
+
+class JobQueue:
+    """The jobs that have waiting items. Add them in the order of their arrival.
+
+    Jobs of one caller, model and size stand in one line: among them, the response ratio is the order of arrival. So
+    add(), drop() and take() cost the same however many jobs wait, and in_turn() looks at the heads of the lines only.
+    """
+
+    def __init__(self, jobs: Iterable[Job] = ()) -> None:
+        self._jobs: dict[Key, Job] = {}
+        self._lines: dict[str, dict[_Size, _Line]] = {}
+        self._numbers = count()
+        self._items: Counter[str] = Counter()
+        self._tokens: Counter[str] = Counter()
+        self._alone = 0
+        for job in jobs:
+            self.add(job)
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    @property
+    def callers(self) -> Iterable[str]:
+        """Who has a job in the queue."""
+        return self._lines.keys()
+
+    @property
+    def models(self) -> Iterable[str]:
+        """The models that jobs wait for."""
+        return [model for model, items in self._items.items() if items]
+
+    @property
+    def holds_alone(self) -> bool:
+        """Whether a job waits that shares no batch."""
+        return self._alone > 0
+
+    def waiting(self, model: str) -> tuple[int, int]:
+        """The items and the tokens that wait for a model."""
+        return self._items[model], self._tokens[model]
+
+    def add(self, job: Job) -> None:
+        """Let a job wait; one without items does not."""
+        if not job.waiting:
+            return
+        line = self._lines.setdefault(job.caller, {}).setdefault(_size(job), OrderedDict())
+        line[job.key] = next(self._numbers), job
+        self._jobs[job.key] = job
+        self._count(job, job.waiting, job.waiting_tokens)
+        self._alone += job.alone
+
+    def drop(self, key: Key) -> None:
+        """Forget a job, if it waits."""
+        job = self._jobs.pop(key, None)
+        if job is None:
+            return
+        lines = self._lines[job.caller]
+        line = lines[_size(job)]
+        del line[key]
+        if not line:
+            del lines[_size(job)]
+        if not lines:
+            del self._lines[job.caller]
+        self._count(job, -job.waiting, -job.waiting_tokens)
+        self._alone -= job.alone
+
+    def take(self, job: Job, items: int) -> range:
+        """Count the next items of a job as taken and return their indexes. Drop the job after its last item."""
+        before = job.waiting_tokens
+        indexes = range(job.next_index, job.next_index + items)
+        for _ in indexes:
+            job.take()
+        self._count(job, -items, job.waiting_tokens - before)
+        return indexes
+
+    def in_turn(self, now: float, seconds_per_token: Mapping[str, float], model: str | None = None) -> Iterator[Job]:
+        """The jobs of each caller by response ratio, merged so that each caller gets its share; lazily.
+
+        Add and drop no job before the iteration is over. With a `model`: its jobs alone, without those that share no
+        batch.
+        """
+        if len(self._lines) < 2:
+            return _by_ratio(next(iter(self._lines.values()), {}), now, seconds_per_token, model)
+        turns = (_turns(own, now, seconds_per_token, model) for own in self._lines.values())
+        return (job for _, job in heapq.merge(*turns, key=lambda turn: -turn[0]))
+
+    def _count(self, job: Job, items: int, tokens: int) -> None:
+        self._items[job.model] += items
+        self._tokens[job.model] += tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,74 +183,97 @@ class BatchItem:
 
 
 def take_batch(
-    jobs: Iterable[Job], limits: BatchLimits, now: float, seconds_per_token: Mapping[str, float]
+    queue: JobQueue, limits: BatchLimits, now: float, seconds_per_token: Mapping[str, float]
 ) -> list[BatchItem]:
     """Take the next batch: the job whose turn it is first, then jobs of the same model that fit.
 
     `seconds_per_token` is keyed by model. The items of a job stay next to each other. An item that is over the limits
-    runs alone. The jobs advance; whoever keeps them drops those that have nothing waiting.
+    runs alone. Jobs that have nothing waiting any more leave the queue.
     """
-    waiting = _in_turn([job for job in jobs if job.waiting], now, seconds_per_token)
-    if not waiting:
+    first = next(queue.in_turn(now, seconds_per_token), None)
+    if first is None:
         return []
-    model = waiting[0].model
+    others = () if first.alone else queue.in_turn(now, seconds_per_token, first.model)
     items: list[BatchItem] = []
+    ended: list[Key] = []
     tokens = misfits = 0
-    for job in waiting:
-        if job.model != model or (job.alone and job is not waiting[0]):
-            continue
-        added = _take_from(job, items, tokens, limits)
+    for job in chain([first], (job for job in others if job is not first)):
+        added = _take_from(queue, job, items, tokens, limits)
         tokens += added
         misfits += not added
-        if tokens >= limits.max_tokens or len(items) >= limits.max_items or misfits == MAX_MISFITS or job.alone:
+        if not job.waiting:
+            ended.append(job.key)
+        if tokens >= limits.max_tokens or len(items) >= limits.max_items or misfits == MAX_MISFITS:
             break
+    for key in ended:
+        queue.drop(key)
     return items
 
 
-def _in_turn(jobs: Iterable[Job], now: float, seconds_per_token: Mapping[str, float]) -> Sequence[Job]:
-    """The jobs of each caller by response ratio, and the callers' jobs merged so that each caller gets its share."""
-    by_caller: defaultdict[str, list[Job]] = defaultdict(list)
-    for job in jobs:
-        by_caller[job.caller].append(job)
-    for own in by_caller.values():
-        own.sort(key=lambda job: job.response_ratio(now, seconds_per_token[job.model]), reverse=True)
-    if len(by_caller) < 2:
-        return next(iter(by_caller.values()), [])
-    turns: list[tuple[float, Job]] = []
-    for own in by_caller.values():
-        turns += _turns(own, now, seconds_per_token)
-    turns.sort(key=lambda turn: turn[0], reverse=True)
-    return [job for _, job in turns]
+def _size(job: Job) -> _Size:
+    return job.model, job.alone, job.service_tokens
 
 
-def _turns(own: Sequence[Job], now: float, seconds_per_token: Mapping[str, float]) -> Iterable[tuple[float, Job]]:
+def _by_ratio(
+    own: Mapping[_Size, _Line], now: float, seconds_per_token: Mapping[str, float], model: str | None
+) -> Iterator[Job]:
+    """The jobs of one caller by response ratio, and those with the same one in the order of their arrival."""
+    heads: list[tuple[float, int, Job, float, Iterator[tuple[int, Job]]]] = []
+    for size, line in own.items():
+        if model is None or size[:2] == (model, False):
+            rest = iter(line.values())
+            number, job = next(rest)
+            speed = seconds_per_token[job.model]
+            heads.append((-job.response_ratio(now, speed), number, job, speed, rest))
+    heapq.heapify(heads)
+    while heads:
+        _, _, job, speed, rest = heads[0]
+        yield job
+        if following := next(rest, None):
+            number, job = following
+            heapq.heapreplace(heads, (-job.response_ratio(now, speed), number, job, speed, rest))
+        else:
+            heapq.heappop(heads)
+
+
+def _turns(
+    own: Mapping[_Size, _Line], now: float, seconds_per_token: Mapping[str, float], model: str | None
+) -> Iterator[tuple[float, Job]]:
     """The jobs of one caller with their response ratios among those of other callers.
 
     There the service time of a job includes that of its caller's other jobs, each up to the job's own: so long would
     the caller expect to wait if it had the device for itself. Callers that always have n jobs waiting get equal
     shares of the device, whatever n is, because the ratios are equal when waiting times are as n to n.
     """
-    service_s = [max(job.tokens, 1) * seconds_per_token[job.model] for job in own]
-    ahead_s, total_s = {}, 0.0
-    for place, seconds in enumerate(sorted(service_s)):
-        ahead_s[seconds] = total_s + seconds * (len(own) - place)
-        total_s += seconds
+    ahead_s = _seconds_ahead(own, seconds_per_token)
     turn = float("inf")
-    for job, seconds in zip(own, service_s, strict=True):
+    for job in _by_ratio(own, now, seconds_per_token, model):
         # A job's turn is not before that of its caller's jobs which precede it.
-        turn = min(turn, (now - job.arrived) / ahead_s[seconds])
+        turn = min(turn, (now - job.arrived) / ahead_s[_size(job)])
         yield turn, job
 
 
-def _take_from(job: Job, items: list[BatchItem], tokens: int, limits: BatchLimits) -> int:
+def _seconds_ahead(own: Mapping[_Size, _Line], seconds_per_token: Mapping[str, float]) -> dict[_Size, float]:
+    """The service times of all jobs of a caller, each up to the one of a size, by size."""
+    left = sum(map(len, own.values()))
+    ahead_s, shorter_s = {}, 0.0
+    for seconds, size in sorted((size[2] * seconds_per_token[size[0]], size) for size in own):
+        ahead_s[size] = shorter_s + seconds * left
+        shorter_s += seconds * len(own[size])
+        left -= len(own[size])
+    return ahead_s
+
+
+def _take_from(queue: JobQueue, job: Job, items: list[BatchItem], tokens: int, limits: BatchLimits) -> int:
     """Move items of a job into the batch while they fit, and return the tokens that they add."""
-    added = 0
-    while job.waiting and len(items) < limits.max_items:
-        cost = job.next_cost(joins=added > 0)
-        if items and tokens + added + cost > limits.max_tokens:
+    added = taken = 0
+    for index in range(job.next_index, min(len(job.lengths), job.next_index + limits.max_items - len(items))):
+        cost = job.lengths[index] - (job.shared[index] if taken else 0)
+        if (items or taken) and tokens + added + cost > limits.max_tokens:
             break
-        items.append(BatchItem(job.key, job.take()))
+        taken += 1
         added += cost
+    items += [BatchItem(job.key, index) for index in queue.take(job, taken)]
     return added
 
 

@@ -1,8 +1,7 @@
 """The loop of an engine, in a process or a thread of its own: receive, step, send. It never waits for a client."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from operator import add, sub
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Protocol
 
@@ -25,8 +24,6 @@ REPORT_EVERY_S = 0.02
 ClientId = bytes
 FromClient = EngineRequest | CancelRequest | Subscribe
 ToClient = EngineResult | EngineFailure | EngineReport
-# Model, requests, items and tokens.
-_RequestSize = tuple[str, int, int, int]
 
 
 class Transport(Protocol):
@@ -46,6 +43,44 @@ class Transport(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class _Pending:
+    """A request that has no answer yet, and its tokens that were not launched when the last report was sent."""
+
+    model: str
+    items: int
+    tokens: int
+    left_tokens: int
+
+
+@dataclass(slots=True)
+class _Client:
+    """The requests of a client by id, and what they add up to by model: so a report need not look at each of them."""
+
+    pending: dict[int, _Pending] = field(default_factory=dict)
+    queues: dict[str, QueueStats] = field(default_factory=dict)
+
+    def add(self, request_id: int, request: _Pending) -> None:
+        self.pending[request_id] = request
+        self.count(request.model, request.items, request.tokens, 1)
+
+    def remove(self, request_id: int) -> None:
+        if request := self.pending.pop(request_id, None):
+            self.count(request.model, -request.items, -request.left_tokens, -1)
+
+    def note_launched(self, request_id: int, tokens: int) -> None:
+        request = self.pending[request_id]
+        left_tokens = request.tokens - tokens
+        self.count(request.model, 0, left_tokens - request.left_tokens, 0)
+        request.left_tokens = left_tokens
+
+    def queue(self, model: str) -> QueueStats:
+        return self.queues.get(model, QueueStats())
+
+    def count(self, model: str, items: int, tokens: int, requests: int) -> None:
+        self.queues[model] = self.queue(model).plus(items, tokens, requests)
+
+
 class EngineLoop:
     """One scheduler behind one transport. `record` gets the state of the queues with every report."""
 
@@ -53,8 +88,7 @@ class EngineLoop:
         self._scheduler = scheduler
         self._transport = transport
         self._record = record
-        # The size of every request that has no answer yet, by client and request id.
-        self._pending: dict[ClientId, dict[int, _RequestSize]] = {}
+        self._clients: dict[ClientId, _Client] = {}
         self._reported_at = 0.0
         self._changed = False
 
@@ -72,23 +106,23 @@ class EngineLoop:
                 self._report()
 
     def _handle(self, client: ClientId, message: FromClient) -> None:
-        pending = self._pending.setdefault(client, {})
+        requests = self._clients.setdefault(client, _Client())
         self._changed = True
         match message:
             case EngineRequest():
                 tokens = self._scheduler.add((client, message.id), message)
-                pending[message.id] = (message.model, 1, len(message.ids), tokens)
+                requests.add(message.id, _Pending(message.model, len(message.ids), tokens, tokens))
             case CancelRequest():
-                pending.pop(message.id, None)
+                requests.remove(message.id)
                 self._scheduler.drop((client, message.id))
             case Subscribe():
                 self._report()
 
     def _answer(self, key: Key, answer: EngineResult | EngineFailure) -> None:
         client, request_id = key
-        if client not in self._pending:
+        if client not in self._clients:
             return
-        self._pending[client].pop(request_id, None)
+        self._clients[client].remove(request_id)
         self._changed = True
         self._send(client, answer)
 
@@ -107,36 +141,35 @@ class EngineLoop:
         self._reported_at, self._changed = perf_counter(), False
         state = self._scheduler.state()
         self._record(state)
-        launched = self._scheduler.launched_tokens()
-        by_client = {client: _totals(_rest(client, pending, launched)) for client, pending in self._pending.items()}
-        total = _totals((model, *counts) for own in by_client.values() for model, counts in own.items())
-        for client, own in by_client.items():
+        progress = self._progress()
+        total = _Client()
+        for own in self._clients.values():
+            for model, queue in own.queues.items():
+                total.count(model, queue.items, queue.tokens, queue.requests)
+        # _send() forgets a client that is gone.
+        for client, own in tuple(self._clients.items()):
             # A client counts its own requests itself, at once; it cannot know those of the other clients.
-            queues = {model: _without(total[model], own[model], queue) for model, queue in state.queues.items()}
-            progress = tuple((number, tokens) for (sender, number), tokens in launched.items() if sender == client)
-            self._send(client, EngineReport(EngineState("ready", queues), self._scheduler.info, progress))
+            queues = {
+                model: _without(total.queue(model), own.queue(model), queue.tokens_per_s)
+                for model, queue in state.queues.items()
+            }
+            report = EngineReport(EngineState("ready", queues), self._scheduler.info, progress.get(client, ()))
+            self._send(client, report)
+
+    def _progress(self) -> dict[ClientId, tuple[tuple[int, int], ...]]:
+        """What was launched since the last report, of the requests of each client: pairs of an id and tokens."""
+        progress: dict[ClientId, list[tuple[int, int]]] = {}
+        for (client, request_id), tokens in self._scheduler.launched_tokens().items():
+            self._clients[client].note_launched(request_id, tokens)
+            progress.setdefault(client, []).append((request_id, tokens))
+        return {client: tuple(pairs) for client, pairs in progress.items()}
 
     def _send(self, client: ClientId, message: ToClient) -> None:
         if not self._transport.send(client, message):
             self._changed = True
-            for request_id in self._pending.pop(client, {}):
+            for request_id in self._clients.pop(client, _Client()).pending:
                 self._scheduler.drop((client, request_id))
 
 
-def _rest(client: ClientId, pending: Mapping[int, _RequestSize], launched: Mapping[Key, int]) -> Iterable[_RequestSize]:
-    for request_id, (model, requests, items, tokens) in pending.items():
-        yield model, requests, items, tokens - launched.get((client, request_id), 0)
-
-
-def _totals(sizes: Iterable[_RequestSize]) -> Mapping[str, tuple[int, int, int]]:
-    """Requests, items and tokens by model; zeros for a model without requests."""
-    totals: defaultdict[str, tuple[int, int, int]] = defaultdict(lambda: (0, 0, 0))
-    for model, *counts in sizes:
-        requests, items, tokens = map(add, totals[model], counts)
-        totals[model] = requests, items, tokens
-    return totals
-
-
-def _without(total: tuple[int, int, int], own: tuple[int, int, int], queue: QueueStats) -> QueueStats:
-    requests, items, tokens = map(sub, total, own)
-    return QueueStats(items, tokens, queue.tokens_per_s, requests)
+def _without(total: QueueStats, own: QueueStats, tokens_per_s: float) -> QueueStats:
+    return replace(total.plus(-own.items, -own.tokens, -own.requests), tokens_per_s=tokens_per_s)

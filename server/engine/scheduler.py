@@ -10,7 +10,7 @@ from dataclasses import replace
 from time import perf_counter
 
 from models import Backend, BackendInfo, Item, Row
-from server.engine.batching import CALLER_S, AdaptiveBatchLimits, BatchLimits, Job, Key, take_batch
+from server.engine.batching import CALLER_S, AdaptiveBatchLimits, BatchLimits, Job, JobQueue, Key, take_batch
 from server.engine.cost_model import CostModel
 from server.engine.in_flight import BatchCollector, InFlightBatch, Origin, RequestState, launch, unique_tokens
 from server.engine.messages import BatchStats, EngineFailure, EngineRequest, EngineResult, EngineState, QueueStats
@@ -48,8 +48,9 @@ class Scheduler:
         self._page = page or StatusPage()
         # The requests without an answer, and the jobs of those of them that have items to launch.
         self._requests: dict[Key, RequestState] = {}
-        self._waiting: dict[Key, Job] = {}
-        self._alone: set[Key] = set()
+        self._waiting = JobQueue()
+        # The launched tokens of the requests that were launched in part since launched_tokens() was last asked.
+        self._begun: dict[Key, int] = {}
         # When each caller of late sent its last request.
         self._callers: dict[str, float] = {}
         self._in_flight: deque[InFlightBatch] = deque()
@@ -65,22 +66,18 @@ class Scheduler:
 
     def state(self) -> EngineState:
         """The items that have not been launched, and the speed of each model."""
-        items, tokens = dict.fromkeys(self._backends, 0), dict.fromkeys(self._backends, 0)
-        for job in self._waiting.values():
-            items[job.model] += job.waiting
-            tokens[job.model] += job.waiting_tokens
         return EngineState(
             "ready",
             {
-                model: QueueStats(items[model], tokens[model], cost_model.tokens_per_s)
+                model: QueueStats(*self._waiting.waiting(model), cost_model.tokens_per_s)
                 for model, cost_model in self._cost_models.items()
             },
         )
 
     def launched_tokens(self) -> dict[Key, int]:
-        """The tokens that were launched of each request that still waits with others."""
-        begun = (job for job in self._waiting.values() if job.next_index)
-        return {job.key: job.tokens - job.waiting_tokens for job in begun}
+        """The tokens that were launched of each request that still waits with others; those that changed meanwhile."""
+        begun, self._begun = self._begun, {}
+        return begun
 
     def add(self, key: Key, request: EngineRequest) -> int:
         """Queue a request; `key` identifies it to drop() and in its answer. Returns the tokens to compute for it."""
@@ -90,16 +87,14 @@ class Scheduler:
         job = Job(key, request.model, lengths, shared, self._clock(), request.alone, request.caller)
         self._callers[request.caller] = job.arrived
         self._requests[key] = RequestState(request, job)
-        self._waiting[key] = job
-        if request.alone:
-            self._alone.add(key)
+        self._waiting.add(job)
         return job.tokens
 
     def drop(self, key: Key) -> None:
         """Forget a request: its items that have not been launched never run."""
         self._requests.pop(key, None)
-        self._waiting.pop(key, None)
-        self._alone.discard(key)
+        self._waiting.drop(key)
+        self._begun.pop(key, None)
 
     def wait_s(self) -> float | None:
         """How long step() has nothing to do unless a request arrives; None is without limit."""
@@ -127,7 +122,7 @@ class Scheduler:
             return False
         if not self._in_flight:
             return True
-        if self._alone:
+        if self._waiting.holds_alone:
             return False
         batch = self._in_flight[0]
         return self._left_s(batch) <= BIND_AT_HOST_TIMES * self._cost_models[batch.model].host_s
@@ -149,7 +144,7 @@ class Scheduler:
         keep_prefix = any(state.job.waiting for state, _ in origins)
         pending = launch(self._backends[model], items, keep_prefix=keep_prefix)
         host_s = self._clock() - launched_at
-        is_full = any(job.model == model for job in self._waiting.values())
+        is_full = model in self._waiting.models
         self._in_flight.append(
             InFlightBatch(model, origins, items, pending, unique_tokens(origins), launched_at, host_s, is_full)
         )
@@ -165,19 +160,22 @@ class Scheduler:
 
     def _take_batch(self, now: float) -> list[Origin]:
         seconds_per_token = {model: cost_model.seconds_per_token for model, cost_model in self._cost_models.items()}
-        items = take_batch(self._waiting.values(), self._limits(now), now, seconds_per_token)
-        for key in {item.key for item in items}:
-            if not self._waiting[key].waiting:
-                del self._waiting[key]
-        return [(self._requests[item.key], item.index) for item in items]
+        items = take_batch(self._waiting, self._limits(now), now, seconds_per_token)
+        origins = [(self._requests[item.key], item.index) for item in items]
+        for job in {id(state): state.job for state, _ in origins}.values():
+            if job.waiting:
+                self._begun[job.key] = job.tokens - job.waiting_tokens
+            else:
+                self._begun.pop(job.key, None)
+        return origins
 
     def _limits(self, now: float) -> BatchLimits:
         """The limits of the next batch. A short one is taken while it would keep another caller waiting."""
         limits = self._batch_limits.limits
         self._callers = {caller: at for caller, at in self._callers.items() if now - at < CALLER_S}
-        if len(self._callers | dict.fromkeys(job.caller for job in self._waiting.values())) < 2:
+        if len(self._callers | dict.fromkeys(self._waiting.callers)) < 2:
             return limits
-        shared_tokens = min(self._cost_models[job.model].shared_tokens for job in self._waiting.values())
+        shared_tokens = min(self._cost_models[model].shared_tokens for model in self._waiting.models)
         return replace(limits, max_tokens=int(max(min(limits.max_tokens, shared_tokens), 1)))
 
     def _collect(self, batch: InFlightBatch) -> list[Answer]:

@@ -1,12 +1,14 @@
 """Which waiting items run next."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.engine.batching import MAX_MISFITS, BatchItem, BatchLimits, Job, take_batch
+from server.engine.batching import MAX_MISFITS, BatchItem, BatchLimits, Job, JobQueue, take_batch
+from tests.support.operations import operations
 
 A, B, C = (b"", 1), (b"", 2), (b"second", 1)
 SECONDS_PER_TOKEN = 0.01
@@ -25,7 +27,12 @@ def _job(
 
 
 def _take(*jobs: Job, max_tokens: int = 100, max_items: int = 10, now: float = 1) -> list[BatchItem]:
-    return take_batch(jobs, BatchLimits(max_tokens, max_items), now, defaultdict(lambda: SECONDS_PER_TOKEN))
+    limits = BatchLimits(max_tokens, max_items)
+    return take_batch(_queue(jobs), limits, now, defaultdict(lambda: SECONDS_PER_TOKEN))
+
+
+def _queue(jobs: Iterable[Job]) -> JobQueue:
+    return JobQueue(sorted(jobs, key=lambda job: job.arrived))
 
 
 def test_without_waiting_items_the_batch_is_empty() -> None:
@@ -50,7 +57,7 @@ def test_a_batch_ends_at_its_number_of_items() -> None:
 
 
 def test_an_item_over_the_limit_runs_alone() -> None:
-    long, short = _job(A, [500], arrived=-100), _job(B, [5])
+    long, short = _job(A, [500], arrived=-200), _job(B, [5])
 
     assert _take(long, short) == [BatchItem(A, 0)]
     assert _take(long, short) == [BatchItem(B, 0)]
@@ -130,7 +137,7 @@ def test_the_response_ratio_is_the_waiting_time_in_units_of_the_service_time(wai
 def test_the_response_ratio_uses_the_speed_of_each_model() -> None:
     fast, slow = _job(A, [10], model="fast", arrived=0.5), _job(B, [10], model="slow", arrived=0)
 
-    batch = take_batch([slow, fast], BatchLimits(100, 10), 1, {"fast": 0.001, "slow": 1.0})
+    batch = take_batch(_queue([slow, fast]), BatchLimits(100, 10), 1, {"fast": 0.001, "slow": 1.0})
 
     assert batch == [BatchItem(A, 0)]
 
@@ -166,7 +173,8 @@ def test_the_query_of_a_caller_passes_its_own_bulk_job_beside_another_caller() -
 def _drain(jobs: list[Job], limits: BatchLimits) -> list[list[BatchItem]]:
     """Every batch until nothing waits; time passes with the tokens."""
     batches, now = [], max(job.arrived for job in jobs)
-    while batch := take_batch(jobs, limits, now, defaultdict(lambda: SECONDS_PER_TOKEN)):
+    queue = _queue(jobs)
+    while batch := take_batch(queue, limits, now, defaultdict(lambda: SECONDS_PER_TOKEN)):
         batches.append(batch)
         now += 1
     return batches
@@ -225,9 +233,84 @@ def test_no_job_starves_while_another_caller_sends_without_end() -> None:
     now = 0.0
     while job.waiting:
         now += 1
-        take_batch([*crowd, job], BatchLimits(100, 10), now, {"m": SECONDS_PER_TOKEN})
+        take_batch(_queue([*crowd, job]), BatchLimits(100, 10), now, {"m": SECONDS_PER_TOKEN})
         crowd = [
             waiting if waiting.waiting else _job(waiting.key, [90], arrived=now, caller="crowd") for waiting in crowd
         ]
 
     assert now < 10
+
+
+def test_a_queue_counts_what_waits_for_each_model() -> None:
+    job = _job(A, [3, 4, 5])
+    queue = _queue([job, _job(B, [7], model="n", caller="b"), _job(C, [])])
+
+    queue.take(job, 1)
+
+    assert (len(queue), *map(queue.waiting, "mno")) == (2, (2, 9), (1, 7), (0, 0))
+    assert (list(queue.models), list(queue.callers)) == (["m", "n"], ["", "b"])
+
+
+def test_a_queue_is_empty_when_its_jobs_are_dropped_or_taken() -> None:
+    taken, dropped = _job(A, [3, 4]), _job(B, [5], caller="b")
+    dropped.alone = True
+    queue = _queue([taken, dropped])
+    held = queue.holds_alone
+
+    queue.drop(B)
+    queue.drop(B)
+    take_batch(queue, BatchLimits(100, 10), 1, {"m": SECONDS_PER_TOKEN})
+
+    assert (held, queue.holds_alone, len(queue), queue.waiting("m")) == (True, False, 0, (0, 0))
+    assert (list(queue.models), list(queue.callers)) == ([], [])
+
+
+def test_the_size_of_a_job_is_rounded_by_a_sixteenth_at_most() -> None:
+    sizes = [_job(A, [tokens]).service_tokens for tokens in range(5000)]
+
+    assert sizes[:33] == [1, *range(1, 33)]
+    assert all(tokens <= size <= tokens * 17 / 16 for tokens, size in enumerate(sizes[1:], 1))
+    assert len(set(sizes)) < 32 + 16 * 8
+
+
+@given(drawn=JOBS)
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_jobs_have_their_turns_as_if_all_were_sorted(drawn: list[tuple[list[int], str, int, str]]) -> None:
+    jobs = sorted(_jobs(drawn), key=lambda job: job.arrived)
+    speeds = {"m": 0.01, "n": 0.07}
+
+    in_turn = list(JobQueue(jobs).in_turn(100, speeds))
+
+    assert [job.key for job in in_turn] == [job.key for job in _sorted_by_turn(jobs, 100, speeds)]
+
+
+def _sorted_by_turn(jobs: list[Job], now: float, speeds: dict[str, float]) -> list[Job]:
+    """The rule over all jobs at once, without lines of equal sizes."""
+    turns: list[tuple[float, Job]] = []
+    callers = dict.fromkeys(job.caller for job in jobs)
+    for caller in callers:
+        own = sorted(
+            (job for job in jobs if job.caller == caller),
+            key=lambda job: -job.response_ratio(now, speeds[job.model]),
+        )
+        turn = float("inf")
+        for job in own:
+            service_s = [other.service_tokens * speeds[other.model] for other in own]
+            own_s = job.service_tokens * speeds[job.model]
+            turn = min(turn, (now - job.arrived) / sum(min(seconds, own_s) for seconds in service_s))
+            turns.append((turn if len(callers) > 1 else 0.0, job))
+    return [job for _, job in sorted(turns, key=lambda turn: -turn[0])]
+
+
+@pytest.mark.parametrize("tokens", [[30], [700], [40, 50, 60]], ids=["fitting", "filling", "several"])
+def test_a_batch_costs_the_same_however_many_jobs_wait(tokens: list[int]) -> None:
+    def choose(waiting: int) -> int:
+        queue = JobQueue(
+            _job((b"", n), [length + n % 100 for length in tokens], arrived=n / waiting, model="mn"[n % 10 == 0])
+            for n in range(waiting)
+        )
+        return operations(lambda: take_batch(queue, BatchLimits(16384, 16), 2, {"m": 1e-5, "n": 1e-5}))
+
+    few, many = choose(2000), choose(20000)
+
+    assert many < 1.3 * few

@@ -19,6 +19,7 @@ from server.engine.messages import (
     Subscribe,
 )
 from server.engine.scheduler import Scheduler
+from tests.support.operations import operations
 
 FIRST, SECOND = b"first", b"second"
 
@@ -124,3 +125,39 @@ def test_an_engine_that_falls_idle_reports_it() -> None:
     transport, _ = _run_loop((FIRST, _request(1, 3)))
 
     assert transport.of(EngineReport)[-1][1].state.waiting_tokens == 0
+
+
+def test_a_report_costs_the_same_however_many_requests_wait() -> None:
+    def cost(waiting: int) -> int:
+        scheduler = Scheduler({"m": FakeBackend()}, BatchLimits(100, 100))
+        loop = EngineLoop(scheduler, _ScriptedTransport(), lambda _: None)
+        for number in range(waiting):
+            loop._handle((FIRST, SECOND)[number % 2], _request(number, 1 + number % 50))
+        scheduler.step()
+        return operations(loop._report)
+
+    few, many = cost(500), cost(5000)
+
+    assert many < 1.3 * few
+
+
+def test_reports_count_a_request_that_has_begun_by_what_is_left_of_it() -> None:
+    scheduler, transport = Scheduler({"m": FakeBackend()}, BatchLimits(5, 10)), _ScriptedTransport()
+    loop = EngineLoop(scheduler, transport, lambda _: None)
+    for client, message in ((FIRST, _request(1, 3, 4)), (FIRST, _request(2, 90)), (SECOND, Subscribe())):
+        loop._handle(client, message)
+
+    scheduler.step()
+    loop._report()
+    loop._handle(FIRST, CancelRequest(1))
+    loop._report()
+    loop._handle(FIRST, CancelRequest(2))
+    loop._report()
+
+    seen = [report.state.queue("m") for client, report in transport.of(EngineReport) if client == SECOND]
+    assert [(queue.requests, queue.items, queue.tokens) for queue in seen] == [
+        (2, 3, 97),
+        (2, 3, 94),
+        (1, 1, 90),
+        (0, 0, 0),
+    ]

@@ -13,6 +13,7 @@ from server.engine.cost_model import FIRST_LIMIT_S
 from server.engine.messages import BatchStats, EngineFailure, EngineRequest, EngineResult, QueueStats
 from server.engine.scheduler import Answer, Scheduler
 from server.engine.status_page import StatusPage, StatusReader, status_memory
+from tests.support.operations import operations
 
 FIRST, SECOND, THIRD = (b"", 1), (b"", 2), (b"", 3)
 
@@ -248,6 +249,39 @@ def test_state_counts_the_items_that_have_not_been_launched() -> None:
 
     assert before.queue("m") == QueueStats(3, 6, 0)
     assert (after.waiting_items, after.waiting_tokens) == (2, 4)
+
+
+def test_launched_tokens_are_told_once_and_of_requests_that_still_wait() -> None:
+    scheduler = _scheduler(FakeBackend(), max_tokens=3)
+    scheduler.add(FIRST, _request([1], [2, 2], [3, 3]))
+    told = []
+
+    while scheduler.wait_s() is not None:
+        scheduler.step()
+        told.append(scheduler.launched_tokens())
+
+    assert [tokens for tokens in told if tokens] == [{FIRST: 3}]
+
+
+@pytest.mark.parametrize("step", ["add", "drop", "state", "launched_tokens", "step"])
+def test_no_step_costs_more_while_many_requests_wait(step: str) -> None:
+    def cost(waiting: int) -> int:
+        scheduler = Scheduler({"m": FakeBackend()}, BatchLimits(1000, 8))
+        for number in range(waiting):
+            scheduler.add((b"", number), _request([1] * (1 + number % 50), request_id=number))
+        last = (b"", waiting - 1)
+        steps = {
+            "add": lambda: scheduler.add((b"", waiting), _request([1], request_id=waiting)),
+            "drop": lambda: scheduler.drop(last),
+            "state": scheduler.state,
+            "launched_tokens": scheduler.launched_tokens,
+            "step": scheduler.step,
+        }
+        return operations(steps[step])
+
+    few, many = cost(500), cost(5000)
+
+    assert many < 1.3 * few
 
 
 def test_others_see_what_is_in_flight_and_when_it_hangs() -> None:
