@@ -53,9 +53,9 @@ class LoadOptions:
     max_tokens: int | None = None  # a limit at or below the model's own, in tokens
     matryoshka: bool | tuple[int, ...] | None = None
     terminator: str | None = None  # the token that ends each text of an embedder; "" for what tokenizer.json says
-    rerank_frame: RerankFrame | None = (
-        None  # what a Qwen3 classifier is shown: Qwen3-Reranker's prompt, or a plain pair
-    )
+    # What a Qwen3 classifier is shown: Qwen3-Reranker's prompt, or a plain pair.
+    rerank_frame: RerankFrame | None = None
+    ignore_entries: tuple[str, ...] = ()  # entries of config.json that are read as if they were not there
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from models.checkpoint.kind import EMBEDDER_MODULES, RERANKER_MODULES, check_sup
 from models.checkpoint.manifest import check_text_files, check_weight_files
 from models.checkpoint.sentence_transformers_files import check_modules, lowers_case
 from models.interface import Backend, DeviceLost, LoadOptions, ModelError, ModelInfo, OutOfMemory
-from models.networks.bert_config import is_known_bert
-from models.networks.registry import why_not_packed
+from models.networks.bert_config import why_not_own_bert
+from models.networks.registry import ARCHITECTURES, why_not_packed
 from models.text.added_tokens import word_rule
 from models.text.chat.chat_template import ChatTemplate, named_special_tokens
 from models.text.long_text import TextLimit
@@ -90,7 +90,7 @@ def load_preprocessor(source: Path | Checkpoint, options: LoadOptions | None = N
     Raises: ModelError: a file is missing or damaged, or needs something that is not supported.
     """
     options = options or LoadOptions()
-    checkpoint = _checkpoint(source)
+    checkpoint = _checkpoint(source, options)
     path = checkpoint.path
     manifest = checkpoint.manifest
     check_text_files(path, manifest)
@@ -138,7 +138,7 @@ def load_backend(
         DeviceLost: the device failed.
     """
     options = options or LoadOptions()
-    checkpoint = _checkpoint(source)
+    checkpoint = _checkpoint(source, options)
     path = checkpoint.path
     name = options.backend if options.backend != "auto" else choose_backend(checkpoint, info)
     if name not in BACKENDS:
@@ -173,13 +173,18 @@ def choose_backend(checkpoint: Checkpoint, info: ModelInfo) -> str:
     """The backend for "auto": packed where that network knows every setting of config.json, else transformers."""
     if info.library_modules:
         return "sentence_transformers"
-    if info.kind == "embedder" and is_known_bert(checkpoint):
+    if info.kind == "embedder" and why_not_own_bert(checkpoint) is None:
         return "encoder"
-    return "transformers" if why_not_packed(checkpoint) else "packed"
+    if (reason := why_not_packed(checkpoint)) is None:
+        return "packed"
+    if checkpoint.model_type in ARCHITECTURES:
+        log.warning("%s is not run by `packed`, which is several times as fast: %s", checkpoint.path, reason)
+    return "transformers"
 
 
-def _checkpoint(source: Path | Checkpoint) -> Checkpoint:
-    return source if isinstance(source, Checkpoint) else Checkpoint(source)
+def _checkpoint(source: Path | Checkpoint, options: LoadOptions) -> Checkpoint:
+    path, ignored = source.path if isinstance(source, Checkpoint) else source, frozenset(options.ignore_entries)
+    return source if isinstance(source, Checkpoint) and source.ignored == ignored else Checkpoint(path, ignored)
 
 
 def _named_prompts(checkpoint: Checkpoint, names: Names) -> NamedPrompts:

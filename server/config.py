@@ -80,6 +80,9 @@ class ModelConfig(Section):
     rerank_frame: Literal["qwen3", "none"] | None = None
     """What a Qwen3 classifier is shown: the prompt of Qwen3-Reranker, or a plain pair (`none`). By default a plain pair
     where sentence-transformers saved it under another name, else the prompt."""
+    ignore_entries: tuple[str, ...] = ()
+    """Entries of config.json that are read as if they were not there. For entries that Hearth refuses because they may
+    change numbers, where the model was trained without them, and for those of a warning in the log."""
     token_ids: Literal["auto", "native", "cl100k_base", "reject"] = "auto"
     """How token ids in `input` are read. `native`: as the model's own. `cl100k_base`: as OpenAI's. `auto`: as the
     model's own if they look like it, else as OpenAI's if tiktoken has that vocabulary in its cache, else they are
@@ -107,6 +110,7 @@ class ModelConfig(Section):
             matryoshka=self.matryoshka,
             terminator=self.terminator,
             rerank_frame=self.rerank_frame,
+            ignore_entries=self.ignore_entries,
         )
 
 

@@ -28,7 +28,8 @@ from models.layers.sequence_attention import SequenceLayout
 from models.layers.shape_buckets import LARGE_MATRIX, padded_tokens
 from models.memory import freeing_at_once
 from models.networks.bert import Bert
-from models.networks.bert_config import read_bert_config
+from models.networks.bert_config import BERT_ENTRIES, read_bert_config
+from models.networks.entries import say_unread
 from models.networks.weights import Weights
 
 
@@ -40,6 +41,7 @@ def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "Enco
     if info.kind != "embedder":
         raise ModelError(f"the backend encoder runs embedders only; {checkpoint.path} is a {info.kind}")
     config = read_bert_config(checkpoint)
+    say_unread(checkpoint, BERT_ENTRIES)
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device)
     with device_faults(), freeing_at_once(), closing(Weights(checkpoint, device=device, dtype=dtype)) as weights:

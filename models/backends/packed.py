@@ -32,6 +32,7 @@ from models.layers.pooler import (
     read,
 )
 from models.layers.shape_buckets import LARGE_MATRIX, padded_tokens
+from models.networks.entries import say_unread
 from models.networks.packed_network import PackedBatch, PackedNetwork
 from models.networks.prefix_cache import CachedPrefix, PrefixCache
 from models.networks.registry import find_architecture
@@ -47,6 +48,7 @@ def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "Pack
     """
     architecture = find_architecture(checkpoint)
     config = architecture.read_config(checkpoint.config)
+    say_unread(checkpoint, architecture.entries)
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device)
     with device_faults(), closing(Weights(checkpoint, device=device, dtype=dtype)) as weights:

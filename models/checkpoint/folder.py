@@ -47,9 +47,12 @@ class Checkpoint:
     """A folder in Hugging Face layout. Each file is read once and its content is shared: do not modify it.
 
     Later changes to a file are not seen; make a new Checkpoint after files were added.
+
+    ignored: entries of config.json that are read as if they were not there.
     """
 
     path: Path
+    ignored: frozenset[str] = frozenset()
     _parsed: dict[str, object] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def check(self) -> None:
@@ -62,6 +65,8 @@ class Checkpoint:
             raise self._no_model(names_in(self.path), "missing: config.json")
         if not self.config or not self.tensors:
             raise self._no_model(names_in(self.path), "its config.json or weights are empty")
+        if needless := sorted(self.ignored - self._object("config.json").keys()):
+            raise ModelError(f"{self.path}/config.json has no entry that `ignore_entries` names: {', '.join(needless)}")
         if clause := explain_wrapped_names(self.tensors):
             raise ModelError(f"{self.path} {clause}")
         if self._optional(ADAPTER) is not None:
@@ -81,7 +86,7 @@ class Checkpoint:
 
     @cached_property
     def config(self) -> JsonObject:
-        return self._object("config.json")
+        return {key: value for key, value in self._object("config.json").items() if key not in self.ignored}
 
     @property
     def model_type(self) -> str:

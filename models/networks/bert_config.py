@@ -7,6 +7,7 @@ from typing import Any
 from models.checkpoint.folder import Checkpoint
 from models.interface import ModelError
 from models.networks.bookkeeping import BOOKKEEPING, SWITCHED_OFF
+from models.networks.entries import check_own_code, check_unread
 from models.networks.surplus import say_surplus, surplus
 
 # An embedder has no head that could be tied to its token table.
@@ -19,7 +20,9 @@ _VALUES: Mapping[str, tuple[object, ...]] = SWITCHED_OFF | {
     "model_type": ("bert",),
     "hidden_act": ("gelu",),
     "position_embedding_type": ("absolute", None),
+    "is_causal": (False, None),
 }
+BERT_ENTRIES = frozenset((*_IGNORED_KEYS, *_SIZES, *_VALUES, "layer_norm_eps"))
 LAYER = tuple(
     f"{part}.{kind}"
     for part in (
@@ -51,13 +54,16 @@ class BertConfig:
 def read_bert_config(checkpoint: Checkpoint) -> BertConfig:
     """Take a checkpoint that our BERT computes exactly.
 
-    Raises: ModelError: an entry of config.json or a tensor that is missing or unknown.
+    Raises: ModelError: another model_type, or an entry of config.json or a tensor that is missing or unknown.
     """
     config = checkpoint.config
-    for key, value in config.items():
-        known = value in _VALUES[key] if key in _VALUES else key in _IGNORED_KEYS or key in (*_SIZES, "layer_norm_eps")
-        if not known:
-            raise ModelError(f"Hearth's BERT does not support this entry of config.json: {key}: {value!r}")
+    if checkpoint.model_type != "bert":
+        raise ModelError(f"Hearth's BERT does not support the model_type {checkpoint.model_type!r}")
+    check_own_code(checkpoint)
+    check_unread(config, BERT_ENTRIES, "Hearth's BERT")
+    for key in _VALUES.keys() & config.keys():
+        if config[key] not in _VALUES[key]:
+            raise ModelError(f"Hearth's BERT does not support this entry of config.json: {key}: {config[key]!r}")
     sizes = {key: _size(config, key) for key in _SIZES}
     if sizes["hidden_size"] % sizes["num_attention_heads"]:
         raise ModelError("hidden_size of config.json must be a multiple of num_attention_heads")
@@ -65,15 +71,13 @@ def read_bert_config(checkpoint: Checkpoint) -> BertConfig:
     return BertConfig(**sizes, layer_norm_eps=float(config.get("layer_norm_eps", 1e-12)))
 
 
-def is_known_bert(checkpoint: Checkpoint) -> bool:
-    """Whether our BERT computes this checkpoint exactly."""
-    if checkpoint.model_type != "bert":
-        return False
+def why_not_own_bert(checkpoint: Checkpoint) -> str | None:
+    """The reason why our BERT does not run this checkpoint; None if it computes it exactly."""
     try:
         read_bert_config(checkpoint)
-    except ModelError:
-        return False
-    return True
+    except ModelError as error:
+        return str(error)
+    return None
 
 
 def _size(config: Mapping[str, Any], key: str) -> int:

@@ -45,7 +45,14 @@ _GENERATION = (
     *("return_dict_in_generate", "remove_invalid_values", "exponential_decay_length_penalty", "suppress_tokens"),
     *("begin_suppress_tokens", "max_new_tokens", "cache_implementation"),
 )
-BOOKKEEPING = frozenset((*_RECORDS, *ATTENTION_CHOICES, *_TOKENS, *_DROPOUT, *_GENERATION))
+# Entries of published models that no code has read since: Google's BERT and ALBERT, TinyBERT, DistilBERT, and trainers.
+_LEFT_OVER = (
+    *("directionality", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers"),
+    *("pooler_size_per_head", "pooler_type", "emb_size", "net_structure_type", "gap_size", "num_memory_blocks"),
+    *("down_scale_factor", "tie_weights_", "qa_dropout", "seq_classif_dropout", "sinusoidal_pos_embds"),
+    *("model_max_length", "matryoshka_dimensions", "layers_to_keep"),
+)
+BOOKKEEPING = frozenset((*_RECORDS, *ATTENTION_CHOICES, *_TOKENS, *_DROPOUT, *_GENERATION, *_LEFT_OVER))
 
 # Switches that make a decoder of an encoder, or one half of a pair of networks; off, they say nothing.
 SWITCHED_OFF: dict[str, tuple[object, ...]] = {

@@ -6,6 +6,7 @@ from typing import Any
 
 from models.interface import ModelError
 from models.networks.bookkeeping import BOOKKEEPING, SWITCHED_OFF
+from models.networks.entries import check_unread
 
 # They have an effect only beside use_sliding_window, which is refused.
 IGNORED_KEYS = BOOKKEEPING | {"max_window_layers", "sliding_window"}
@@ -13,18 +14,25 @@ SIZES = (
     *("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "num_key_value_heads"),
     *("head_dim", "vocab_size", "max_position_embeddings"),
 )
-# Ignoring YaRN gave vectors of cosine 0.946, ignoring a sliding window 0.458, both without an error.
-# So each value is either known here or refused.
+# What the network computes; other values are refused.
 VALUES: Mapping[str, tuple[object, ...]] = SWITCHED_OFF | {
     "model_type": ("qwen3",),
     "hidden_act": ("silu",),
     "attention_bias": (False,),
     "use_sliding_window": (False,),
     "quantization_config": (None,),
-    "rope_scaling": (None,),
+    "rope_scaling": (None, {}, {"type": "default"}, {"rope_type": "default"}),
+    "is_causal": (True, None),
     "tie_word_embeddings": (True, False),
 }
 CHECKED = ("rms_norm_eps", "rope_theta", "rope_parameters", "layer_types")
+QWEN3_ENTRIES = frozenset((*IGNORED_KEYS, *SIZES, *VALUES, *CHECKED))
+# What would make a checkpoint fit for this network.
+_CURES = {
+    "is_causal": ", but causal attention alone",
+    "rope_scaling": "; without that entry it does, for texts of the length that the model was trained on",
+    "quantization_config": "; with bfloat16 weights it does",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +52,9 @@ class Qwen3Config:
 def read_qwen3_config(config: Mapping[str, Any]) -> Qwen3Config:
     """Read a config.json that this network computes exactly.
 
-    Raises: ModelError: names a key or value that is not on the list.
+    Raises: ModelError: names an entry that it does not compute, or that may mean another network.
     """
+    check_unread(config, QWEN3_ENTRIES, "the packed Qwen3 network")
     for key, value in config.items():
         _check(key, value)
     theta = _rope_theta(config)
@@ -64,16 +73,14 @@ def read_qwen3_config(config: Mapping[str, Any]) -> Qwen3Config:
 
 
 def _check(key: str, value: object) -> None:
-    if key in IGNORED_KEYS or key in SIZES or key in CHECKED:
-        known = key != "layer_types" or _all_full(value)
-    else:
-        known = key in VALUES and value in VALUES[key]
+    known = _all_full(value) if key == "layer_types" else key not in VALUES or value in VALUES[key]
     if not known:
-        raise ModelError(f"the packed Qwen3 network does not support {key} = {value!r} in config.json")
+        clause = _CURES.get(key, "")
+        raise ModelError(f"the packed Qwen3 network does not support {key} = {value!r} in config.json{clause}")
 
 
 def _all_full(layer_types: object) -> bool:
-    return isinstance(layer_types, list) and set(layer_types) == {"full_attention"}
+    return layer_types is None or (isinstance(layer_types, list) and set(layer_types) == {"full_attention"})
 
 
 def _size(config: Mapping[str, Any], key: str) -> int:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from models.checkpoint.folder import Checkpoint
 from models.interface import ModelError
-from models.networks.qwen3_config import read_qwen3_config
+from models.networks.entries import check_own_code
+from models.networks.qwen3_config import QWEN3_ENTRIES, read_qwen3_config
 
 if TYPE_CHECKING:
     from models.networks.packed_network import PackedNetwork
@@ -18,10 +19,12 @@ class Architecture:
     """One packed network.
 
     read_config: reads config.json. Raises ModelError for an entry that the network would not compute exactly.
+    entries: names of the entries that it reads, or knows to say nothing.
     module, name: the module and the name of the network's class, which implements packed_network.PackedNetwork.
     """
 
     read_config: Callable[[Mapping[str, Any]], object]
+    entries: frozenset[str]
     module: str
     name: str
 
@@ -31,20 +34,21 @@ class Architecture:
 
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "qwen3": Architecture(read_qwen3_config, "models.networks.qwen3", "Qwen3"),
+    "qwen3": Architecture(read_qwen3_config, QWEN3_ENTRIES, "models.networks.qwen3", "Qwen3"),
 }
 
 
 def find_architecture(checkpoint: Checkpoint) -> Architecture:
     """The packed network for a checkpoint's model_type.
 
-    Raises: ModelError: no packed network has this model_type.
+    Raises: ModelError: no packed network has this model_type, or the folder has code of its own for it.
     """
     if (architecture := ARCHITECTURES.get(checkpoint.model_type)) is None:
         supported = ", ".join(ARCHITECTURES)
         raise ModelError(
             f"no packed network supports the model_type {checkpoint.model_type!r} (supported: {supported})"
         )
+    check_own_code(checkpoint)
     return architecture
 
 

@@ -29,7 +29,7 @@ class OfflineModel:
 
         Raises: ModelError.
         """
-        checkpoint = Checkpoint(path)
+        checkpoint = Checkpoint(path, frozenset(options.ignore_entries))
         preprocessor = load_preprocessor(checkpoint, options)
         return cls(preprocessor, load_backend(checkpoint, preprocessor.info, options))
 

@@ -28,7 +28,7 @@ DAMAGE_OF = {
     "does not have the model_type ...": "unknown network",
     "holds tensors that ... does not have by config.json": "tensor more",
     "holds a weight that is not a floating-point number": "whole numbers",
-    "has entries unknown to ...": "unknown entry",
+    "has entries that are unknown to ...": "unknown entry",
 }
 
 

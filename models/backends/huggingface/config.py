@@ -5,12 +5,14 @@ import importlib
 import inspect
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from models.checkpoint.folder import Checkpoint
 from models.checkpoint.quantization import quantisation
 from models.interface import ModelError
 from models.networks.bookkeeping import ATTENTION_CHOICES, BOOKKEEPING, SWITCHED_OFF
+from models.networks.entries import check_own_code, check_unread, say_unread
 
 # Networks that the library has under another name. Kimi K2's own code is DeepSeek-V3's; only its sizes differ.
 SAME_NETWORK = {"kimi_k2": "deepseek_v3"}
@@ -31,15 +33,6 @@ OVERRULED = {
     "output_attentions": False,
     "output_hidden_states": False,
     "chunk_size_feed_forward": 0,
-}
-# What the library's class computes without such a setting; another value would need another network.
-HARMLESS_VALUES: dict[str, tuple[object, ...]] = SWITCHED_OFF | {
-    "position_embedding_type": ("absolute",),
-    # DeepSeek-V3 and Kimi K2.
-    "ep_size": (1,),
-    "moe_layer_freq": (1,),
-    "scoring_func": ("sigmoid",),
-    "topk_method": ("noaux_tc",),
 }
 # Second names of an entry; harmless if both have one value.
 SYNONYMS = {"experts_per_token": "num_experts_per_tok", "layer_norm_eps": "norm_eps"}
@@ -135,28 +128,29 @@ def check_architecture(checkpoint: Checkpoint) -> None:
 
 
 def check_entries(checkpoint: Checkpoint, config_class: Any) -> None:
-    """Refuse entries of config.json that the library would store without using them.
+    """Refuse entries of config.json that the library would store without using them, if they may change numbers.
 
-    Raises: ModelError: names them.
+    Raises: ModelError: names them; or the network has code of its own.
     """
+    check_own_code(checkpoint)
     fields = set(getattr(config_class, "__dataclass_fields__", ())) | set(config_class.attribute_map)
-    known = KEYS_WITHOUT_EFFECT | fields | _words_of_source(config_class)
-    unknown = [
-        key
-        for key, value in checkpoint.config.items()
-        if key not in known and value is not None and not _is_harmless(key, value, checkpoint)
-    ]
-    if unknown:
-        name = config_class.__name__
-        raise ModelError(f"{checkpoint.path}/config.json has entries unknown to {name}: {', '.join(unknown)}")
+    known = KEYS_WITHOUT_EFFECT | SYNONYMS.keys() | fields | _words_of_source(config_class)
+    entries = checkpoint.config
+    name = config_class.__name__.removesuffix("Config")
+    try:
+        check_unread(entries, known, name)
+    except ModelError as error:
+        raise ModelError(f"{checkpoint.path}/{error}") from None
+    for second, first in SYNONYMS.items():
+        if second not in fields and entries.get(second) is not None and entries[second] != entries.get(first):
+            raise ModelError(
+                f"{checkpoint.path}/config.json gives two values for one setting: {second}: {entries[second]!r}, and "
+                f"{first}: {entries.get(first)!r}"
+            )
+    say_unread(checkpoint, known)
 
 
-def _is_harmless(key: str, value: object, checkpoint: Checkpoint) -> bool:
-    if key in SYNONYMS:
-        return bool(value == checkpoint.config.get(SYNONYMS[key]))
-    return value in HARMLESS_VALUES.get(key, ())
-
-
+@cache
 def _words_of_source(config_class: Any) -> set[str]:
     """Every word in the library's files of this architecture: they read entries that are not fields of the config."""
     words: set[str] = set()

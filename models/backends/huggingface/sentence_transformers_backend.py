@@ -27,6 +27,7 @@ from models.interface import (
     ModelInfo,
     Pending,
 )
+from models.networks.entries import CODE
 
 # The errors that the library raises for a folder that it cannot read.
 LIBRARY_ERRORS = (OSError, ValueError, RuntimeError, ImportError, KeyError, TypeError, AttributeError)
@@ -39,6 +40,11 @@ def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "Modu
     """
     if info.kind == "reranker":
         raise ModelError(f"{checkpoint.path} is a reranker; the backend sentence_transformers supports embedders only")
+    if checkpoint.ignored - {CODE}:
+        raise ModelError(
+            f"{checkpoint.path} is read by sentence-transformers, which reads config.json itself; `ignore_entries` has "
+            "no effect there: remove the entries from the file"
+        )
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device)
     with device_faults():

@@ -175,7 +175,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "remote code": (entry(model_type="mystery", auto_map={"AutoModel": "m.M"}), "needs code of its own"),
     "remote code, no type": (entry(model_type=None, auto_map={"AutoModel": "m.M"}), "needs code of its own"),
-    "unknown entry": (entry(attention_sinks=4), "has entries unknown to Qwen3Config: attention_sinks"),
+    "unknown entry": (
+        entry(attention_sinks=4),
+        "has entries that are unknown to Qwen3, and that would change its numbers: attention_sinks",
+    ),
     "garbage": (holding("config.json", b"\x80\x02}q\x00."), r"config\.json is not UTF-8 text: .* at byte 0"),
     "half of a config": (holding("config.json", '{"a": 1,'), r"config\.json is not valid JSON"),
     "list": (holding("config.json", "[]"), r"config\.json must hold a JSON object"),

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from models import ModelError
 from models.checkpoint.folder import Checkpoint
-from models.networks.bert_config import is_known_bert, read_bert_config
+from models.networks.bert_config import read_bert_config, why_not_own_bert
 from tests.support.networks.tiny_networks import CONFIGS, save
 
 
@@ -22,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_plain_bert_is_taken(folder: Path) -> None:
     set_config(folder, gradient_checkpointing=False, position_embedding_type="absolute", _name_or_path="x")
 
-    assert is_known_bert(Checkpoint(folder))
+    assert why_not_own_bert(Checkpoint(folder)) is None
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_a_plain_bert_is_taken(folder: Path) -> None:
         {"position_embedding_type": "relative_key"},
         {"is_decoder": True},
         {"quantization_config": {"quant_method": "gptq"}},
-        {"entry_of_next_year": 1},
+        {"use_alibi": True},
         {"hidden_size": 30},
         {"num_hidden_layers": None},
         {"model_type": "roberta"},
@@ -41,7 +41,7 @@ def test_a_plain_bert_is_taken(folder: Path) -> None:
 def test_what_it_would_compute_otherwise_is_left_to_transformers(folder: Path, entry: dict[str, Any]) -> None:
     set_config(folder, **entry)
 
-    assert not is_known_bert(Checkpoint(folder))
+    assert why_not_own_bert(Checkpoint(folder)) is not None
 
 
 def test_a_missing_tensor_is_named(folder: Path) -> None:

@@ -37,7 +37,7 @@ def test_the_form_that_transformers_5_writes_is_taken() -> None:
         ("quantization_config", {"quant_method": "fp8"}),
         ("model_type", "qwen3_moe"),
         ("partial_rotary_factor", 0.5),
-        ("a_key_of_next_year", 1),
+        ("is_causal", False),
     ],
 )
 def test_an_entry_that_could_change_numbers_is_refused_by_name(key: str, value: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 from models import Item, LoadOptions, Readout, load_backend, load_preprocessor
 from models.checkpoint.folder import Checkpoint
 from models.networks.qwen3 import Qwen3
-from models.networks.qwen3_config import Qwen3Config, read_qwen3_config
+from models.networks.qwen3_config import QWEN3_ENTRIES, Qwen3Config, read_qwen3_config
 from models.networks.registry import ARCHITECTURES, Architecture, why_not_packed
 from tests.support.checkpoints.qwen3 import build
 
@@ -25,7 +25,7 @@ def read_toy_config(config: Mapping[str, Any]) -> Qwen3Config:
 
 def test_one_row_serves_a_new_architecture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     qwen3, toy = build(tmp_path / "qwen3"), build(tmp_path / "toy", model_type="toy")
-    monkeypatch.setitem(ARCHITECTURES, "toy", Architecture(read_toy_config, __name__, "ToyNetwork"))
+    monkeypatch.setitem(ARCHITECTURES, "toy", Architecture(read_toy_config, QWEN3_ENTRIES, __name__, "ToyNetwork"))
     item = Item(np.arange(3, 40, dtype=np.int32), Readout("vector"))
 
     backend, expected = (

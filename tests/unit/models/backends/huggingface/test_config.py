@@ -118,10 +118,10 @@ def test_nomic_takes_2048_tokens_unless_more_are_published_for(tmp_path: Path) -
     ],
 )
 def test_a_deepseek_of_another_kind_is_refused(tmp_path: Path, entries: dict[str, Any], named: str) -> None:
-    with pytest.raises(ModelError, match=f"unknown to DeepseekV3Config: {named}$"):
+    with pytest.raises(ModelError, match=rf"unknown to DeepseekV3, .*: {named}; "):
         library_config(write(tmp_path, {**published("deepseek-r1-0528"), **entries}))
 
 
 def test_a_second_name_must_say_what_the_first_says(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"unknown to GptOssConfig: experts_per_token$"):
+    with pytest.raises(ModelError, match="two values for one setting: experts_per_token: 8"):
         library_config(write(tmp_path, {**published("gpt-oss-20b"), "experts_per_token": 8}))
