@@ -3,6 +3,7 @@
 from models.checkpoint.hub import default_models, demo_models, find_checkpoint, model_id
 from models.checkpoint.manifest import Manifest
 from models.checkpoint.pull import Pulled, pull_model
+from models.conversion.convert import Converted, convert_folder
 from models.interface import (
     Backend,
     BackendInfo,
@@ -47,6 +48,7 @@ __all__ = [
     "ChatTemplate",
     "ChatTemplateError",
     "CheckReport",
+    "Converted",
     "DeviceLost",
     "Dtype",
     "Ids",
@@ -79,6 +81,7 @@ __all__ = [
     "check_model",
     "compare_scores",
     "compare_vectors",
+    "convert_folder",
     "cut",
     "default_models",
     "demo_models",

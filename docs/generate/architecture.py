@@ -14,7 +14,7 @@ ROOT = DOCS.parent
 # From the top floor down.
 ORDER = (
     *("server", "api", "dialects", "processing", "engine", "observability", "launch", "cli"),
-    *("models", "checkpoint", "text", "layers", "networks", "backends", "verify", "demo"),
+    *("models", "checkpoint", "text", "layers", "networks", "backends", "conversion", "verify", "demo"),
 )
 COLUMN = 18
 

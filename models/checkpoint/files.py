@@ -16,6 +16,8 @@ MANIFEST = "manifest.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 ADAPTER = "adapter_config.json"
+PICKLE = "pytorch_model.bin"
+PICKLE_INDEX = "pytorch_model.bin.index.json"
 # The largest tokenizer.json known has 35 MB.
 MAX_JSON_BYTES = 512 * 1024 * 1024
 # First bytes of the text file that Git LFS puts in place of a large file: git-lfs specification, "The Pointer".
@@ -43,6 +45,7 @@ OTHER_FORMATS = (".onnx", ".h5", ".msgpack", ".tflite", ".ot", ".npz", ".mlpacka
 _SNAPSHOTS = "snapshots"
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 _SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
+_PICKLE_SHARD = re.compile(r"pytorch_model-\d+-of-(\d+)\.bin")
 # What training code puts before the name of every tensor.
 WRAPPERS = {"_orig_mod.": "torch.compile", "module.": "DataParallel", "base_model.model.": "PEFT"}
 
@@ -190,6 +193,27 @@ def _is_big(name: str) -> bool:
     return is_weights(name) and "/" not in name
 
 
+def pickled_weights(names: Collection[str]) -> list[str]:
+    """The pickles that hold weights which no safetensors file holds, in the model's folder and in those of its modules.
+
+    Raises: ModelError: shards are missing.
+    """
+    pickles = sorted(
+        name
+        for name in names
+        if name.endswith(f"/{PICKLE}") and f"{name.rpartition('/')[0]}/{WEIGHTS}" not in names and name.count("/") == 1
+    )
+    if WEIGHTS in names or INDEX in names:
+        return pickles
+    if PICKLE in names:
+        return [PICKLE, *pickles]
+    shards = sorted(name for name in names if _PICKLE_SHARD.fullmatch(name))
+    counts = {int(match[1]) for name in shards if (match := _PICKLE_SHARD.fullmatch(name))}
+    if shards and counts != {len(shards)}:
+        raise ModelError(f"there are {len(shards)} of {max(counts)} shards of {PICKLE}, such as {shards[0]}")
+    return [*shards, *pickles]
+
+
 def explain_missing_weights(names: Collection[str], adapter: Mapping[str, object] | None = None) -> str | None:
     """A clause that says what a folder without weights holds instead; None if the names of its files do not tell.
 
@@ -211,8 +235,8 @@ def explain_missing_weights(names: Collection[str], adapter: Mapping[str, object
         return f"its weights are GGUF, which is llama.cpp's format ({file}); use the model's safetensors version"
     if file := _first(names, PICKLES):
         return (
-            f"its weights are pickles, which can run code when they are read ({file}); "
-            "use the model's safetensors version, or create one: AutoModel.from_pretrained(...).save_pretrained(...)"
+            f"its weights are pickles, which can run code when they are read ({file}), and are not served; "
+            "use the model's safetensors version, or write one without running code: hearth convert FOLDER"
         )
     if file := _first(names, OTHER_FORMATS):
         return f"its weights are in another format ({file}); use the model's safetensors version"

@@ -10,7 +10,14 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from models.checkpoint.files import MANIFEST, descriptive_files, is_model_file, names_in, open_file
+from models.checkpoint.files import (
+    MANIFEST,
+    descriptive_files,
+    is_model_file,
+    names_in,
+    open_file,
+    pickled_weights,
+)
 from models.checkpoint.folder import Checkpoint
 from models.checkpoint.hub import (
     Repository,
@@ -40,6 +47,8 @@ PART = ".part"
 LIBRARY_NOTES = ".cache/huggingface"
 # Called with the name of a step and its total bytes; returns a callback that gets the bytes of each block.
 Watch = Callable[[str, int], Progress]
+# Writes the pickled weights of a folder as safetensors, and returns the names of the files that it wrote.
+Convert = Callable[[Path], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +59,13 @@ class Pulled:
     was_whole: bool
 
 
-def pull_model(source: str, folder: Path, *, revision: str | None, watch: Watch) -> Pulled:
+def pull_model(
+    source: str, folder: Path, *, revision: str | None, watch: Watch, convert: Convert | None = None
+) -> Pulled:
     """Download a hub model or copy a local folder into `folder`, and check every byte.
 
-    A folder that is already complete is only checked; damaged files are replaced from the same revision.
+    A folder that is already complete is only checked; damaged files are replaced from the same revision. With
+    `convert`, weights that are published as pickles alone are fetched too, converted and removed.
 
     Raises: ModelError: no such model, another model's folder, a format that is not supported, no network, no space.
     """
@@ -69,7 +81,7 @@ def pull_model(source: str, folder: Path, *, revision: str | None, watch: Watch)
     replaced = before.files if before else {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        manifest = _transfer(source, folder, revision, replaced, watch)
+        manifest = _transfer(source, folder, revision, replaced, watch, convert)
         for name in replaced.keys() - manifest.files.keys():
             (folder / name).unlink(missing_ok=True)
         write_manifest(folder, manifest)
@@ -98,44 +110,69 @@ def _origin(source: str) -> str:
     return manifest.source if manifest else model_id(source)
 
 
-def _transfer(source: str, folder: Path, revision: str | None, replaced: Iterable[str], watch: Watch) -> Manifest:
+def _transfer(
+    source: str,
+    folder: Path,
+    revision: str | None,
+    replaced: Iterable[str],
+    watch: Watch,
+    convert: Convert | None,
+) -> Manifest:
     if is_repository(source) and not is_offline():
         repository = look_up(source, revision)
-        names = _download(repository, folder, replaced)
+        names = _download(repository, folder, replaced, convert)
         return _checked(Manifest(source, repository.revision, {}), folder, names, repository.checksums, watch)
     local = find_checkpoint(source)
     manifest = read_manifest(local) or Manifest(model_id(source), revision_of(local), {})
     if revision not in (None, manifest.revision):
         raise ModelError(f"{source} is available only as revision {manifest.revision}; got {revision}")
-    names = _copy(local, folder, replaced, watch)
+    names = _copy(local, folder, replaced, watch, convert)
     checksums = {name: record.sha256 for name, record in manifest.files.items()}
     return _checked(manifest, folder, names, checksums, watch)
 
 
-def _download(repository: Repository, folder: Path, replaced: Iterable[str]) -> list[str]:
-    repository.check()
+def _download(repository: Repository, folder: Path, replaced: Iterable[str], convert: Convert | None) -> list[str]:
+    pickles = pickled_weights(repository.checksums.keys()) if convert else []
+    if not _has_root(pickles):
+        repository.check()
     _refuse_other_files(folder, {*repository.checksums, *replaced})
     names = descriptive_files(repository.checksums)
     _refuse_links(folder, [*names, *replaced, LIBRARY_NOTES])
     fetch(repository, names, folder)
-    weights = Checkpoint(folder).weight_names(repository.checksums)
-    _refuse_links(folder, weights)
-    fetch(repository, weights, folder)
+    weights = [] if _has_root(pickles) else Checkpoint(folder).weight_names(repository.checksums)
+    _refuse_links(folder, [*weights, *pickles])
+    fetch(repository, [*weights, *pickles], folder)
     # The library's notes for its next attempt; the manifest replaces them.
     shutil.rmtree(folder / LIBRARY_NOTES.partition("/")[0], ignore_errors=True)
-    return [*names, *weights]
+    return [*names, *weights, *_converted(folder, pickles, convert)]
 
 
-def _copy(source: Path, folder: Path, replaced: Iterable[str], watch: Watch) -> list[str]:
+def _copy(source: Path, folder: Path, replaced: Iterable[str], watch: Watch, convert: Convert | None) -> list[str]:
     present = names_in(source)
-    names = [*descriptive_files(present), *Checkpoint(source).weight_names(present)]
+    pickles = pickled_weights(present) if convert else []
+    weights = [] if _has_root(pickles) else Checkpoint(source).weight_names(present)
+    names = [*descriptive_files(present), *weights]
     if source.resolve() != folder.resolve():
         _refuse_other_files(folder, {*names, *replaced})
-        _refuse_links(folder, [*names, *replaced])
-        progress = watch("copying", sum((source / name).stat().st_size for name in names))
-        for name in names:
+        _refuse_links(folder, [*names, *pickles, *replaced])
+        progress = watch("copying", sum((source / name).stat().st_size for name in (*names, *pickles)))
+        for name in (*names, *pickles):
             _copy_file(source / name, folder / name, progress)
-    return names
+    return [*names, *_converted(folder, pickles, convert)]
+
+
+def _has_root(pickles: Iterable[str]) -> bool:
+    return any("/" not in name for name in pickles)
+
+
+def _converted(folder: Path, pickles: Sequence[str], convert: Convert | None) -> list[str]:
+    """The names of the files that pickles in `folder` became; the pickles are removed."""
+    if not pickles or convert is None:
+        return []
+    written = list(convert(folder))
+    for name in pickles:
+        (folder / name).unlink()
+    return written
 
 
 def _copy_file(source: Path, target: Path, progress: Progress) -> None:

@@ -159,8 +159,8 @@ def _refuse_pickled_modules(checkpoint: Checkpoint) -> None:
         if pickles := sorted(file.name for file in folder.iterdir() if file.name.endswith(PICKLES)):
             raise ModelError(
                 f"{folder} holds the weights of {name} as a pickle, which can run code when it is read: {pickles[0]}; "
-                "use a revision of the model with safetensors, or create one with sentence-transformers: "
-                "SentenceTransformer(...).save_pretrained(...)"
+                "use a revision of the model with safetensors, or write them without running code: "
+                f"hearth convert {checkpoint.path}"
             )
 
 

@@ -1,4 +1,4 @@
-"""The hearth command: serve, check and pull."""
+"""The hearth command: serve, check, pull and convert."""
 
 import os
 import select
@@ -128,12 +128,34 @@ def pull(
         str | None,
         typer.Option(help="Branch, tag or commit. By default the revision that DIR has already, or the newest."),
     ] = None,
+    convert: Annotated[
+        bool,
+        typer.Option("--convert", help="Also fetch weights that are pickles (pytorch_model.bin), and convert them."),
+    ] = False,
 ) -> None:
     """Download a model's files into a folder, verify them, and write a manifest, for machines without network."""
     from server.cli.pull import pull as run
 
     try:
-        run(model, folder, revision, Console(stderr=True))
+        run(model, folder, revision, Console(stderr=True), convert=convert)
+    except ModelError as error:
+        raise _stop(error) from None
+
+
+@app.command()
+def convert(
+    folder: Annotated[Path, typer.Argument(help="Model folder whose weights are pickles (pytorch_model.bin).")],
+    *,
+    to: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the converted model.", metavar="DIR", show_default="FOLDER itself"),
+    ] = None,
+) -> None:
+    """Write weights in pytorch_model.bin as safetensors, read without running code in a process without network."""
+    from server.cli.convert import convert as run
+
+    try:
+        run(folder, to, Console(stderr=True))
     except ModelError as error:
         raise _stop(error) from None
 

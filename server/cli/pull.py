@@ -9,11 +9,11 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
-from models import Pulled, pull_model
+from models import Pulled, convert_folder, pull_model
 
 
-def pull(source: str, folder: Path, revision: str | None, console: Console) -> None:
-    """Pull one model and print a summary.
+def pull(source: str, folder: Path, revision: str | None, console: Console, *, convert: bool = False) -> None:
+    """Pull one model, with `convert` also one whose weights are pickles, and print a summary.
 
     Raises: ModelError.
     """
@@ -27,8 +27,11 @@ def pull(source: str, folder: Path, revision: str | None, console: Console) -> N
         bars.start()
         return lambda advance: _advance(bars, task, advance)
 
+    def converted(written_to: Path) -> tuple[str, ...]:
+        return convert_folder(written_to).files
+
     try:
-        pulled = pull_model(source, folder, revision=revision, watch=watch)
+        pulled = pull_model(source, folder, revision=revision, watch=watch, convert=converted if convert else None)
     finally:
         bars.stop()
     console.print(escape(_summary(folder, pulled)), highlight=False, soft_wrap=True)

@@ -37,7 +37,7 @@ MODELS_FLOORS = (
     ("models.layers", "models.text"),
     ("models.networks",),
     ("models.backends", "models.loading"),
-    ("models.verify",),
+    ("models.conversion", "models.verify"),
     ("models",),
 )
 

@@ -39,6 +39,8 @@ TESTED_ELSEWHERE = {
     "server/api/routes.py": "contract/routes/test_embeddings.py",
     "server/api/system_routes.py": "contract/operations/test_operation.py",
     "server/api/tokenize_routes.py": "contract/routes/test_other_apis.py",
+    "models/conversion/unpickle.py": "unit/models/conversion/test_convert.py",
+    "server/cli/convert.py": "unit/models/conversion/test_convert.py",
     "server/cli/check.py": "contract/operations/test_check_against.py",
     "server/cli/pull.py": "unit/models/checkpoint/test_pull.py",
     "server/config_sources.py": "unit/server/test_config.py",

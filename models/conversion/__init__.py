@@ -1,0 +1,1 @@
+"""hearth convert: weights in pytorch_model.bin as safetensors, read without running their code. No torch."""
