@@ -23,10 +23,10 @@ from models.checkpoint.files import (
 )
 from models.checkpoint.folder import Checkpoint
 from models.checkpoint.manifest import Manifest, read_manifest, record_files, write_manifest
+from models.checkpoint.pull import PART
 from models.interface import ModelError
 
 PROGRAM = Path(__file__).with_name("unpickle.py")
-PART = ".part"
 # What a reader of pickles needs of the environment: no keys, no proxies, no tokens of a hub.
 KEPT = ("PATH", "LANG", "LD_LIBRARY_PATH", "TMPDIR", "SYSTEMROOT")
 NO_NETWORK = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "no_proxy": "*"}

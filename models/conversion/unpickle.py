@@ -15,11 +15,11 @@ from typing import Any
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
 # linux/audit.h and the tables of system calls: socket and connect.
-ARCHITECTURES = {"x86_64": (0xC000003E, (41, 42)), "aarch64": (0xC00000B7, (198, 203))}
+SOCKET_CALLS = {"x86_64": (0xC000003E, (41, 42)), "aarch64": (0xC00000B7, (198, 203))}
 LOAD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
 ALLOW, REFUSE = 0x7FFF0000, 0x00050000 | 1  # EPERM
 # Where training code puts the weights in a larger file.
-WRAPPERS = ("state_dict", "model_state_dict")
+NESTED_UNDER = ("state_dict", "model_state_dict")
 # A head that is tied to the token table: transformers stores the table alone.
 TIED_HEADS = (
     *("lm_head.weight", "lm_head.decoder.weight", "cls.predictions.decoder.weight", "vocab_projector.weight"),
@@ -39,9 +39,9 @@ def isolate() -> str:
 
 def _refuse_sockets(libc: Any) -> bool:
     """Let the kernel refuse to open sockets, by a filter of system calls; whether it does."""
-    if platform.machine() not in ARCHITECTURES:
+    if platform.machine() not in SOCKET_CALLS:
         return False
-    architecture, numbers = ARCHITECTURES[platform.machine()]
+    architecture, numbers = SOCKET_CALLS[platform.machine()]
     # Each instruction: code, jump if true, jump if false, value. seccomp_data holds the number at 0, the machine at 4.
     checks = [(JUMP_IF_EQUAL, len(numbers) - index, 0, number) for index, number in enumerate(numbers)]
     program = [
@@ -83,7 +83,7 @@ def convert_file(source: Path, target: Path) -> dict[str, list[Any]]:
 def _tensors(loaded: Any) -> dict[str, Any]:
     import torch
 
-    for name in WRAPPERS:
+    for name in NESTED_UNDER:
         if isinstance(loaded, dict) and isinstance(loaded.get(name), dict):
             loaded = loaded[name]
     if not isinstance(loaded, dict) or not loaded:
