@@ -66,7 +66,7 @@ fix: $(VENV)/.development ## Repair what lint and format can
 	$(BIN)/ruff format .
 
 # In the order in which they run: seconds first.
-BENCHMARKS := simulation attention load overhead encoders forward
+BENCHMARKS := packing simulation attention load overhead encoders forward
 bench: $(VENV)/.development ## Benchmarks on this machine, some minutes; or ONLY="load overhead" of those in benchmarks/
 	@set -e; for name in $(or $(ONLY),$(BENCHMARKS)); do echo "== benchmarks.$$name"; $(BIN)/python -m benchmarks.$$name; done
 

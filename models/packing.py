@@ -1,13 +1,15 @@
 """Sorts lists of token ids by common prefix, and packs a batch so that it holds each prefix once. Pure: no torch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.interface import Ids
+from models.prefix_trie import FREE, Node, SharingCosts, grow, prune
 
 Indexes = NDArray[np.int64]
 Span = tuple[int, int]
@@ -30,20 +32,42 @@ class PrefixOrder:
 
 def sort_by_prefix(ids: Sequence[Ids]) -> PrefixOrder:
     """Sort inputs by their ids, so that inputs with a common prefix run one after another."""
-    order = _ascending([_sort_key(input_ids) for input_ids in ids])
+    keys = _sort_keys(ids)
+    order = sorted(range(len(ids)), key=keys.__getitem__)
     in_order = tuple(ids[index] for index in order)
-    shared = [0, *(common_prefix(before, after) for before, after in pairwise(in_order))]
-    tokens = sum(map(len, in_order))
-    return PrefixOrder(in_order, np.array(order, dtype=np.intp), np.array(shared, dtype=np.int32), tokens)
+    shared, tokens = np.zeros(len(ids), dtype=np.int32), sum(map(len, in_order))
+    if len(ids) > 1:
+        lengths = np.array([len(input_ids) for input_ids in in_order], dtype=np.int64)
+        shared[:] = common_prefixes(np.concatenate(in_order), np.cumsum(lengths) - lengths, lengths)
+    return PrefixOrder(in_order, np.array(order, dtype=np.intp), shared, tokens)
 
 
-def common_prefix(a: Ids, b: Ids) -> int:
-    """How many leading tokens two inputs have in common."""
-    length = min(len(a), len(b))
-    if length == 0 or a[0] != b[0]:
-        return 0  # most unrelated texts end here, at a tenth of the cost of comparing arrays
-    differs = a[:length] != b[:length]
-    return int(differs.argmax()) if differs.any() else length
+# Most neighbours differ within so few tokens; of all pairs together, so many tokens are compared at a time.
+FIRST_COMPARED, MOST_COMPARED = 8, 65536
+
+
+def common_prefixes(ids: Ids, starts: Indexes, lengths: Indexes) -> Indexes:
+    """How many leading tokens each item has in common with the one before it, [n]; 0 for the first.
+
+    Args:
+        ids: the items one after another.
+        starts: where each item starts, [n].
+        lengths: of each item, [n].
+    """
+    common = np.zeros(len(starts), dtype=np.int64)
+    # Pairs whose first tokens are equal so far are compared further, twice as far each time.
+    most = np.minimum(lengths[1:], lengths[:-1])
+    pairs, done, width = np.flatnonzero(most) + 1, 0, FIRST_COMPARED
+    while len(pairs):
+        steps = done + np.arange(width)
+        places = np.minimum(steps, most[pairs - 1, None] - 1)
+        same = ids[starts[pairs, None] + places] == ids[starts[pairs - 1, None] + places]
+        same &= steps < most[pairs - 1, None]
+        differs = ~same.all(1)
+        common[pairs] = done + np.where(differs, same.argmin(1), width)
+        pairs, done = pairs[~differs], done + width
+        width = min(width * 2, max(MOST_COMPARED // max(len(pairs), 1), FIRST_COMPARED))
+    return common
 
 
 def _sort_key(ids: Ids) -> bytes:
@@ -51,8 +75,13 @@ def _sort_key(ids: Ids) -> bytes:
     return ids.astype(">i4").tobytes()
 
 
-def _ascending(keys: Sequence[bytes]) -> list[int]:
-    return sorted(range(len(keys)), key=keys.__getitem__)
+def _sort_keys(ids: Sequence[Ids]) -> list[bytes]:
+    """Those of all items, from one copy of their ids."""
+    if not ids:
+        return []
+    joined = _sort_key(np.concatenate(ids))
+    stops = np.cumsum([len(input_ids) for input_ids in ids]) * 4
+    return [joined[start:stop] for start, stop in pairwise([0, *stops.tolist()])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +104,31 @@ class Branch:
     source: int
 
 
+class Segments(Sequence[Segment]):
+    """Segments that are made when they are read, from `spans`, int64 [S, 4]: queries from, to, keys from, to."""
+
+    def __init__(self, spans: Indexes) -> None:
+        self.spans = spans
+
+    def __len__(self) -> int:
+        return len(self.spans)
+
+    def __iter__(self) -> Iterator[Segment]:
+        return (Segment((start, stop), (left, right)) for start, stop, left, right in self.spans.tolist())
+
+    @overload
+    def __getitem__(self, place: int) -> Segment: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> "Segments": ...
+
+    def __getitem__(self, place: int | slice) -> "Segment | Segments":
+        if isinstance(place, slice):
+            return Segments(self.spans[place])
+        start, stop, left, right = self.spans[place].tolist()
+        return Segment((start, stop), (left, right))
+
+
 @dataclass(frozen=True, slots=True)
 class AttentionLayout:
     """Which keys each query sees: first those of the branches that contain the query, then those of its segment.
@@ -82,20 +136,28 @@ class AttentionLayout:
     Branches are ordered by their keys: an outer branch comes before the branches inside it.
     """
 
-    segments: tuple[Segment, ...]
+    segments: Sequence[Segment]
     branches: tuple[Branch, ...]
+
+    @property
+    def spans(self) -> Indexes:
+        """The segments as int64 [S, 4]: the first query and the end of the queries, the first key and their end."""
+        if isinstance(self.segments, Segments):
+            return self.segments.spans
+        return np.array([(*segment.queries, *segment.keys) for segment in self.segments], dtype=np.int64)
 
     def at(self, places: Indexes) -> "AttentionLayout":
         """The layout for the queries at `places` (ascending) only, over the keys of all tokens."""
-        starts = np.array([segment.queries[0] for segment in self.segments])
+        starts = self.spans[:, 0]
         own = starts[np.searchsorted(starts, places, side="right") - 1]
-        segments = [Segment((n, n + 1), (int(own[n]), int(place) + 1)) for n, place in enumerate(places)]
+        numbers = np.arange(len(places))
+        spans = np.stack([numbers, numbers + 1, own, places + 1], axis=1)
         branches = []
         for branch in self.branches:
             first, last = np.searchsorted(places, branch.queries).tolist()
             if first < last:
                 branches.append(Branch((first, last), branch.keys, branch.source))
-        return AttentionLayout(tuple(segments), tuple(branches))
+        return AttentionLayout(Segments(spans), tuple(branches))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +182,8 @@ class PrefixForest:
     def path(self, end: int) -> Indexes:
         """The indexes of the tokens of the item that ends at `end`; not for items that continue a cached prefix."""
         spans = [branch.keys for branch in self.layout.branches if branch.queries[0] <= end < branch.queries[1]]
-        own = next(segment.queries[0] for segment in reversed(self.layout.segments) if segment.queries[0] <= end)
+        starts = self.layout.spans[:, 0]
+        own = int(starts[np.searchsorted(starts, end, side="right") - 1])
         return np.concatenate([np.arange(*span) for span in [*spans, (own, end + 1)]])
 
 
@@ -128,26 +191,34 @@ class PrefixForest:
 MIN_CACHED_TOKENS = 16
 
 
-def pack(items: Sequence[Ids], cached: Sequence[Ids] = ()) -> PrefixForest:
+def pack(items: Sequence[Ids], cached: Sequence[Ids] = (), costs: SharingCosts = FREE) -> PrefixForest:
     """Pack a batch as a forest that holds each common prefix once.
 
     Args:
         items: int32 [n] each, n >= 1; duplicates and prefixes of one another are allowed.
         cached: prefixes whose keys and values the caller still has. The forest does not hold the tokens of a cached
             prefix for the items that continue it.
+        costs: prefixes that cost more to share than to compute again are held more than once.
     """
-    assert items and all(len(ids) for ids in items), "pack() ran on an empty batch or item: this is a bug"
-    keys = [_sort_key(ids) for ids in items]
-    unique = {keys[index]: items[index] for index in _ascending(keys)}
-    builder = _Builder()
-    for source, group in _by_cached_prefix(list(unique), cached):
-        start = len(cached[source - 1]) if source else 0
-        builder.add_group([unique[key] for key in group], start, source)
-    return builder.forest([builder.ends[key] for key in keys])
+    assert items and all(map(len, items)), "pack() ran on an empty batch or item: this is a bug"
+    keys = _sort_keys(items)
+    # Equal items get the number of the last of them.
+    numbers = {key: number for number, key in enumerate(keys)}
+    groups = _by_cached_prefix(sorted(numbers), cached)
+    unique = [items[numbers[key]] for _, group in groups for key in group]
+    builder = _Builder(unique, costs)
+    first = 0
+    for source, group in groups:
+        builder.add_group(range(first, first + len(group)), len(cached[source - 1]) if source else 0, source)
+        first += len(group)
+    places = {key: place for place, key in enumerate(key for _, group in groups for key in group)}
+    return builder.forest(np.array([places[key] for key in keys]))
 
 
 def _by_cached_prefix(keys: list[bytes], cached: Sequence[Ids]) -> list[tuple[int, list[bytes]]]:
     """Group sort keys by the source number of the longest cached prefix that they continue; 0 if there is none."""
+    if not cached:
+        return [(0, keys)]
     prefixes = [(len(ids) * 4, _sort_key(ids), source) for source, ids in enumerate(cached, 1)]
     groups: dict[int, list[bytes]] = {}
     for key in keys:
@@ -156,88 +227,93 @@ def _by_cached_prefix(keys: list[bytes], cached: Sequence[Ids]) -> list[tuple[in
     return sorted(groups.items())
 
 
-@dataclass(slots=True)
-class _Node:
-    """A node of the trie, `depth` tokens from the start of an item; `item` is any of those that pass through it."""
-
-    depth: int
-    item: Ids
-    children: list["_Node"]
-    is_end: bool = False
-    weight: int = 0  # tokens below this node
-
-    def adopt(self, child: "_Node") -> None:
-        self.children.append(child)
-        self.weight += child.weight + child.depth - self.depth
-
-
-def _trie(items: Sequence[Ids], start: int) -> _Node:
-    """The compressed trie of sorted unique items from token `start` on; each item is longer than that."""
-    root = _Node(start, items[0], [])
-    path = [root]
-    for before, item in zip([items[0], *items], items, strict=False):
-        _close(path, common_prefix(before, item) if item is not items[0] else start)
-        path.append(_Node(len(item), item, [], is_end=True))
-    _close(path, start)
-    return root
-
-
-def _close(path: list[_Node], depth: int) -> None:
-    """Remove the nodes deeper than `depth` from the path, so that it ends at a node of that depth."""
-    while path[-1].depth > depth:
-        node = path.pop()
-        if path[-1].depth < depth:
-            path.append(_Node(depth, node.item, []))
-        path[-1].adopt(node)
-
-
 class _Builder:
-    """Builds the forest of one call of pack(), segment by segment."""
+    """Builds the forest of one call of pack(), from its unique items in the order in which they are added."""
 
-    def __init__(self) -> None:
-        self.ends: dict[bytes, int] = {}
-        self._pieces: list[Ids] = []
-        self._starts: list[int] = []
-        self._segments: list[Segment] = []
+    def __init__(self, items: Sequence[Ids], costs: SharingCosts) -> None:
+        self._costs = costs
+        self._ids = np.concatenate(items)
+        self._lengths = np.array([len(ids) for ids in items], dtype=np.int64)
+        self._starts = np.cumsum(self._lengths) - self._lengths
+        self._common = common_prefixes(self._ids, self._starts, self._lengths).tolist()
+        self._all_lengths: list[int] = self._lengths.tolist()
+        # For each segment, the item whose tokens it holds and the first of them.
+        self._owners: list[int] = []
+        self._depths: list[int] = []
+        self._ends = [0] * len(items)
         self._branches: list[Branch] = []
         self._length = 0
         self._cacheable: Span | None = None
         self._saved_tokens = 0
 
-    def add_group(self, items: Sequence[Ids], start: int, source: int) -> None:
+    def add_group(self, items: range, start: int, source: int) -> None:
         """Add items that all continue the `start` tokens of cached prefix `source` (0: no prefix)."""
+        families = list(self._families(items, start))
+        roots = [self._trie(family, start) for family in families]
+        if self._costs.per_level:
+            prune([root for root in roots if root is not None], self._costs)
         first, place = self._length, len(self._branches)
-        for child in _trie(items, start).children:
-            self._add_segment(child, start)
+        for family, root in zip(families, roots, strict=True):
+            self._add_family(family, root, start)
         if source:
             self._branches.insert(place, Branch((first, self._length), (0, start), source))
 
-    def forest(self, ends: list[int]) -> PrefixForest:
-        positions = [np.arange(start, start + len(p)) for start, p in zip(self._starts, self._pieces, strict=True)]
-        places, rows = np.unique(np.array(ends, dtype=np.int64), return_inverse=True)
-        layout = AttentionLayout(tuple(self._segments), tuple(self._branches))
-        tokens = np.concatenate(self._pieces)
-        used_prefixes = tuple(branch.source - 1 for branch in self._branches if branch.source)
-        return PrefixForest(tokens, np.concatenate(positions), layout, places, rows, used_prefixes, self._cacheable)
+    def _families(self, items: range, start: int) -> Iterator[range]:
+        """The items that share tokens with their neighbours beyond `start`, and those that are alone."""
+        first = items.start
+        for stop in range(items.start + 1, items.stop + 1):
+            if stop == items.stop or self._common[stop] <= start:
+                yield range(first, stop)
+                first = stop
 
-    def _add_segment(self, top: _Node, depth: int) -> None:
+    def _trie(self, family: range, start: int) -> Node | None:
+        if len(family) == 1:
+            return None
+        lengths, common = (values[family.start : family.stop] for values in (self._all_lengths, self._common))
+        return grow(lengths, common, start, self._costs)
+
+    def _add_family(self, family: range, root: Node | None, start: int) -> None:
+        first = family.start
+        if root is None:
+            self._append(first, start)
+            self._ends[first] = self._length - 1
+            return
+        for child in root.children:
+            self._add_segment(child, start, first)
+
+    def forest(self, rows: Indexes) -> PrefixForest:
+        owners, depths = np.array(self._owners), np.array(self._depths)
+        lengths = self._lengths[owners] - depths
+        stops = np.cumsum(lengths)
+        starts = stops - lengths
+        places = np.arange(self._length) - np.repeat(starts - depths, lengths)
+        tokens = self._ids[places + np.repeat(self._starts[owners], lengths)]
+        ends = np.array(self._ends)
+        by_end = np.argsort(ends)
+        numbers = np.empty_like(by_end)
+        numbers[by_end] = np.arange(len(ends))
+        layout = AttentionLayout(Segments(np.stack([starts, stops, starts, stops], axis=1)), tuple(self._branches))
+        used_prefixes = tuple(branch.source - 1 for branch in self._branches if branch.source)
+        return PrefixForest(tokens, places, layout, ends[by_end], numbers[rows], used_prefixes, self._cacheable)
+
+    def _add_segment(self, top: Node, depth: int, first: int) -> None:
         # The heaviest child continues the segment, so no token lies under more than log2(T) branches.
         chain = [top]
         while chain[-1].children:
-            chain.append(max(chain[-1].children, key=lambda child: child.weight + child.depth))
+            chain.append(chain[-1].heaviest())
         start = self._length
-        self._append(chain[-1].item[depth:], depth)
+        self._append(first + chain[-1].item, depth)
         for node in chain:
             if node.is_end:
-                self.ends[_sort_key(node.item[: node.depth])] = start + node.depth - depth - 1
+                self._ends[first + node.item] = start + node.depth - depth - 1
         for node, heavy in pairwise(chain):
-            self._add_side_segments(node, heavy, (start, start + node.depth - depth))
+            self._add_side_segments(node, heavy, (start, start + node.depth - depth), first)
 
-    def _add_side_segments(self, node: _Node, heavy: _Node, keys: Span) -> None:
+    def _add_side_segments(self, node: Node, heavy: Node, keys: Span, items: int) -> None:
         sides = [child for child in node.children if child is not heavy]
         first, place = self._length, len(self._branches)
         for side in sides:
-            self._add_segment(side, node.depth)
+            self._add_segment(side, node.depth, items)
         if sides:
             self._branches.insert(place, Branch((first, self._length), keys, 0))
             self._note_cacheable(keys, node.depth, saved_tokens=len(sides) * node.depth)
@@ -247,9 +323,7 @@ class _Builder:
         if is_whole and saved_tokens > self._saved_tokens:
             self._saved_tokens, self._cacheable = saved_tokens, keys
 
-    def _append(self, tokens: Ids, depth: int) -> None:
-        span = (self._length, self._length + len(tokens))
-        self._pieces.append(tokens)
-        self._starts.append(depth)
-        self._segments.append(Segment(span, span))
-        self._length = span[1]
+    def _append(self, item: int, depth: int) -> None:
+        self._owners.append(item)
+        self._depths.append(depth)
+        self._length += self._all_lengths[item] - depth

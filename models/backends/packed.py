@@ -21,7 +21,7 @@ from models.interface import (
     Pending,
     Pooling,
 )
-from models.layers.attention import prepare
+from models.layers.attention import prepare, sharing_costs
 from models.layers.pooler import (
     Groups,
     LanguageModelHead,
@@ -38,6 +38,7 @@ from models.networks.prefix_cache import CachedPrefix, PrefixCache
 from models.networks.registry import find_architecture
 from models.networks.weights import CLASSIFIER, HEAD, TABLE, Weights
 from models.packing import PrefixForest, Span, pack
+from models.prefix_trie import FREE, SharingCosts
 
 
 def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "PackedBackend":
@@ -65,7 +66,16 @@ def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "Pack
         shares_prefixes=True,
     )
     post_pooling = load_post_pooling(checkpoint, device)
-    backend = PackedBackend(network, head, post_pooling, about, pooling=info.pooling, device=device, dtype=dtype)
+    costs = sharing_costs(
+        device,
+        parameters=about.parameters - network.embed_tokens.numel(),
+        layers=int(checkpoint.config["num_hidden_layers"]),
+        hidden_size=int(checkpoint.config["hidden_size"]),
+        head_numbers=int(checkpoint.config["num_attention_heads"]) * network.head_dim,
+    )
+    backend = PackedBackend(
+        network, head, post_pooling, about, pooling=info.pooling, device=device, dtype=dtype, costs=costs
+    )
     check_backend(backend, info)
     return backend
 
@@ -102,7 +112,9 @@ class PackedBackend:
         pooling: Pooling,
         device: torch.device,
         dtype: torch.dtype,
+        costs: SharingCosts = FREE,
     ) -> None:
+        self._costs = costs
         self._network, self._head, self._post_pooling, self._info = network, head, post_pooling, info
         self._pooling, self._device, self._dtype = pooling, device, dtype
         self._head_dim = network.head_dim
@@ -118,7 +130,7 @@ class PackedBackend:
 
     def _launch(self, items: Sequence[Item], *, keep_prefix: bool) -> Pending:
         cached = self._prefix_cache.prefixes()
-        forest = pack([item.ids for item in items], [prefix.ids for prefix in cached])
+        forest = pack([item.ids for item in items], [prefix.ids for prefix in cached], self._costs)
         span_to_cache = self._span_to_cache(forest.cacheable, keep_prefix=keep_prefix)
         groups = by_readout(items)
         batch, read_outs = self._run(forest, groups, self._dtype, cached, span_to_cache)

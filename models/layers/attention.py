@@ -14,6 +14,13 @@ from torch import Tensor
 from models.devices import Staging, has_varlen
 from models.layers.cpu_attention import BlockAttention, KeysValues
 from models.packing import AttentionLayout, Segment
+from models.prefix_trie import FREE, SharingCosts
+
+# What a layer of eager kernels costs on the fastest card that is known (H200, modelled, not run on a GPU): seconds of a
+# launch, operations and bytes a second, and the bytes that move for a token, per hidden unit.
+LAUNCH_S, FLOPS, BYTES_PER_S, HIDDEN_BYTES = 2e-6, 7e14, 3.9e12, 200
+# Of one level of branches in varlen_attention: kernels, and bytes that move for a query, per number of its heads.
+LEVEL_KERNELS, QUERY_BYTES = 16, 46
 
 
 class Attention(Protocol):
@@ -33,6 +40,27 @@ def prepare(layout: AttentionLayout, staging: Staging, dtype: torch.dtype, head_
 
         return VarlenAttention(layout, staging)
     return PlainAttention(layout)
+
+
+def sharing_costs(
+    device: torch.device, *, parameters: int, layers: int, hidden_size: int, head_numbers: int
+) -> SharingCosts:
+    """What sharing a prefix costs in this network on this device.
+
+    On the CPU a branch costs no more than its keys would. On CUDA each level of branches is kernels of its own.
+
+    Args:
+        device: where the network runs.
+        parameters: of all layers.
+        layers: how many there are.
+        hidden_size: numbers of a token between layers.
+        head_numbers: numbers of a token's query, N x D.
+    """
+    if device.type != "cuda":
+        return FREE
+    token_s = 2 * parameters / FLOPS + layers * hidden_size * HIDDEN_BYTES / BYTES_PER_S
+    query_s = layers * head_numbers * QUERY_BYTES / BYTES_PER_S
+    return SharingCosts(query_s / token_s, layers * LEVEL_KERNELS * LAUNCH_S / token_s)
 
 
 class PlainAttention:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from models.devices import Staging
 from models.layers.cpu_attention import KeysValues
-from models.packing import AttentionLayout, Branch, Span
+from models.packing import AttentionLayout, Branch, Indexes
 
 
 class VarlenAttention:
@@ -21,10 +21,10 @@ class VarlenAttention:
     """
 
     def __init__(self, layout: AttentionLayout, staging: Staging) -> None:
-        self._segments = _SpanPairs([(segment.queries, segment.keys) for segment in layout.segments], staging)
-        spans = [segment.queries for segment in layout.segments], [segment.keys for segment in layout.segments]
+        queries, keys = np.split(layout.spans, 2, axis=1)
+        self._segments = _SpanPairs(queries, keys, staging)
         # In the last layer segments are single queries, whose spans of keys overlap; gathered, they do not.
-        self._segment_keys = None if spans[0] == spans[1] else _indexes(spans[1], staging)
+        self._segment_keys = None if np.array_equal(queries, keys) else _indexes(keys, staging)
         self._cached = [_Branches([branch], staging) for branch in layout.branches if branch.source]
         self._levels = [_Branches(level, staging) for level in nesting(layout.branches)]
 
@@ -41,10 +41,11 @@ class VarlenAttention:
 class _SpanPairs:
     """Pairs of a span of queries and a span of keys, as offsets on the device."""
 
-    def __init__(self, pairs: Sequence[tuple[Span, Span]], staging: Staging) -> None:
-        queries, keys = [_length(pair[0]) for pair in pairs], [_length(pair[1]) for pair in pairs]
-        self._cu_seqlens = _offsets(queries, staging), _offsets(keys, staging)
-        self._max_seqlen = max(queries), max(keys)
+    def __init__(self, queries: Indexes, keys: Indexes, staging: Staging) -> None:
+        """Spans [P, 2] of queries and of keys."""
+        lengths = [spans[:, 1] - spans[:, 0] for spans in (queries, keys)]
+        self._cu_seqlens = _offsets(lengths[0], staging), _offsets(lengths[1], staging)
+        self._max_seqlen = int(lengths[0].max()), int(lengths[1].max())
 
     def attend(self, query: Tensor, source: KeysValues, *, causal: bool) -> KeysValues:
         """Attention [Q, N, D] and its log-sum-exp [Q, N]."""
@@ -56,9 +57,12 @@ class _Branches:
 
     def __init__(self, branches: Sequence[Branch], staging: Staging) -> None:
         self._source = branches[0].source
-        self._pairs = _SpanPairs([(branch.queries, branch.keys) for branch in branches], staging)
-        self._queries = _indexes([branch.queries for branch in branches], staging)
-        self._keys = _indexes([branch.keys for branch in branches], staging)
+        queries, keys = (
+            np.array([branch.queries for branch in branches]),
+            np.array([branch.keys for branch in branches]),
+        )
+        self._pairs = _SpanPairs(queries, keys, staging)
+        self._queries, self._keys = _indexes(queries, staging), _indexes(keys, staging)
 
     def merge(self, out: Tensor, sums: Tensor, query: Tensor, sources: Sequence[KeysValues]) -> None:
         """Merge attention over the keys of these branches into `out` [Q, N, D] and `sums` [Q, N], in place."""
@@ -121,16 +125,15 @@ def nesting(branches: Sequence[Branch]) -> list[list[Branch]]:
     return levels
 
 
-def _length(span: Span) -> int:
-    return span[1] - span[0]
+def _offsets(lengths: Indexes, staging: Staging) -> Tensor:
+    return staging.add(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
 
 
-def _offsets(lengths: Sequence[int], staging: Staging) -> Tensor:
-    return staging.add(np.cumsum([0, *lengths], dtype=np.int32))
-
-
-def _indexes(spans: Sequence[Span], staging: Staging) -> Tensor:
-    return staging.add(np.concatenate([np.arange(*span, dtype=np.int64) for span in spans]))
+def _indexes(spans: Indexes, staging: Staging) -> Tensor:
+    """The places of all spans [P, 2], one span after another."""
+    lengths = spans[:, 1] - spans[:, 0]
+    shifts = spans[:, 0] - (np.cumsum(lengths) - lengths)
+    return staging.add(np.arange(lengths.sum()) + np.repeat(shifts, lengths))
 
 
 @cache

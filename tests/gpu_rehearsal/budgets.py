@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.support.token_ids import Texts, mixed, pairs, prose, random_texts
 from models import Backend, BackendInfo, Item, Readout
 from models.backends.encoder import EncoderBackend
 from models.backends.packed import PackedBackend
-from models.interface import Ids
+from models.layers.attention import sharing_costs
 from models.layers.pooler import LanguageModelHead
 from models.layers.sequence_attention import Rule, SequenceLayout
 from models.networks.bert import Bert
@@ -33,10 +33,8 @@ from tests.support.simulated_cuda.tensor import CUDA, GPU
 TABLE = Path(__file__).with_suffix(".json")
 COSTS = ("kernels", "copies_in", "copies_out", "pinned_buffers", "waits")
 TABLE_ROWS, NO_YES = 151669, (2152, 9693)
-QUERY_TOKENS, DOCUMENT_TOKENS = 90, 128
 
 Budget = dict[str, int]
-Texts = Sequence[Ids]
 
 
 class EmptyWeights:
@@ -60,7 +58,11 @@ def qwen3() -> Backend:
     config = Qwen3Config(1024, 3072, 28, 16, 8, 128, 1e-6, 1e6)
     network = Qwen3(config, cast("Weights", EmptyWeights()), TABLE_ROWS)
     head = LanguageModelHead(network.embed_tokens, device=CUDA, no_yes=NO_YES)
-    return PackedBackend(network, head, None, _about("packed"), pooling="lasttoken", device=CUDA, dtype=torch.bfloat16)
+    costs = sharing_costs(CUDA, parameters=440_401_920, layers=28, hidden_size=1024, head_numbers=16 * 128)
+    about = _about("packed")
+    return PackedBackend(
+        network, head, None, about, pooling="lasttoken", device=CUDA, dtype=torch.bfloat16, costs=costs
+    )
 
 
 def minilm() -> Backend:
@@ -68,27 +70,6 @@ def minilm() -> Backend:
     config = BertConfig(384, 1536, 6, 12, 30522, 512, 2, 1e-12)
     network = Bert(config, cast("Weights", EmptyWeights()))
     return EncoderBackend(network, None, _about("encoder"), "mean", CUDA, torch.bfloat16)
-
-
-def random_texts(count: int, tokens: int) -> Texts:
-    random = np.random.default_rng(0)
-    return [random.integers(0, 30000, tokens, dtype=np.int32) for _ in range(count)]
-
-
-def prose(count: int, tokens: int) -> Texts:
-    """Ids as frequent as words are, so that many texts begin with the same few."""
-    return [ids.astype(np.int32) for ids in np.random.default_rng(0).zipf(1.3, (count, tokens)).clip(max=20000)]
-
-
-def mixed(count: int) -> Texts:
-    lengths = np.random.default_rng(1).lognormal(np.log(60), 0.8, count).clip(4, 512)
-    return [np.random.default_rng(int(n)).integers(0, 30000, int(n), dtype=np.int32) for n in lengths]
-
-
-def pairs(documents: int) -> Texts:
-    """One query and its documents."""
-    query, *texts = (*random_texts(1, QUERY_TOKENS), *random_texts(documents, DOCUMENT_TOKENS))
-    return [np.concatenate([query, ids]) for ids in texts]
 
 
 WORKLOADS: Mapping[str, tuple[Callable[[], Backend], Readout, Texts]] = {

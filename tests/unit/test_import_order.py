@@ -33,7 +33,7 @@ SERVER_FLOORS = (
 )
 MODELS_FLOORS = (
     ("models.interface", "models.memory"),
-    ("models.checkpoint", "models.devices", "models.packing", "models.postprocess"),
+    ("models.checkpoint", "models.devices", "models.packing", "models.postprocess", "models.prefix_trie"),
     ("models.layers", "models.text"),
     ("models.networks",),
     ("models.backends", "models.loading"),

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.interface import Ids
-from models.packing import PrefixForest, pack
+from models.packing import PrefixForest, Segment, Segments, pack
+from models.prefix_trie import SharingCosts
 from tests.support.networks.attention_masks import seen
 
 # Three ids and short lists, so that shared prefixes, duplicates and nesting are frequent.
@@ -133,3 +134,19 @@ def test_the_longest_cached_prefix_is_taken() -> None:
 def test_an_empty_item_is_a_bug() -> None:
     with pytest.raises(AssertionError, match="this is a bug"):
         pack([ids(1), ids()])
+
+
+@given(items_of_three, st.sampled_from([0.1, 0.5, 1, 5]), st.sampled_from([0, 3, 20]))
+def test_whatever_is_shared_each_item_sees_its_own_tokens(lists: list[list[int]], query: float, level: float) -> None:
+    forest = pack(arrays(lists), costs=SharingCosts(query, level))
+
+    ends = forest.ends[forest.rows]
+    assert [text_seen(forest, end, []) for end in ends] == lists
+    assert [forest.tokens[forest.path(end)].tolist() for end in ends] == lists
+
+
+def test_segments_are_a_sequence_made_of_their_spans() -> None:
+    segments = Segments(np.array([[0, 2, 0, 2], [2, 3, 2, 3]]))
+
+    assert list(segments) == [Segment((0, 2), (0, 2)), Segment((2, 3), (2, 3))]
+    assert (len(segments), segments[-1], list(segments[:1])) == (2, Segment((2, 3), (2, 3)), [segments[0]])

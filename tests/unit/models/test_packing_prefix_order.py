@@ -1,12 +1,14 @@
 """Inputs with a common prefix run one after another."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models.interface import Ids
-from models.packing import common_prefix, sort_by_prefix
+from models.packing import MOST_COMPARED, common_prefixes, sort_by_prefix
 
 
 def _ids(*lists: list[int]) -> list[Ids]:
@@ -34,14 +36,24 @@ def test_inputs_with_a_common_prefix_run_one_after_another(
     assert [ids.tolist() for ids in inputs.ids] == [lists[index] for index in order]
 
 
-short_lists = st.lists(st.integers(0, 2), max_size=6)
+def _common(lists: list[list[int]]) -> list[int]:
+    lengths = np.array([len(values) for values in lists])
+    return common_prefixes(np.concatenate(_ids(*lists)), np.cumsum(lengths) - lengths, lengths).tolist()
 
 
-@given(short_lists, short_lists)
-def test_the_common_prefix_is_what_comparing_token_by_token_gives(a: list[int], b: list[int]) -> None:
-    plain = next((n for n, (left, right) in enumerate(zip(a, b, strict=False)) if left != right), min(len(a), len(b)))
+@given(st.lists(st.lists(st.integers(0, 1), max_size=40), min_size=1, max_size=12))
+def test_the_common_prefixes_are_what_comparing_token_by_token_gives(lists: list[list[int]]) -> None:
+    def plain(a: list[int], b: list[int]) -> int:
+        least = min(len(a), len(b))
+        return next((n for n in range(least) if a[n] != b[n]), least)
 
-    assert common_prefix(*_ids(a, b)) == plain
+    assert _common(lists) == [0, *(plain(a, b) for a, b in pairwise(lists))]
+
+
+def test_long_common_prefixes_are_compared_a_bounded_number_of_tokens_at_a_time() -> None:
+    text = list(range(MOST_COMPARED))
+
+    assert _common([text, [*text, 1], [*text[:-1], 7], text[:50000]]) == [0, len(text), len(text) - 1, 50000]
 
 
 @given(st.lists(st.lists(st.integers(0, 300), min_size=1, max_size=6), min_size=1, max_size=12))
