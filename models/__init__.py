@@ -3,6 +3,7 @@
 from models.checkpoint.hub import default_models, demo_models, find_checkpoint, model_id
 from models.checkpoint.manifest import Manifest
 from models.checkpoint.pull import Pulled, pull_model
+from models.chunking import pass_work
 from models.conversion.convert import Converted, convert_folder
 from models.interface import (
     Backend,
@@ -21,6 +22,7 @@ from models.interface import (
     Readout,
     Row,
     Side,
+    SplitPass,
 )
 from models.loading import Preprocessor, device_name, load_backend, load_preprocessor
 from models.packing import PrefixOrder, sort_by_prefix
@@ -73,6 +75,7 @@ __all__ = [
     "Row",
     "Scores",
     "Side",
+    "SplitPass",
     "TextIds",
     "TextLimit",
     "TokenizerFailed",
@@ -96,6 +99,7 @@ __all__ = [
     "load_backend",
     "load_preprocessor",
     "model_id",
+    "pass_work",
     "pull_model",
     "sort_by_prefix",
 ]

@@ -30,12 +30,29 @@ class Readout:
     ids: tuple[int, ...] = ()
 
 
+@dataclass(slots=True, eq=False)
+class SplitPass:
+    """The forward pass of one text in several batches, each of which computes a part. It holds memory until it is done.
+
+    `exact` asks for float32 activations. `state` belongs to the backend, and is None before the first part.
+    """
+
+    exact: bool = False
+    state: object = None
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One input as the device sees it: token ids, int32 [n], n >= 1, and what is read at their end."""
+    """One input as the device sees it: token ids, int32 [n], n >= 1, and what is read at their end.
+
+    With `split` it is a batch of its own, after which the share `until` of its pass is done; its row has no numbers
+    while that is below 1.
+    """
 
     ids: Ids
     readout: Readout
+    split: SplitPass | None = None
+    until: float = 1.0
 
 
 RerankFrame = Literal["qwen3", "none"]
@@ -92,6 +109,7 @@ class BackendInfo:
     dtype: str
     parameters: int
     shares_prefixes: bool = False  # whether a prefix that items of a batch have in common is computed once
+    splits_texts: bool = False  # whether the pass of one text can be computed in several batches (Item.split)
     layout: BatchLayout = "packed"
     layout_reason: str = ""
 

@@ -133,6 +133,16 @@ class RequestLimits(Section):
     """Seconds for a request body to arrive."""
 
 
+# With smaller parts, more time would go into their beginnings and ends.
+LEAST_CHUNK_TOKENS = 64
+
+
+def _as_chunk(tokens: int) -> int:
+    if 0 < tokens < LEAST_CHUNK_TOKENS or tokens < 0:
+        raise ValueError(f"must be 0 (texts are computed as a whole) or at least {LEAST_CHUNK_TOKENS}; got {tokens}")
+    return tokens
+
+
 class Batching(Section):
     """The size of forward passes, and of the queue before them."""
 
@@ -140,6 +150,10 @@ class Batching(Section):
     """Tokens of one forward pass. By default 1024 on CPU and 16384 on a GPU."""
     max_items: Positive = 2048
     """Inputs of one forward pass."""
+    chunk_tokens: Annotated[int, AfterValidator(_as_chunk)] | None = None
+    """On a CPU, a text of more than `max_tokens` is computed in parts, and other batches run between them. Each part
+    takes about as long as a batch of this many tokens. 0: texts are computed as a whole. By default 512 where the
+    backend is `packed`; other backends, and all on a GPU, compute each text as a whole."""
     queue_tokens: Positive = 4_000_000
     """Tokens that may wait for one model. More are refused with 429 and `Retry-After`. An empty queue accepts one
     request of any size."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from models.backends.launched import Launched, launch_or_fail
+from models.backends.running_pass import RunningPass
 from models.backends.selfcheck import check_backend
 from models.checkpoint.folder import Checkpoint
 from models.devices import Staging, choose_device, choose_dtype, device_faults
@@ -20,6 +21,7 @@ from models.interface import (
     ModelInfo,
     Pending,
     Pooling,
+    SplitPass,
 )
 from models.layers.attention import prepare, sharing_costs
 from models.layers.pooler import (
@@ -64,6 +66,7 @@ def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "Pack
         dtype=str(dtype).removeprefix("torch."),
         parameters=sum(math.prod(shape) for shape in checkpoint.tensors.values()),
         shares_prefixes=True,
+        splits_texts=device.type == "cpu",
     )
     post_pooling = load_post_pooling(checkpoint, device)
     costs = sharing_costs(
@@ -129,6 +132,8 @@ class PackedBackend:
         return launch_or_fail(lambda: self._launch(items, keep_prefix=keep_prefix), on_failure=self._prefix_cache.clear)
 
     def _launch(self, items: Sequence[Item], *, keep_prefix: bool) -> Pending:
+        if items[0].split is not None:
+            return self._launch_part(items, items[0].split)
         cached = self._prefix_cache.prefixes()
         forest = pack([item.ids for item in items], [prefix.ids for prefix in cached], self._costs)
         span_to_cache = self._span_to_cache(forest.cacheable, keep_prefix=keep_prefix)
@@ -148,6 +153,18 @@ class PackedBackend:
         # A NaN spreads to the other items of its block of queries; run alone, those are finite.
         rerun = None if self._dtype == torch.float32 and len(items) == 1 else self._rerun
         return Launched(items, list(groups.values()), read_outs, rerun=rerun, on_success=update_cache)
+
+    @torch.inference_mode()
+    def _launch_part(self, items: Sequence[Item], split: SplitPass) -> Pending:
+        (item,) = items
+        if split.state is None:
+            dtype = torch.float32 if split.exact else self._dtype
+            split.state = RunningPass(self._network, item.ids, dtype, self._pooling)
+        assert isinstance(split.state, RunningPass), "another backend began this text: this is a bug"
+        state = split.state.advance(item.until)
+        nothing = torch.empty((1, 0))
+        read_out = nothing if state is None else read(state, item.readout, self._head, self._post_pooling)
+        return Launched(items, [[0]], [read_out])
 
     def _rerun(self, item: Item) -> Tensor:
         _, read_outs = self._run(pack([item.ids]), {item.readout: [0]}, torch.float32)

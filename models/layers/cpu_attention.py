@@ -110,7 +110,17 @@ def _attend_large(query: Tensor, sources: Sequence[KeysValues], group: BlockGrou
     length = max(block.keys[0] + padded_keys(block.keys[1] - block.keys[0]) for block in group.blocks)
     key = _by_head(sources, group.keys, 0, length, torch.float32)
     value = _by_head(sources, group.keys, 1, length, query.dtype)
-    for block in group.blocks:
+    attend_blocks(query, key, value, group.blocks, scale, out)
+
+
+def attend_blocks(
+    query: Tensor, key: Tensor, value: Tensor, blocks: Sequence[Block], scale: float, out: Tensor
+) -> None:
+    """Write the attention of each block to `out` [Q, N, D].
+
+    Keys in float32 and values, [K, k, D], reach as far as padded_keys() of each block; those after the last are zero.
+    """
+    for block in blocks:
         (start, stop), (first, last) = block.queries, block.keys
         rows = _rows(query[start:stop], len(key), padded_queries(stop - start))
         attended = torch.empty(rows.shape, dtype=value.dtype)

@@ -14,7 +14,7 @@ from models.checkpoint.folder import Checkpoint
 from models.checkpoint.sentence_transformers_files import Module, activation_of, post_pooling_modules, size_of
 from models.devices import send, to_device
 from models.interface import Item, ModelError, Pooling, Readout
-from models.packing import PrefixForest
+from models.packing import PrefixForest, Span
 
 # Head rows that are multiplied at a time when the logits of all tokens are requested.
 CHUNK_ROWS = 16384
@@ -108,6 +108,24 @@ def pool_forest(states: Tensor, forest: PrefixForest, pooling: Pooling) -> Tenso
     # One transfer for all paths. States are gathered path by path, so that a shared prefix is copied once at a time.
     indexes = to_device(np.concatenate(paths), states.device).split([len(path) for path in paths])
     return torch.stack([states[path].amax(0) if pooling == "max" else states[path].mean(0) for path in indexes])
+
+
+def pool_chunk(states: Tensor, span: Span, pooling: Pooling, pooled: Tensor | None) -> Tensor:
+    """One state of a text, [1, H], from the final states of one chunk and what the chunks before it gave.
+
+    `states`, float32, are those of the tokens in `span`, or of the last of them for "lasttoken"; padding may follow.
+    """
+    tokens = 1 if pooling == "lasttoken" else span[1] - span[0]
+    state = pool_texts(states[:tokens], [tokens], pooling)
+    if pooled is None or pooling == "lasttoken":
+        return state
+    match pooling:
+        case "cls":
+            return pooled
+        case "max":
+            return torch.maximum(pooled, state)
+        case "mean":
+            return pooled + (state - pooled) * (tokens / span[1])
 
 
 class LanguageModelHead:

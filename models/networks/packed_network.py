@@ -1,6 +1,6 @@
 """The interface between the packed backend and its networks; each network is one file of this folder."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -48,6 +48,19 @@ class PackedNetwork(Protocol):
         """The token table, [V, H]; also the head of a checkpoint with tied embeddings."""
         ...
 
+    @property
+    def layer_count(self) -> int:
+        """How many layers steps() goes through."""
+        ...
+
     def __call__(self, batch: PackedBatch, dtype: torch.dtype) -> Tensor:
         """States after the final norm, float32, [E, H] or [T, H], computed with activations of `dtype`."""
+        ...
+
+    def steps(self, chunks: Sequence[PackedBatch], dtype: torch.dtype) -> Iterator[Tensor | None]:
+        """The same for the chunks of one text, step by step: layer by layer, and in each layer chunk by chunk.
+
+        The attention of a chunk is called after that of the chunks before it. A step of the last layer yields the
+        states of its chunk, any other step None.
+        """
         ...

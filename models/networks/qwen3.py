@@ -1,5 +1,6 @@
 """Qwen3 over a packed batch, which holds each unique token once. It knows tensors, not items or requests."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,20 +29,35 @@ class Qwen3:
     def __init__(self, config: Qwen3Config, weights: Weights, table_rows: int) -> None:
         self._config, self.head_dim = config, config.head_dim
         self.embed_tokens = weights.take(TABLE, table_rows, config.hidden_size)
-        last = config.num_hidden_layers - 1
+        self.layer_count = config.num_hidden_layers
+        last = self.layer_count - 1
         self.layers = [Layer(config, weights, number, is_last=number == last) for number in range(last + 1)]
         self.norm = weights.take("norm.weight", config.hidden_size)
 
     def __call__(self, batch: PackedBatch, dtype: torch.dtype) -> Tensor:
-        hidden = self.embed_tokens[batch.tokens].to(dtype)
-        rotary = Rotary.of(batch.positions, self._config.head_dim, self._config.rope_theta)
-        all_tokens = Queries(None, batch.attention, rotary)
-        # No layer follows the last one, so it computes only the tokens whose final states are needed.
-        ends = all_tokens if batch.ends is None else Queries(batch.ends, batch.ends_attention, rotary.at(batch.ends))
+        *_, states = self.steps([batch], dtype)
+        assert states is not None, "the last step is that of the last layer"
+        return states
+
+    def steps(self, chunks: Sequence[PackedBatch], dtype: torch.dtype) -> Iterator[Tensor | None]:
+        hidden = [self.embed_tokens[chunk.tokens].to(dtype) for chunk in chunks]
+        rotary = [Rotary.of(chunk.positions, self._config.head_dim, self._config.rope_theta) for chunk in chunks]
         for layer in self.layers[:-1]:
-            hidden = layer(hidden, all_tokens, rotary, batch)
-        hidden = self.layers[-1](hidden, ends, rotary, batch)
-        return rms_norm(hidden.float(), self.norm, self._config.rms_norm_eps)
+            for number, chunk in enumerate(chunks):
+                all_tokens = Queries(None, chunk.attention, rotary[number])
+                hidden[number] = layer(hidden[number], all_tokens, rotary[number], chunk)
+                yield None
+        for number, chunk in enumerate(chunks):
+            yield self._last(hidden[number], rotary[number], chunk)
+
+    def _last(self, hidden: Tensor, rotary: Rotary, batch: PackedBatch) -> Tensor:
+        """The final states of one chunk, after the last layer and the norm."""
+        # No layer follows, so it computes only the tokens whose final states are needed.
+        ends = Queries(None, batch.attention, rotary)
+        if batch.ends is not None:
+            ends = Queries(batch.ends, batch.ends_attention, rotary.at(batch.ends))
+        states = self.layers[-1](hidden, ends, rotary, batch)
+        return rms_norm(states.float(), self.norm, self._config.rms_norm_eps)
 
 
 class Layer:

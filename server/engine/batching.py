@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
 
+from models import pass_work
+
 # The client's id, and the id of its request.
 Key = tuple[bytes, int]
 
@@ -16,14 +18,25 @@ MAX_MISFITS = 64
 # Sizes of jobs are rounded up to this many significant bits, which is by a sixteenth at most: so there are at most 304
 # sizes below four million tokens, and choosing a batch costs the same however many jobs wait.
 SIZE_BITS = 5
+# Texts that are computed in parts take turns. Each that has begun holds memory: 9 kB a token of Qwen3 0.6B.
+MAX_SPLIT_TEXTS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """The most that one forward pass may hold: tokens to compute, and items."""
+    """The most that one forward pass may hold: tokens to compute, and items.
+
+    A longer text is computed in parts of about the work of `chunk_tokens`, if its backend can do that; 0: as a whole.
+    """
 
     max_tokens: int
     max_items: int
+    chunk_tokens: int = 0
+
+    @property
+    def part_work(self) -> int:
+        """The work of one part of a long text, in tokens of a short one."""
+        return max(min(self.chunk_tokens, self.max_tokens), self.chunk_tokens // 8)
 
 
 @dataclass(slots=True)
@@ -31,8 +44,9 @@ class Job:
     """The items of one request while they wait, in the order in which they run.
 
     `shared[i]` is the number of leading tokens that item i has in common with item i - 1: they are computed once if
-    both run in one batch. Items before `next_index` have run or are running. `service_tokens` are the rounded tokens of
-    the whole job, by which its turn is decided.
+    both run in one batch. Items before `next_index` have run or are running. An item of more than `longest_whole`
+    tokens runs in parts, each a batch of its own; the share `next_share` of the next item was taken so far.
+    `service_tokens` are the rounded tokens of the whole job, by which its turn is decided.
     """
 
     key: Key
@@ -42,20 +56,28 @@ class Job:
     arrived: float
     alone: bool = False  # shares no batch with another job
     caller: str = ""
+    longest_whole: float = float("inf")
     next_index: int = 0
+    next_share: float = 0.0
     tokens: int = field(init=False)
     waiting_tokens: int = field(init=False)
     service_tokens: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.tokens = self.waiting_tokens = sum(self.lengths) - sum(self.shared)
-        step = 1 << max(self.tokens.bit_length() - SIZE_BITS, 0)
-        self.service_tokens = max(-(-self.tokens // step) * step, 1)
+        work = self.tokens + int(sum(pass_work(0, n) - n for n in self.lengths if n > self.longest_whole))
+        step = 1 << max(work.bit_length() - SIZE_BITS, 0)
+        self.service_tokens = max(-(-work // step) * step, 1)
 
     @property
     def waiting(self) -> int:
-        """The number of items that have not been taken."""
+        """The number of items of which something has not been taken."""
         return len(self.lengths) - self.next_index
+
+    @property
+    def is_split(self) -> bool:
+        """Whether the next item, if there is one, runs in parts."""
+        return self.waiting > 0 and self.lengths[self.next_index] > self.longest_whole
 
     def next_cost(self, *, joins: bool) -> int:
         """Tokens that the next item adds to a batch; `joins` if the item before it is in the same batch."""
@@ -66,6 +88,26 @@ class Job:
         self.waiting_tokens -= self.lengths[self.next_index] - self.shared[self.next_index]
         self.next_index += 1
         return self.next_index - 1
+
+    def take_part(self, work: int) -> "BatchItem":
+        """Count a part of the next item as taken: so much work, or up to a half more than that at the end."""
+        index, before = self.next_index, self.next_share
+        length = self.lengths[index]
+        total = pass_work(0, length)
+        until = before + work / total
+        if (1 - until) * total < work / 2:
+            until = 1.0
+        tokens = int(length * until) - int(length * before)
+        self.waiting_tokens -= tokens
+        self.next_share = until if until < 1 else 0.0
+        self.next_index += until == 1
+        return BatchItem(self.key, index, Part(until, tokens, (until - before) * total))
+
+    def restart(self, index: int) -> None:
+        """Let item `index`, whose last part was the last to be taken, run once more."""
+        assert (self.next_index, self.next_share) == (index + 1, 0), "a later item has begun: this is a bug"
+        self.next_index = index
+        self.waiting_tokens += self.lengths[index]
 
     def response_ratio(self, now: float, seconds_per_token: float) -> float:
         """(waited + s) / s, where s is the service time of the whole job, at least that of one token.
@@ -99,6 +141,8 @@ class JobQueue:
         self._items: Counter[str] = Counter()
         self._tokens: Counter[str] = Counter()
         self._alone = 0
+        # The jobs that have begun an item in parts, and wait with the rest of it.
+        self._begun: set[Key] = set()
         for job in jobs:
             self.add(job)
 
@@ -124,6 +168,15 @@ class JobQueue:
         """The items and the tokens that wait for a model."""
         return self._items[model], self._tokens[model]
 
+    def may_join(self, model: str) -> bool:
+        """Whether an item waits for a model that could be in a batch with others."""
+        lines = (line for own in self._lines.values() for size, line in own.items() if size[0] == model)
+        return any(not job.is_split for line in lines for _, job in line.values())
+
+    def may_run(self, job: Job) -> bool:
+        """Whether a job may be in the next batch: it would not be one text too many that is computed in parts."""
+        return len(self._begun) < MAX_SPLIT_TEXTS or job.key in self._begun or not job.is_split
+
     def add(self, job: Job) -> None:
         """Let a job wait; one without items does not."""
         if not job.waiting:
@@ -131,6 +184,8 @@ class JobQueue:
         line = self._lines.setdefault(job.caller, {}).setdefault(_size(job), OrderedDict())
         line[job.key] = next(self._numbers), job
         self._jobs[job.key] = job
+        if job.next_share:
+            self._begun.add(job.key)
         self._count(job, job.waiting, job.waiting_tokens)
         self._alone += job.alone
 
@@ -139,6 +194,7 @@ class JobQueue:
         job = self._jobs.pop(key, None)
         if job is None:
             return
+        self._begun.discard(key)
         lines = self._lines[job.caller]
         line = lines[_size(job)]
         del line[key]
@@ -158,6 +214,14 @@ class JobQueue:
         self._count(job, -items, job.waiting_tokens - before)
         return indexes
 
+    def take_part(self, job: Job, work: int) -> "BatchItem":
+        """Count a part of the next item of a job as taken. Drop the job after its last item."""
+        before = job.waiting, job.waiting_tokens
+        item = job.take_part(work)
+        self._count(job, job.waiting - before[0], job.waiting_tokens - before[1])
+        (self._begun.add if job.next_share else self._begun.discard)(job.key)
+        return item
+
     def in_turn(self, now: float, seconds_per_token: Mapping[str, float], model: str | None = None) -> Iterator[Job]:
         """The jobs of each caller by response ratio, merged so that each caller gets its share; lazily.
 
@@ -175,11 +239,21 @@ class JobQueue:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Of an item, up to the share `until` of its pass: the tokens that count for it, and its work (pass_work)."""
+
+    until: float
+    tokens: int
+    work: float
+
+
+@dataclass(frozen=True, slots=True)
 class BatchItem:
-    """One item of one job."""
+    """One item of one job, or a part of it."""
 
     key: Key
     index: int
+    part: Part | None = None
 
 
 def take_batch(
@@ -188,16 +262,18 @@ def take_batch(
     """Take the next batch: the job whose turn it is first, then jobs of the same model that fit.
 
     `seconds_per_token` is keyed by model. The items of a job stay next to each other. An item that is over the limits
-    runs alone. Jobs that have nothing waiting any more leave the queue.
+    runs alone, and so does a part of one. Jobs that have nothing waiting any more leave the queue.
     """
-    first = next(queue.in_turn(now, seconds_per_token), None)
+    first = next(filter(queue.may_run, queue.in_turn(now, seconds_per_token)), None)
     if first is None:
         return []
+    if first.is_split:
+        return [_take_part(queue, first, limits)]
     others = () if first.alone else queue.in_turn(now, seconds_per_token, first.model)
     items: list[BatchItem] = []
     ended: list[Key] = []
     tokens = misfits = 0
-    for job in chain([first], (job for job in others if job is not first)):
+    for job in chain([first], (job for job in others if job is not first and not job.is_split)):
         added = _take_from(queue, job, items, tokens, limits)
         tokens += added
         misfits += not added
@@ -264,11 +340,20 @@ def _seconds_ahead(own: Mapping[_Size, _Line], seconds_per_token: Mapping[str, f
     return ahead_s
 
 
+def _take_part(queue: JobQueue, job: Job, limits: BatchLimits) -> BatchItem:
+    item = queue.take_part(job, limits.part_work)
+    if not job.waiting:
+        queue.drop(job.key)
+    return item
+
+
 def _take_from(queue: JobQueue, job: Job, items: list[BatchItem], tokens: int, limits: BatchLimits) -> int:
     """Move items of a job into the batch while they fit, and return the tokens that they add."""
     added = taken = 0
     for index in range(job.next_index, min(len(job.lengths), job.next_index + limits.max_items - len(items))):
         cost = job.lengths[index] - (job.shared[index] if taken else 0)
+        if job.lengths[index] > job.longest_whole:
+            break
         if (items or taken) and tokens + added + cost > limits.max_tokens:
             break
         taken += 1

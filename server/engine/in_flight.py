@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from models import Backend, DeviceLost, Item, NonFinite, OutOfMemory, Pending, Row
-from server.engine.batching import AdaptiveBatchLimits, Job
+from models import Backend, DeviceLost, Item, NonFinite, OutOfMemory, Pending, Row, SplitPass
+from server.engine.batching import AdaptiveBatchLimits, Job, Part
 from server.engine.messages import EngineFailure, EngineRequest, EngineResult, Reason, Timings
 
 log = logging.getLogger("hearth.engine")
@@ -23,6 +23,8 @@ class RequestState:
     forward_s: float = 0.0
     batches: int = 0
     rows: dict[int, Row] = field(default_factory=dict)
+    # The pass of the input that runs in parts.
+    split: SplitPass | None = None
 
     def result(self) -> EngineResult:
         """The answer, once every input has its row."""
@@ -47,7 +49,8 @@ class InFlightBatch:
     launched_at: float
     host_s: float
     is_full: bool = False  # inputs of the same model had to wait for the next batch
-    is_part: bool = False  # part of a batch that failed as a whole
+    is_half: bool = False  # a part of a batch that failed as a whole
+    part: Part | None = None  # the only item is computed in parts, and this is one of them
 
 
 class BatchCollector:
@@ -78,13 +81,13 @@ class BatchCollector:
             failure = "internal"
             _log_failure(batch, error)
         else:
-            if not batch.is_part:
+            if not batch.is_half:
                 # That a half fits says nothing about a batch of full size.
                 self._batch_limits.record_success()
             return rows
         if len(batch.items) == 1:
             return [EngineFailure(0, failure)]
-        if failure == "out_of_memory" and not batch.is_part:
+        if failure == "out_of_memory" and not batch.is_half:
             # Once for each batch, not at every step on the way to the single item that does not fit.
             self._shrink(batch)
         return self._halves(batch)
@@ -104,7 +107,7 @@ class BatchCollector:
         self._starts(batch.model, origins)
         pending = launch(self._backends[batch.model], items, keep_prefix=False)
         tokens = unique_tokens(origins)
-        return replace(batch, origins=origins, items=items, pending=pending, tokens=tokens, is_part=True)
+        return replace(batch, origins=origins, items=items, pending=pending, tokens=tokens, is_half=True)
 
 
 class _FailedLaunch:
@@ -131,7 +134,7 @@ def launch(backend: Backend, items: Sequence[Item], *, keep_prefix: bool) -> Pen
 def _log_failure(batch: InFlightBatch, error: Exception) -> None:
     # One traceback for a batch, however many of its parts fail.
     count = len(batch.items)
-    log.error("a batch of %d items failed: %s", count, error, exc_info=None if batch.is_part else error)
+    log.error("a batch of %d items failed: %s", count, error, exc_info=None if batch.is_half else error)
 
 
 def _read(pending: Pending) -> Sequence[Row | EngineFailure]:

@@ -7,10 +7,11 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from time import perf_counter
 
-from models import Backend, BackendInfo, Item, Row
-from server.engine.batching import CALLER_S, AdaptiveBatchLimits, BatchLimits, Job, JobQueue, Key, take_batch
+from models import Backend, BackendInfo, Item, Row, SplitPass
+from server.engine.batching import CALLER_S, AdaptiveBatchLimits, BatchLimits, Job, JobQueue, Key, Part, take_batch
 from server.engine.cost_model import CostModel
 from server.engine.in_flight import BatchCollector, InFlightBatch, Origin, RequestState, launch, unique_tokens
 from server.engine.messages import BatchStats, EngineFailure, EngineRequest, EngineResult, EngineState, QueueStats
@@ -42,6 +43,7 @@ class Scheduler:
     ) -> None:
         self._backends = backends
         self._batch_limits = AdaptiveBatchLimits(limits)
+        self._longest_whole = limits.max_tokens if limits.chunk_tokens else float("inf")
         self._collector = BatchCollector(backends, self._batch_limits, self._start_clock)
         self._record = record
         self._clock = clock
@@ -81,14 +83,24 @@ class Scheduler:
 
     def add(self, key: Key, request: EngineRequest) -> int:
         """Queue a request; `key` identifies it to drop() and in its answer. Returns the tokens to compute for it."""
-        shares_prefixes = self._backends[request.model].info.shares_prefixes
-        shared = request.shared.tolist() if shares_prefixes else [0] * len(request.ids)
-        lengths = [len(ids) for ids in request.ids]
-        job = Job(key, request.model, lengths, shared, self._clock(), request.alone, request.caller)
+        job = self._job(key, request)
         self._callers[request.caller] = job.arrived
         self._requests[key] = RequestState(request, job)
         self._waiting.add(job)
         return job.tokens
+
+    def _job(self, key: Key, request: EngineRequest) -> Job:
+        info = self._backends[request.model].info
+        longest_whole = self._longest_whole if info.splits_texts else float("inf")
+        lengths = [len(ids) for ids in request.ids]
+        # A text in parts shares no batch.
+        neighbours = pairwise([False, *(length > longest_whole for length in lengths)])
+        shared = [
+            tokens if info.shares_prefixes and not any(split) else 0
+            for tokens, split in zip(request.shared.tolist(), neighbours, strict=True)
+        ]
+        at = self._clock()
+        return Job(key, request.model, lengths, shared, at, request.alone, request.caller, longest_whole)
 
     def drop(self, key: Key) -> None:
         """Forget a request: its items that have not been launched never run."""
@@ -133,32 +145,45 @@ class Scheduler:
 
     def _launch(self) -> None:
         launched_at = self._clock()
-        origins = self._take_batch(launched_at)
+        origins, part = self._take_batch(launched_at)
         model = origins[0][0].request.model
-        items = [Item(state.request.ids[index], state.request.readout) for state, index in origins]
+        items = [self._item(state, index, part) for state, index in origins]
         for state, _ in origins:
             state.started_at = state.started_at or launched_at
         self._note_in_flight(origins)
         if not self._in_flight:
-            self._start_clock(model, origins)
+            self._start_clock(model, origins, part)
         keep_prefix = any(state.job.waiting for state, _ in origins)
         pending = launch(self._backends[model], items, keep_prefix=keep_prefix)
         host_s = self._clock() - launched_at
-        is_full = model in self._waiting.models
+        # A text in parts joins no batch, so a batch beside it need not be full.
+        is_full = bool(part) or self._waiting.may_join(model)
+        tokens = part.tokens if part else unique_tokens(origins)
         self._in_flight.append(
-            InFlightBatch(model, origins, items, pending, unique_tokens(origins), launched_at, host_s, is_full)
+            InFlightBatch(model, origins, items, pending, tokens, launched_at, host_s, is_full=is_full, part=part)
         )
+
+    def _item(self, state: RequestState, index: int, part: Part | None) -> Item:
+        ids, readout = state.request.ids[index], state.request.readout
+        if part is None:
+            return Item(ids, readout)
+        if state.split is None:
+            state.split = SplitPass(exact=self._backends[state.request.model].info.dtype == "float32")
+        return Item(ids, readout, state.split, part.until)
 
     def _note_in_flight(self, launched: Sequence[Origin] = ()) -> None:
         batches = (*(batch.origins for batch in self._in_flight), launched)
         keys = dict.fromkeys(state.job.key for origins in batches for state, _ in origins)
         self._page.hold(keys, alone=any(state.job.alone for state, _ in launched))
 
-    def _start_clock(self, model: str, origins: Sequence[Origin]) -> None:
+    def _start_clock(self, model: str, origins: Sequence[Origin], part: Part | None = None) -> None:
         longest = max(state.job.lengths[index] for state, index in origins)
-        self._page.start(self._cost_models[model].hang_limit_s(unique_tokens(origins), longest))
+        # The work of a part counts its attention.
+        tokens, longest = (int(part.work), 1) if part else (unique_tokens(origins), longest)
+        self._page.start(self._cost_models[model].hang_limit_s(tokens, longest))
 
-    def _take_batch(self, now: float) -> list[Origin]:
+    def _take_batch(self, now: float) -> tuple[list[Origin], Part | None]:
+        """The inputs of the next batch; if it is a part of one, which."""
         seconds_per_token = {model: cost_model.seconds_per_token for model, cost_model in self._cost_models.items()}
         items = take_batch(self._waiting, self._limits(now), now, seconds_per_token)
         origins = [(self._requests[item.key], item.index) for item in items]
@@ -167,7 +192,7 @@ class Scheduler:
                 self._begun[job.key] = job.tokens - job.waiting_tokens
             else:
                 self._begun.pop(job.key, None)
-        return origins
+        return origins, items[0].part
 
     def _limits(self, now: float) -> BatchLimits:
         """The limits of the next batch. A short one is taken while it would keep another caller waiting."""
@@ -186,14 +211,34 @@ class Scheduler:
         self._page.complete()
         self._note_in_flight()
         if self._in_flight:
-            self._start_clock(self._in_flight[0].model, self._in_flight[0].origins)
-        self._cost_models[batch.model].record(batch.tokens, device_s, batch.host_s, is_full=batch.is_full)
-        fill = batch.tokens / self._batch_limits.limits.max_tokens
+            following = self._in_flight[0]
+            self._start_clock(following.model, following.origins, following.part)
+        work = int(batch.part.work) if batch.part else batch.tokens
+        self._cost_models[batch.model].record(work, device_s, batch.host_s, is_full=batch.is_full)
+        fill = work / self._batch_limits.limits.max_tokens
         self._record(BatchStats(batch.model, len(batch.items), batch.tokens, fill, batch.host_s, device_s))
         for state in {id(state): state for state, _ in batch.origins}.values():
             state.batches += 1
             state.forward_s += device_s
+        if batch.part and self._goes_on(batch.part, *batch.origins[0], rows[0]):
+            return []
         return self._hand_out(batch.origins, rows)
+
+    def _goes_on(self, part: Part, state: RequestState, index: int, row: Row | EngineFailure) -> bool:
+        """Whether an input needs further parts after this one."""
+        if not isinstance(row, EngineFailure) and part.until < 1:
+            return True
+        split, state.split = state.split, None
+        is_exact, is_dropped = split is None or split.exact, self._requests.get(state.job.key) is not state
+        if not isinstance(row, EngineFailure) or row.reason != "non_finite" or is_exact or is_dropped:
+            return False
+        # A text with NaN is computed again with float32 activations: a backend does so for whole texts by itself.
+        state.split = SplitPass(exact=True)
+        self._waiting.drop(state.job.key)
+        state.job.restart(index)
+        self._waiting.add(state.job)
+        self._begun[state.job.key] = state.job.tokens - state.job.waiting_tokens
+        return True
 
     def _hand_out(self, origins: Sequence[Origin], rows: Sequence[Row | EngineFailure]) -> list[Answer]:
         answers = [self._store(state, index, row) for (state, index), row in zip(origins, rows, strict=True)]

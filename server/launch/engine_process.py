@@ -40,6 +40,8 @@ ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
 # Larger forward passes are no faster: on a CPU, activations no longer fit into the cache.
 CPU_BATCH_TOKENS = 1024
 GPU_BATCH_TOKENS = 16384
+# A query waits for half of a part on average; smaller parts take turns more often, but nothing else waits for them.
+CPU_CHUNK_TOKENS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,16 @@ def load_models(sources: Mapping[str, tuple[ModelInfo, LoadOptions]]) -> dict[st
 def make_limits(batching: Batching, backends: Mapping[str, Backend]) -> BatchLimits:
     """The limits of a batch: as configured, or the default of the device."""
     on_cpu = all(backend.info.device == "cpu" for backend in backends.values())
-    return BatchLimits(batching.max_tokens or (CPU_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS), batching.max_items)
+    max_tokens = batching.max_tokens or (CPU_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS)
+    return BatchLimits(max_tokens, batching.max_items, _chunk_tokens(batching, backends))
+
+
+def _chunk_tokens(batching: Batching, backends: Mapping[str, Backend]) -> int:
+    if any(backend.info.splits_texts for backend in backends.values()):
+        return CPU_CHUNK_TOKENS if batching.chunk_tokens is None else batching.chunk_tokens
+    if batching.chunk_tokens:
+        log.warning("batching.chunk_tokens changes nothing here: no model can be computed in parts on this device")
+    return 0
 
 
 def _load_model(model: str, info: ModelInfo, options: LoadOptions) -> Backend:

@@ -33,7 +33,14 @@ SERVER_FLOORS = (
 )
 MODELS_FLOORS = (
     ("models.interface", "models.memory"),
-    ("models.checkpoint", "models.devices", "models.packing", "models.postprocess", "models.prefix_trie"),
+    (
+        "models.checkpoint",
+        "models.chunking",
+        "models.devices",
+        "models.packing",
+        "models.postprocess",
+        "models.prefix_trie",
+    ),
     ("models.layers", "models.text"),
     ("models.networks",),
     ("models.backends", "models.loading"),

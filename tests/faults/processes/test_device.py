@@ -187,6 +187,26 @@ async def test_a_batch_that_takes_longer_than_any_request_may_does_not_end_the_e
     assert metric_total(hearth, "hearth_restarts_total") == 0
 
 
+async def test_a_query_passes_a_long_text_whose_client_may_leave(
+    start: Callable[..., ServerProcess], tmp_path: Path
+) -> None:
+    model = FakeModel(tmp_path / "slow", seconds_per_token=0.05, splits_texts=True)
+    hearth = start(model, batching={"max_tokens": 64, "chunk_tokens": 64})
+    long, query = Clients(hearth), Clients(hearth)
+
+    long.send(1, " ".join(["one"] * 400))
+    await until(hearth, lambda: batches(hearth))
+    query.send(1)
+    [answer] = await query.answers()
+    waiting = long.waiting()
+    await long.hang_up()
+    await queued(hearth, 0)
+
+    assert (answer.status_code, waiting) == (200, 1)
+    assert 0 < metric_total(hearth, "hearth_tokens_total") < 400
+    assert metric_total(hearth, "hearth_restarts_total") == 0
+
+
 async def _answer_when_ready(hearth: ServerProcess, text: str) -> httpx.Response:
     await until(hearth, lambda: get_page(hearth, "/ready").status_code == 200)
     clients = Clients(hearth)

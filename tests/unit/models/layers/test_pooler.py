@@ -8,7 +8,7 @@ import torch
 
 from models.devices import to_device
 from models.interface import Item, ModelError, Pooling, Readout
-from models.layers.pooler import CHUNK_ROWS, LanguageModelHead, by_readout, pool_forest, read
+from models.layers.pooler import CHUNK_ROWS, LanguageModelHead, by_readout, pool_chunk, pool_forest, pool_texts, read
 from models.packing import pack
 
 CPU = torch.device("cpu")
@@ -145,3 +145,14 @@ def test_a_tail_or_head_that_saturates_hides_no_overflow(wrong: float, what: Any
 
     assert torch.isfinite(rows).all(1).tolist() == [True, False, True]
     assert torch.equal(rows[0], read(states(3), Readout(what), Saturating(), torch.tanh)[0])
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max", "cls"])
+def test_chunks_are_pooled_as_the_whole_text(pooling: Pooling) -> None:
+    text, pooled = states(10), None
+
+    for start, stop in ((0, 4), (4, 9), (9, 10)):
+        padded = torch.cat([text[start:stop], torch.full((2, 64), torch.inf)])
+        pooled = pool_chunk(padded, (start, stop), pooling, pooled)
+
+    torch.testing.assert_close(pooled, pool_texts(text, [10], pooling))

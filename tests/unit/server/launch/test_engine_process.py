@@ -9,7 +9,14 @@ from models import LoadOptions, ModelError, demo_models, load_preprocessor
 from models.backends.fake import FakeBackend
 from server.config import Batching
 from server.engine.batching import BatchLimits
-from server.launch.engine_process import CPU_BATCH_TOKENS, EngineSettings, load_models, make_limits, set_allocator
+from server.launch.engine_process import (
+    CPU_BATCH_TOKENS,
+    CPU_CHUNK_TOKENS,
+    EngineSettings,
+    load_models,
+    make_limits,
+    set_allocator,
+)
 
 
 def test_a_batch_has_the_budget_that_suits_the_device() -> None:
@@ -18,6 +25,19 @@ def test_a_batch_has_the_budget_that_suits_the_device() -> None:
 
 def test_or_the_one_that_the_configuration_gives() -> None:
     assert make_limits(Batching(max_tokens=5, max_items=6), {"m": FakeBackend()}) == BatchLimits(5, 6)
+
+
+@pytest.mark.parametrize(
+    ("configured", "splits_texts", "used"),
+    [(None, True, CPU_CHUNK_TOKENS), (0, True, 0), (100, True, 100), (None, False, 0), (100, False, 0)],
+)
+def test_long_texts_run_in_parts_where_a_backend_can_do_that(
+    configured: int | None, splits_texts: bool, used: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = make_limits(Batching(chunk_tokens=configured), {"m": FakeBackend(splits_texts=splits_texts)})
+
+    assert limits.chunk_tokens == used
+    assert ("changes nothing" in caplog.text) == (configured is not None and not splits_texts)
 
 
 def test_every_model_is_loaded_as_it_was_asked() -> None:
