@@ -72,6 +72,8 @@ class LoadOptions:
     terminator: str | None = None  # the token that ends each text of an embedder; "" for what tokenizer.json says
     # What a Qwen3 classifier is shown: Qwen3-Reranker's prompt, or a plain pair.
     rerank_frame: RerankFrame | None = None
+    # The added tokens that no text of a user becomes; None for what the files say.
+    control_tokens: tuple[str, ...] | None = None
     ignore_entries: tuple[str, ...] = ()  # entries of config.json that are read as if they were not there
 
 

@@ -2,7 +2,7 @@
 
 import importlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, cast
@@ -12,7 +12,7 @@ from models.checkpoint.info import Names, published_model, read_info
 from models.checkpoint.kind import EMBEDDER_MODULES, RERANKER_MODULES, check_supported, decide_kind
 from models.checkpoint.manifest import check_text_files, check_weight_files
 from models.checkpoint.sentence_transformers_files import check_modules, lowers_case
-from models.interface import Backend, DeviceLost, LoadOptions, ModelError, ModelInfo, OutOfMemory
+from models.interface import Backend, DeviceLost, Kind, LoadOptions, ModelError, ModelInfo, OutOfMemory
 from models.networks.bert_config import why_not_own_bert
 from models.networks.registry import ARCHITECTURES, why_not_packed
 from models.text.added_tokens import word_rule
@@ -97,9 +97,11 @@ def load_preprocessor(source: Path | Checkpoint, options: LoadOptions | None = N
     # First, because models of static embeddings have no config.json.
     check_modules(checkpoint, (*EMBEDDER_MODULES, *RERANKER_MODULES))
     checkpoint.check()
-    tokenizer = Tokenizer(path / "tokenizer.json", lower_case=lowers_case(checkpoint), is_word=word_rule(checkpoint))
+    is_word = word_rule(checkpoint, options.control_tokens)
+    tokenizer = Tokenizer(path / "tokenizer.json", lower_case=lowers_case(checkpoint), is_word=is_word)
     kind, reason = decide_kind(checkpoint, tokenizer.added, options.kind)
-    check_supported(checkpoint, kind)
+    check_supported(checkpoint, kind, options.kind)
+    _check_control_tokens(path, kind, tokenizer, options.control_tokens)
     if kind == "embedder":
         set_terminator(checkpoint, tokenizer, options.terminator)
     names = tuple(filter(None, (manifest.source if manifest else None, options.id)))
@@ -194,6 +196,15 @@ def _named_prompts(checkpoint: Checkpoint, names: Names) -> NamedPrompts:
         str(checkpoint.sentence_transformers.get("default_prompt_name") or ""),
         are_pooled=bool(checkpoint.pooling.get("include_prompt", True)),
     )
+
+
+def _check_control_tokens(path: Path, kind: Kind, tokenizer: Tokenizer, configured: Sequence[str] | None) -> None:
+    if configured and (unknown := [token for token in configured if token not in tokenizer.added]):
+        raise ModelError(f"{path}/tokenizer.json has no added token that `control_tokens` names: {', '.join(unknown)}")
+    if configured is not None and kind == "reranker":
+        raise ModelError(
+            f"{path} is a reranker: no text may hold the tokens around its query and document; remove `control_tokens`"
+        )
 
 
 def _check_no_special_tokens(checkpoint: Checkpoint, tokenizer: Tokenizer) -> None:

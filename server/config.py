@@ -80,6 +80,9 @@ class ModelConfig(Section):
     rerank_frame: Literal["qwen3", "none"] | None = None
     """What a Qwen3 classifier is shown: the prompt of Qwen3-Reranker, or a plain pair (`none`). By default a plain pair
     where sentence-transformers saved it under another name, else the prompt."""
+    control_tokens: tuple[str, ...] | None = None
+    """The added tokens of an embedder that no text of a user becomes: they are spelt out. By default those that are
+    marked as special or belong to a chat, except those of the model's own prompts; `[]` is none."""
     ignore_entries: tuple[str, ...] = ()
     """Entries of config.json that are read as if they were not there. For entries that Hearth refuses because they may
     change numbers, where the model was trained without them, and for those of a warning in the log."""
@@ -110,6 +113,7 @@ class ModelConfig(Section):
             matryoshka=self.matryoshka,
             terminator=self.terminator,
             rerank_frame=self.rerank_frame,
+            control_tokens=self.control_tokens,
             ignore_entries=self.ignore_entries,
         )
 
@@ -211,6 +215,9 @@ class Config(Section):
     with 429 and `Retry-After` before it is read. An eighth is left for bodies of up to 64 KiB."""
     request_timeout_s: Seconds = 590
     """Seconds that a request may take. OpenAI's SDKs give up after 600 seconds and send the request again."""
+    keep_alive_s: Annotated[int, Field(ge=1, le=86_400)] = 75
+    """Seconds that a connection may be idle between two requests. Longer than clients and proxies keep it, so that they
+    close it and not this server: most keep it for 60 seconds."""
     drain_timeout_s: Seconds = 60
     """Seconds after SIGTERM in which running requests may finish."""
     root_path: Annotated[str, AfterValidator(_as_prefix)] = ""

@@ -20,7 +20,7 @@ def max_tokens(checkpoint: Checkpoint, kind: Kind, configured: int | None) -> in
 
     Raises: ModelError: the files give no limit, or the configured one is above it.
     """
-    network = next((checkpoint.number(name) for name in LENGTH_ENTRIES if checkpoint.number(name)), 0)
+    network = _positions(checkpoint)
     if checkpoint.model_type in OFFSET_POSITIONS:
         network -= checkpoint.number("pad_token_id") + 1
     # nomic-embed-text has more positions than it was trained on: they are used only if configured.
@@ -33,6 +33,19 @@ def max_tokens(checkpoint: Checkpoint, kind: Kind, configured: int | None) -> in
     if configured is not None and configured > min(limits):
         raise ModelError(f"max_tokens of {checkpoint.path} must be at most {min(limits)}; got {configured}")
     return configured or min([*limits, trained] if trained else limits)
+
+
+def _positions(checkpoint: Checkpoint) -> int:
+    """How many positions the network has; 0 if config.json does not say."""
+    positions = next((checkpoint.number(name) for name in LENGTH_ENTRIES if checkpoint.number(name)), 0)
+    for key in ("rope_scaling", "rope_parameters"):
+        rope = checkpoint.config.get(key)
+        if isinstance(rope, dict) and "yarn" in (rope.get("rope_type"), rope.get("type")):
+            # Qwen3's model card adds YaRN to config.json and leaves max_position_embeddings as it was.
+            original, factor = rope.get("original_max_position_embeddings") or positions, rope.get("factor")
+            if isinstance(original, int | float) and isinstance(factor, int | float):
+                return int(original * factor)
+    return positions
 
 
 def _text_limit(checkpoint: Checkpoint) -> int:

@@ -1,5 +1,6 @@
 """Decides which kind a checkpoint is, and says why: a `Qwen3ForCausalLM` may be any of the three."""
 
+import logging
 from collections.abc import Collection
 
 from models.checkpoint.folder import Checkpoint
@@ -12,10 +13,18 @@ from models.checkpoint.sentence_transformers_files import (
 )
 from models.interface import Kind, ModelError
 
+log = logging.getLogger("hearth.models")
+
 FRAME_TOKENS = ("<|im_start|>", "<|im_end|>", "<think>", "</think>")
 CLASSIFIER_CLASS = "ForSequenceClassification"
 # Kinds of sentence-transformers models that do not give one dense vector per text.
 OTHER_VECTORS = ("SparseEncoder", "MultiVectorEncoder")
+# What SPLADE models without modules.json are known by: their names, and files beside their weights.
+SPLADE_NAMES = ("splade", "neural-sparse")
+SPLADE_FILES = ("idf.json", "query_token_weights.txt")
+MASKED_CLASS = "ForMaskedLM"
+# The projection of token states in ColBERT's own files.
+COLBERT_TENSOR = "linear.weight"
 CROSS_ENCODER_MODULES = {"LogitScore", "CrossEncoder"}
 EMBEDDER_MODULES = ("Transformer", "Pooling", *POST_POOLING, *ONLY_IN_LIBRARY)
 RERANKER_MODULES = ("Transformer", "Dropout", *CROSS_ENCODER_MODULES)
@@ -49,9 +58,13 @@ def decide_kind(checkpoint: Checkpoint, added_tokens: Collection[str], configure
     return "llm", "a causal model without modules.json and without 'rerank' in its name"
 
 
-def check_supported(checkpoint: Checkpoint, kind: Kind) -> None:
+def check_supported(checkpoint: Checkpoint, kind: Kind, configured: Kind | None = None) -> None:
     """Refuse a checkpoint that no backend computes correctly.
 
+    Args:
+        checkpoint: the folder.
+        kind: what it is taken for.
+        configured: the kind that the operator gave, if any.
     Raises: ModelError.
     """
     check_transformer_module(checkpoint)
@@ -60,11 +73,44 @@ def check_supported(checkpoint: Checkpoint, kind: Kind) -> None:
         raise ModelError(
             f"{checkpoint.path} is a {library}; only models that give one dense vector per text are supported"
         )
+    if kind == "embedder":
+        _check_one_vector(checkpoint, configured)
     check_quantised(checkpoint)
     if is_classifier(checkpoint, kind):
         check_classifier(checkpoint)
     elif kind == "reranker" and not checkpoint.architecture.endswith(("ForCausalLM", "Model")):
         raise ModelError(f"{checkpoint.path} cannot rerank: its class {checkpoint.architecture} is not supported")
+
+
+def _check_one_vector(checkpoint: Checkpoint, configured: Kind | None) -> None:
+    """Refuse models whose files do not say that a vector per text is not what they were trained for.
+
+    Raises: ModelError.
+    """
+    if "ColBERT" in checkpoint.architecture or COLBERT_TENSOR in checkpoint.tensors:
+        raise ModelError(
+            f"{checkpoint.path} is a ColBERT model, which gives a vector for each token of a text; only models that "
+            "give one dense vector per text are supported"
+        )
+    if checkpoint.modules or configured or not checkpoint.architecture.endswith(MASKED_CLASS):
+        return
+    if any(name in names_of(checkpoint) for name in SPLADE_NAMES) or any(
+        (checkpoint.path / name).exists() for name in SPLADE_FILES
+    ):
+        raise ModelError(
+            f"{checkpoint.path} is a SPLADE model, which gives a weight for each token of the vocabulary; only models "
+            "that give one dense vector per text are supported; if it was trained for these, set `kind: embedder`"
+        )
+    log.warning(
+        "%s is a masked language model without modules.json: the vector of a text is the mean of its states, as in "
+        "sentence-transformers; `kind: embedder` ends this warning",
+        checkpoint.path,
+    )
+
+
+def names_of(checkpoint: Checkpoint) -> str:
+    """The names that a folder has, in lower case: its own, and that of the model that it was made from."""
+    return f"{checkpoint.path.name} {checkpoint.config.get('_name_or_path', '')}".lower()
 
 
 def is_classifier(checkpoint: Checkpoint, kind: Kind) -> bool:
@@ -78,8 +124,7 @@ def has_frame(added_tokens: Collection[str]) -> bool:
 
 
 def _is_named_rerank(checkpoint: Checkpoint) -> bool:
-    names = f"{checkpoint.path.name} {checkpoint.config.get('_name_or_path', '')}"
-    return "rerank" in names.lower()
+    return "rerank" in names_of(checkpoint)
 
 
 def check_classifier(checkpoint: Checkpoint) -> None:

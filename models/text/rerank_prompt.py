@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from models.checkpoint.folder import Checkpoint
-from models.checkpoint.kind import has_frame, is_classifier
+from models.checkpoint.kind import has_frame, is_classifier, names_of
 from models.interface import Ids, ModelError, RerankFrame
 from models.text.chat.chat_prompt import chat_prompt, render
 from models.text.long_text import TextIds, TextLimit
@@ -109,11 +109,10 @@ def read_score_ids(checkpoint: Checkpoint, tokenizer: Tokenizer) -> tuple[int, i
 
 def _classifier_frame(checkpoint: Checkpoint) -> RerankFrame:
     """Whether a Qwen3 classifier is a Qwen3 reranker whose head was folded into one row, which keeps its prompt."""
-    names = f"{checkpoint.path.name} {checkpoint.config.get('_name_or_path', '')}".lower()
     # CrossEncoder.save_pretrained() of sentence-transformers: what it has trained, it has trained on plain pairs.
     was_saved = checkpoint.sentence_transformers.get("model_type") == "CrossEncoder"
     was_trained = was_saved or "sentence_transformers" in checkpoint.config
-    return "none" if was_trained and "qwen3-reranker" not in names else "qwen3"
+    return "none" if was_trained and "qwen3-reranker" not in names_of(checkpoint) else "qwen3"
 
 
 def _has_template(checkpoint: Checkpoint) -> bool:

@@ -12,7 +12,7 @@ from tokenizers import normalizers
 
 from models.checkpoint.files import JsonObject, read_text_file
 from models.interface import Ids, ModelError, Side
-from models.text.added_tokens import WordRule, is_spaces
+from models.text.added_tokens import WordRule, is_spaces, spelling_pattern
 from models.text.long_text import TextIds, TextLimit, TokenizedSlice, first_ids, last_ids, slice_characters
 from models.text.tiktoken_converter import TIKTOKEN_FILE as TIKTOKEN
 from models.text.tiktoken_converter import read_tiktoken
@@ -96,6 +96,7 @@ class Tokenizer:
         words = {token["content"] for token in document.get("added_tokens") or () if is_word(token)}
         tokens = self._control.get_added_tokens_decoder().items()
         self.added = {token.content: index for index, token in tokens if token.content not in words}
+        self._spellings = spelling_pattern(token for token in self.added if len(token) > 1)
         self._added_ids = np.array(sorted(self.added.values()), dtype=np.int32)
         self._longest = max(map(len, self._plain.get_vocab()), default=1)
         self._check_plain_text(file, unknown_token(document["model"]))
@@ -129,6 +130,15 @@ class Tokenizer:
         Raises: TokenizerFailed. What `limit.between` raises.
         """
         return self._within(self._plain, texts, limit)
+
+    def count_spelt_out(self, texts: Sequence[str], limit: TextLimit) -> int:
+        """How many of the texts spell out a control token, which encode() reads as ordinary text.
+
+        Of a text that is too long, only what a whole text may have is looked at.
+        """
+        if self._spellings is None:
+            return 0
+        return sum(bool(self._spellings.search(text, 0, limit.whole_characters)) for text in texts)
 
     def encode_one(self, text: str, limit: TextLimit | None) -> Ids:
         """One text, as far as the limit says, if there is one."""

@@ -140,6 +140,8 @@ def _with_headers(send: Send, trace: Trace) -> Send:
             headers["x-request-id"] = trace.request_id
             headers["openai-processing-ms"] = str(round(trace.seconds() * 1000))
             headers["server-timing"] = trace.server_timing()
+            if trace.control_tokens:
+                headers["X-Hearth-Control-Tokens"] = str(trace.control_tokens)
         await send(message)
 
     return send_with_headers

@@ -197,6 +197,9 @@ HEADERS: JsonObject = {
     "server-timing": _header("Duration of each stage that ran, in milliseconds.", STRING, required=True),
     "X-Hearth-Ignored-Fields": _header("Fields of the request that had no effect.", STRING),
     "X-Hearth-Truncated": _header("Number of inputs or documents that were truncated.", INTEGER),
+    "X-Hearth-Control-Tokens": _header(
+        "Number of texts that spell out a control token of the model; it was read as ordinary text.", INTEGER
+    ),
     "X-Hearth-Token-Ids": _header("How token ids were interpreted: native or cl100k_base.", STRING),
     "X-Hearth-Rerank": _header("cosine if an embedding model gave the scores.", STRING),
     "X-Hearth-Framed": _header("Number of inputs that were put into the model's rerank prompt.", INTEGER),
@@ -212,7 +215,7 @@ HEADERS: JsonObject = {
     "WWW-Authenticate": _header("Always Bearer.", STRING, required=True),
 }
 ALWAYS = ("x-request-id", "openai-processing-ms", "server-timing")
-RERANK_HEADERS = ("X-Hearth-Ignored-Fields", "X-Hearth-Truncated")
+RERANK_HEADERS = ("X-Hearth-Ignored-Fields", "X-Hearth-Truncated", "X-Hearth-Control-Tokens")
 SCORE_HEADERS = (*RERANK_HEADERS, "X-Hearth-Rerank")
 EMBEDDING_HEADERS = (*RERANK_HEADERS, "X-Hearth-Token-Ids", "X-Hearth-Framed")
 HEADERS_OF_ERRORS = {

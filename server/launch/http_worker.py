@@ -172,8 +172,7 @@ def make_server(
         ws="none",
         # Nothing depends on the client's address, so no header with it is trusted.
         proxy_headers=False,
-        # Longer than common clients and proxies keep an idle connection, so that they close it and not the server.
-        timeout_keep_alive=75,
+        timeout_keep_alive=config.keep_alive_s,
         timeout_graceful_shutdown=GRACEFUL_S,
     )
     # Each thread may hold a whole body as Python objects, and more threads of Python only wait for one another.

@@ -24,6 +24,8 @@ class Trace:
     model: str = ""
     inputs: int = 0
     tokens: int = 0
+    # Texts that spelt out a control token of the model, which was read as ordinary text.
+    control_tokens: int = 0
     error: dict[str, str] = field(default_factory=dict)
 
     @contextmanager
@@ -56,11 +58,13 @@ class Trace:
         """The fields of the access log beside method, path and status."""
         trace = {"trace_id": self.trace_id} if self.trace_id else {}
         work = {"model": self.model, "inputs": self.inputs, "tokens": self.tokens} if self.model else {}
+        spelt = {"control_tokens_as_text": self.control_tokens} if self.control_tokens else {}
         stages = {f"{name}_ms": round(seconds * 1000, 1) for name, seconds in self.stages.items()}
         return {
             "request_id": self.request_id,
             **trace,
             **work,
+            **spelt,
             **self.error,
             "ms": round(self.seconds() * 1000, 1),
             **stages,

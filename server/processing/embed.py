@@ -63,6 +63,7 @@ async def embed(request: EmbeddingRequest, serving: ServingContext, context: Req
     if tokens > serving.limits.request_tokens:
         raise TooManyTokens(tokens, serving.limits.request_tokens, request.input.field)
     context.trace.note_work(model.id, len(inputs.ids), tokens)
+    context.trace.control_tokens = tokenized.spelt_out
     label = label_of(request.input)
     rows = await submit(inputs, readout, model, serving=serving, context=context, label=label)
     return EmbeddingResult(

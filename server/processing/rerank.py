@@ -38,6 +38,8 @@ class _Prepared:
     label: Label
     readout: Readout
     scores_of: Callable[[Matrix], NDArray[np.float32]]
+    # Texts that spell out a control token.
+    spelt_out: int
     method: str | None = None
 
 
@@ -67,6 +69,7 @@ async def rerank(request: RerankRequest, serving: ServingContext, context: Reque
             )
     tokens = prepared.inputs.tokens
     context.trace.note_work(model.id, len(request.documents), tokens)
+    context.trace.control_tokens = prepared.spelt_out
     rows = await submit(
         prepared.inputs, prepared.readout, model, serving=serving, context=context, label=prepared.label
     )
@@ -118,6 +121,7 @@ def _prepare_vectors(request: RerankRequest, model: ServedModel, limits: Request
         label=label_pairs(request),
         readout=Readout("vector"),
         scores_of=lambda rows: cosine_scores(rows, queries),
+        spelt_out=_spelt_out(request, model),
         method="cosine",
     )
 
@@ -144,7 +148,13 @@ def _prepare_prompts(request: RerankRequest, model: ServedModel, limits: Request
         label=f"{request.field}[{{}}]".format,
         readout=Readout("score"),
         scores_of=lambda rows: finish_scores(rows, raw=request.raw_scores),
+        spelt_out=_spelt_out(request, model),
     )
+
+
+def _spelt_out(request: RerankRequest, model: ServedModel) -> int:
+    texts = (request.task or "", *request.queries, *request.documents)
+    return model.preprocessor.tokenizer.count_spelt_out(texts, TextLimit(model.preprocessor.info.max_tokens))
 
 
 def _cut_documents(documents: TextIds, rooms: Sequence[int], request: RerankRequest, limit: int) -> list[Ids]:

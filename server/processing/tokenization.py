@@ -39,6 +39,8 @@ class TokenizedInputs:
     tokens_before_cut: Mapping[int, int | None] = field(default_factory=dict)
     framed: int | None = None
     token_ids: str | None = None
+    # Texts that spell out a control token.
+    spelt_out: int = 0
 
     @property
     def truncated(self) -> int:
@@ -96,7 +98,8 @@ def prepare_texts(
     Raises: ApiError.
     """
     limit = text_limit(truncation, model, between)
-    return fit(_text_parts(texts.values, model, limit), truncation, model, texts)
+    fitted = fit(_text_parts(texts.values, model, limit), truncation, model, texts)
+    return replace(fitted, spelt_out=model.preprocessor.tokenizer.count_spelt_out(texts.values, limit))
 
 
 def prepare_prompts(
@@ -116,7 +119,13 @@ def prepare_prompts(
     plain_parts = _text_parts([texts.values[index] for index in plain], model, limit)
     parts |= dict(zip(plain, plain_parts, strict=True))
     fitted = fit([parts[index] for index in range(len(texts.values))], truncation, model, texts)
-    return replace(fitted, framed=len(framed) if model.kind == "reranker" else None)
+    # The control tokens of a complete prompt are meant.
+    own = [text for text in texts.values if not is_complete_prompt(text)]
+    return replace(
+        fitted,
+        framed=len(framed) if model.kind == "reranker" else None,
+        spelt_out=model.preprocessor.tokenizer.count_spelt_out(own, limit),
+    )
 
 
 def prepare_ids(

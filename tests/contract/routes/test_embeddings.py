@@ -317,6 +317,8 @@ def test_17_control_tokens_in_a_text_are_spelt_out(plain: httpx.Client, embedder
     assert not set(ids.tolist()) & set(embedder.tokenizer.added.values())
     assert tokens(answer) == len(ids) + 1
     assert np.array_equal(vectors(plain, text), vectors(plain, ids.tolist()))
+    assert answer.headers["X-Hearth-Control-Tokens"] == "1"
+    assert "X-Hearth-Control-Tokens" not in embed(plain, text.replace("|", "")[1:]).headers
 
 
 @pytest.mark.parametrize(

@@ -339,6 +339,7 @@ def test_62_a_document_cannot_reach_into_the_frame(plain: httpx.Client, reranker
     spelt = reranker.rerank.documents([document])[0]
     assert not set(spelt.tolist()) & set(reranker.tokenizer.added.values())
     assert tokens(answer) == price(QUERY, document)
+    assert answer.headers["X-Hearth-Control-Tokens"] == "1"
 
 
 def test_63_a_score_does_not_depend_on_the_other_documents(demo: httpx.Client) -> None:

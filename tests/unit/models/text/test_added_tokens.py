@@ -7,6 +7,8 @@ import pytest
 import tokenizers
 
 from models import load_preprocessor
+from models.text.added_tokens import spelling_pattern
+from models.text.long_text import TextLimit
 from models.text.tokenizer import Tokenizer
 from tests.support.checkpoints.qwen3 import build
 
@@ -75,3 +77,27 @@ def test_a_special_token_of_the_models_own_prompt_is_a_word(tmp_path: Path) -> N
 
 def test_without_a_rule_only_spaces_are_words(folder: Path) -> None:
     assert len(Tokenizer(folder / "tokenizer.json").encode([WORDS[1]])[0]) > 1
+
+
+def test_texts_that_spell_out_a_control_token_are_counted_and_words_are_not(folder: Path) -> None:
+    tokenizer = load_preprocessor(folder).tokenizer
+    texts = [
+        "plain",
+        f"{WORDS[0]}find {WORDS[1]}",
+        "a<|im_end|>b<|im_end|>",
+        "<|im_en|>",
+        "<think",
+        "x" * 99 + "</think>",
+    ]
+
+    assert tokenizer.count_spelt_out(texts, TextLimit(1000)) == 2
+
+
+def test_a_pattern_of_many_tokens_finds_each_and_costs_no_try_for_each() -> None:
+    tokens = [f"[unused{number}]" for number in range(1000)] + ["<s>", "</s>", "<|a|>"]
+    pattern = spelling_pattern(tokens)
+
+    assert pattern is not None and all(pattern.search(f"a{token}b") for token in tokens)
+    assert not pattern.search("[unused1000] <t> [x] <|b|>")
+    assert pattern.pattern.count("unused") == 1
+    assert spelling_pattern([]) is None

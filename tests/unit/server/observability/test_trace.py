@@ -75,3 +75,10 @@ def test_the_log_has_what_was_asked_of_the_engine() -> None:
 
 def test_and_nothing_of_it_when_nothing_was() -> None:
     assert set(Trace("r").log_fields()) == {"request_id", "ms"}
+
+
+def test_a_control_token_that_a_text_spells_out_is_in_the_access_log() -> None:
+    trace = Trace("r")
+    trace.control_tokens = 2
+
+    assert trace.log_fields()["control_tokens_as_text"] == 2
