@@ -44,6 +44,7 @@ docs: $(VENV)/.development ## Generated parts of docs/, and the committed OpenAP
 	$(BIN)/python -m tests.contract.write_openapi
 	$(BIN)/python -m docs.generate.configuration
 	$(BIN)/python -m docs.generate.architecture
+	$(BIN)/python -m docs.generate.folders
 	$(BIN)/python -m docs.generate.http_contract
 	$(BIN)/python -m docs.generate.request_picture
 

@@ -102,7 +102,7 @@ def load_preprocessor(source: Path | Checkpoint, options: LoadOptions | None = N
     kind, reason = decide_kind(checkpoint, tokenizer.added, options.kind)
     check_supported(checkpoint, kind, options.kind)
     _check_control_tokens(path, kind, tokenizer, options.control_tokens)
-    if kind == "embedder":
+    if kind == "embedder" or (kind == "llm" and (checkpoint.modules or options.terminator is not None)):
         set_terminator(checkpoint, tokenizer, options.terminator)
     names = tuple(filter(None, (manifest.source if manifest else None, options.id)))
     info = read_info(checkpoint, options, kind, reason, names)

@@ -62,6 +62,7 @@ class Checkpoint:
         """
         check_regular_files(self.path)
         if self._optional("config.json") is None:
+            self._refuse_inner_network()
             raise self._no_model(names_in(self.path), "missing: config.json")
         if not self.config or not self.tensors:
             raise self._no_model(names_in(self.path), "its config.json or weights are empty")
@@ -251,6 +252,14 @@ class Checkpoint:
             if reason := why_no_place(name):
                 raise ModelError(f"{self.path / INDEX} lists a file {reason}: {quoted(name)}")
         return sorted(set(names.values()))
+
+    def _refuse_inner_network(self) -> None:
+        for _, path in self.module_paths[:1]:
+            if (self.path / path / "config.json").exists():
+                raise ModelError(
+                    f"{self.path} keeps its network in {path}/, as early versions of sentence-transformers did; move its "
+                    'files up into the folder, and set the path of that module in modules.json to ""'
+                )
 
     def _no_model(self, names: Collection[str], otherwise: str) -> ModelError:
         adapter = self._optional(ADAPTER)

@@ -74,11 +74,18 @@ def read_info(checkpoint: Checkpoint, options: LoadOptions, kind: Kind, reason: 
         table_rows=rows,
         head_rows=_head_rows(checkpoint, kind),
         pooling=_pooling(checkpoint),
-        library_modules=why_library_modules(checkpoint) if kind == "embedder" else None,
+        library_modules=_library_modules(checkpoint, kind),
         matryoshka=published.matryoshka if options.matryoshka is None else options.matryoshka,
         layer_norm_before_dimensions=published.layer_norm_before_dimensions,
         classifier=is_classifier(checkpoint, kind),
     )
+
+
+def _library_modules(checkpoint: Checkpoint, kind: Kind) -> str | None:
+    reason = why_library_modules(checkpoint) if checkpoint.modules or kind == "embedder" else None
+    if kind == "llm" and reason:
+        raise ModelError(f"{checkpoint.path} is an embedder ({reason}); set `kind: embedder`, or remove `kind`")
+    return reason if kind == "embedder" else None
 
 
 def published_model(checkpoint: Checkpoint, names: Names) -> PublishedModel:

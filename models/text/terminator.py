@@ -3,6 +3,8 @@
 import logging
 
 from models.checkpoint.folder import Checkpoint
+from models.checkpoint.kind import names_of
+from models.checkpoint.published_models import QWEN3
 from models.interface import ModelError
 from models.text.chat.chat_template import named_special_tokens
 from models.text.tokenizer import Tokenizer
@@ -31,7 +33,14 @@ def set_terminator(checkpoint: Checkpoint, tokenizer: Tokenizer, configured: str
         tokenizer.end_with(terminator)
         log.info("%s: each text ends with %s, by add_eos_token in tokenizer_config.json", checkpoint.path, terminator)
     elif _is_read_at_its_end(checkpoint) and not ends:
-        raise ModelError(_without_terminator(checkpoint, tokenizer, terminator))
+        if checkpoint.model_type != "qwen3" or _is_qwen3_embedding(checkpoint):
+            raise ModelError(_without_terminator(checkpoint, tokenizer, terminator))
+        log.warning(
+            "%s is read at the last token of a text, and tokenizer.json adds none, as sentence-transformers reads it; "
+            '`terminator: ""` ends this warning, and `terminator: %s` ends each text with that token',
+            checkpoint.path,
+            QWEN3_TERMINATOR,
+        )
 
 
 def _is_read_at_its_end(checkpoint: Checkpoint) -> bool:
@@ -40,6 +49,15 @@ def _is_read_at_its_end(checkpoint: Checkpoint) -> bool:
     is_last = not pooling or pooling.get("pooling_mode_lasttoken") is True or pooling.get("pooling_mode") == "lasttoken"
     code = checkpoint.tokenizer_config.get("auto_map")
     return is_last and (checkpoint.model_type == "qwen3" or (isinstance(code, dict) and "AutoTokenizer" in code))
+
+
+def _is_qwen3_embedding(checkpoint: Checkpoint) -> bool:
+    """Whether a folder is, or was made from, one of the published embedders, which were trained with a terminator.
+
+    Other embedders that sentence-transformers trained from a Qwen3 are read as it reads them.
+    """
+    is_named = "qwen3-embedding" in names_of(checkpoint)
+    return is_named or not checkpoint.modules or checkpoint.prompts.get("query") == QWEN3["query"]
 
 
 def _without_terminator(checkpoint: Checkpoint, tokenizer: Tokenizer, terminator: str) -> str:

@@ -78,6 +78,22 @@ class LibraryNetwork:
         return to_device(np.concatenate(parts).astype(np.int64)[None], self.device)
 
 
+def check_directions(network: LibraryNetwork, checkpoint: Checkpoint) -> None:
+    """Refuse a network that stays causal although config.json says is_causal: false, as older libraries do.
+
+    Raises: ModelError.
+    """
+    if checkpoint.config.get("is_causal") is not False:
+        return
+    one, other = (network.row([np.array(ids)]) for ids in ((1, 2), (1, 3)))
+    first, second = (network(ids, torch.zeros_like(ids))[0, 0] for ids in (one, other))
+    if torch.equal(first, second):
+        raise ModelError(
+            f"{checkpoint.path}/config.json says is_causal: false, and the installed transformers does not read it; "
+            "install a newer transformers"
+        )
+
+
 def _padding_id_of_positions(module: nn.Module) -> int | None:
     """The padding id if positions start after it (RoBERTa, MPNet), else None."""
     for name, part in module.named_modules():

@@ -12,7 +12,7 @@ from models.backends.huggingface.classifier_head import Classifier
 from models.backends.huggingface.float32_rerun import float32_activations
 from models.backends.huggingface.layout_check import LayoutCheck, Runner
 from models.backends.huggingface.layouts import group_tokens
-from models.backends.huggingface.network import LibraryNetwork, copy_mapped, load_network
+from models.backends.huggingface.network import LibraryNetwork, check_directions, copy_mapped, load_network
 from models.backends.launched import Launched, launch_or_fail
 from models.backends.selfcheck import check_backend
 from models.checkpoint.folder import Checkpoint
@@ -60,6 +60,7 @@ def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "Tran
         copy_mapped(module)
         classifier = Classifier(module) if info.classifier else None
         network = LibraryNetwork(classifier.body if classifier else module, separator=info.separator)
+        check_directions(network, checkpoint)
         layout_check = LayoutCheck(network, info)
         prepack(network.module, device, dtype)
         runner, layout_reason = layout_check.choose(unpadded=options.backend != PADDED)
