@@ -1,5 +1,6 @@
 """The public names of models: all that server/ may import. Torch comes in only with a model or a device."""
 
+from models.backends.warm_up import BatchCost, warm_up
 from models.checkpoint.hub import default_models, demo_models, find_checkpoint, model_id
 from models.checkpoint.manifest import Manifest
 from models.checkpoint.pull import Pulled, pull_model
@@ -24,7 +25,7 @@ from models.interface import (
     Side,
     SplitPass,
 )
-from models.loading import Preprocessor, device_name, load_backend, load_preprocessor
+from models.loading import Preprocessor, device_name, limit_memory, load_backend, load_preprocessor
 from models.packing import PrefixOrder, sort_by_prefix
 from models.postprocess import Matrix, finish_logits, finish_scores, finish_vectors
 from models.text.chat.chat_template import ChatTemplate
@@ -47,6 +48,7 @@ __all__ = [
     "SAMPLE_TEXTS",
     "Backend",
     "BackendInfo",
+    "BatchCost",
     "ChatTemplate",
     "ChatTemplateError",
     "CheckReport",
@@ -96,10 +98,12 @@ __all__ = [
     "fitting",
     "fitting_documents",
     "is_complete_prompt",
+    "limit_memory",
     "load_backend",
     "load_preprocessor",
     "model_id",
     "pass_work",
     "pull_model",
     "sort_by_prefix",
+    "warm_up",
 ]

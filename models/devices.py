@@ -57,6 +57,12 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def limit_gpu_memory(device: torch.device, share: float) -> None:
+    """Let this process use no more than this share of the memory of a GPU; nothing on other devices."""
+    if device.type == "cuda":
+        torch.cuda.set_per_process_memory_fraction(share, device)
+
+
 def _cuda_or_cpu() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")

@@ -171,6 +171,16 @@ def device_name(configured: str) -> str:
     return "cuda:0" if configured == "cuda" else configured
 
 
+def limit_memory(device: str, share: float) -> None:
+    """Let this process use no more than this share of a GPU's memory. Call it before load_backend().
+
+    Raises: ModelError: this machine has no such device.
+    """
+    from models.devices import choose_device, limit_gpu_memory
+
+    limit_gpu_memory(choose_device(device), share)
+
+
 def choose_backend(checkpoint: Checkpoint, info: ModelInfo) -> str:
     """The backend for "auto": packed where that network knows every setting of config.json, else transformers."""
     if info.library_modules:

@@ -151,7 +151,8 @@ class Batching(Section):
     """The size of forward passes, and of the queue before them."""
 
     max_tokens: Positive | None = None
-    """Tokens of one forward pass. By default 1024 on CPU and 16384 on a GPU."""
+    """Tokens of one forward pass. By default 1024 on CPU and 16384 on a GPU; less on a GPU whose memory is too small
+    for that, which is tried at the start."""
     max_items: Positive = 2048
     """Inputs of one forward pass."""
     chunk_tokens: Annotated[int, AfterValidator(_as_chunk)] | None = None
@@ -210,6 +211,9 @@ class Config(Section):
     limits: RequestLimits = RequestLimits()
     batching: Batching = Batching()
     auth: Auth = Auth()
+    gpu_memory: Annotated[float, Field(ge=0.01, le=1)] = 1.0
+    """Share of a GPU's memory that an engine may use, such as 0.5 beside another program. Batches become as small as
+    they must be; models that do not fit end the start."""
     body_memory_bytes: Positive = 256 * 1024 * 1024
     """Bytes of request bodies that one HTTP process holds at a time, until their answers. Above it a body is refused
     with 429 and `Retry-After` before it is read. An eighth is left for bodies of up to 64 KiB."""

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.backends.launched import FailedBatch, Launched
+from models.backends.launched import FailedBatch, Launched, row_of
 from models.backends.selfcheck import check_backend
 from models.checkpoint.folder import Checkpoint
 from models.checkpoint.quantization import count_parameters
@@ -22,6 +22,7 @@ from models.interface import (
     OutOfMemory,
     Pending,
     Pooling,
+    Row,
 )
 from models.layers.pooler import Groups, PostPooling, by_readout, load_post_pooling, pool_texts, read
 from models.layers.sequence_attention import SequenceLayout
@@ -56,7 +57,7 @@ def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "Enco
         layout="unpadded",
     )
     backend = EncoderBackend(network, load_post_pooling(checkpoint, device), about, info.pooling, device, dtype)
-    check_backend(backend, info)
+    check_backend(backend, info, backend.exact)
     return backend
 
 
@@ -89,6 +90,10 @@ class EncoderBackend:
                 return Launched(items, list(groups.values()), self._read(items, groups, self._dtype), rerun=rerun)
         except (OutOfMemory, DeviceLost) as error:
             return FailedBatch(error)
+
+    def exact(self, item: Item) -> Row:
+        """The row of one item, computed alone with float32 activations; NaN or Inf stay as they are."""
+        return row_of(lambda: self._rerun(item))
 
     def _rerun(self, item: Item) -> Tensor:
         return self._read([item], {item.readout: [0]}, torch.float32)[0]

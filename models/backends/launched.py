@@ -108,14 +108,23 @@ class Launched:
         return [rows[number] for number in range(len(rows))]
 
     def _repair(self, rows: list[Row], number: int) -> bool:
-        if self._rerun is None:
+        if (rerun := self._rerun) is None:
             return False
         try:
-            with device_faults():
-                rows[number] = Copy([self._rerun(self._items[number])]).wait()[0][0]
+            rows[number] = row_of(lambda: rerun(self._items[number]))
         except OutOfMemory:
             return False  # the other rows of the batch are still good
         return not non_finite_rows([rows[number]])
+
+
+def row_of(compute: Callable[[], Tensor]) -> Row:
+    """The first row of what is computed, on the host.
+
+    Raises: OutOfMemory, DeviceLost.
+    """
+    with device_faults():
+        row: Row = Copy([compute()]).wait()[0][0]
+    return row
 
 
 class FailedBatch:

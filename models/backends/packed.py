@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.backends.launched import Launched, launch_or_fail
+from models.backends.launched import Launched, launch_or_fail, row_of
 from models.backends.running_pass import RunningPass
 from models.backends.selfcheck import check_backend
 from models.checkpoint.folder import Checkpoint
@@ -21,6 +21,7 @@ from models.interface import (
     ModelInfo,
     Pending,
     Pooling,
+    Row,
     SplitPass,
 )
 from models.layers.attention import prepare, sharing_costs
@@ -79,7 +80,7 @@ def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "Pack
     backend = PackedBackend(
         network, head, post_pooling, about, pooling=info.pooling, device=device, dtype=dtype, costs=costs
     )
-    check_backend(backend, info)
+    check_backend(backend, info, backend.exact)
     return backend
 
 
@@ -165,6 +166,10 @@ class PackedBackend:
         nothing = torch.empty((1, 0))
         read_out = nothing if state is None else read(state, item.readout, self._head, self._post_pooling)
         return Launched(items, [[0]], [read_out])
+
+    def exact(self, item: Item) -> Row:
+        """The row of one item, computed alone with float32 activations; NaN or Inf stay as they are."""
+        return row_of(lambda: self._rerun(item))
 
     def _rerun(self, item: Item) -> Tensor:
         _, read_outs = self._run(pack([item.ids]), {item.readout: [0]}, torch.float32)

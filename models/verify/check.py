@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from models.backends.warm_up import warm_up
 from models.interface import BackendInfo, Item, LoadOptions, ModelInfo, Readout, Row
 from models.memory import Footprint, gibibytes, rss_bytes
 from models.postprocess import finish_logits, finish_scores
@@ -17,6 +18,8 @@ from models.verify.samples import SAMPLE_DOCUMENTS, SAMPLE_QUERIES, SAMPLE_TEXTS
 
 SPEED_SECONDS = 2.0
 SPEED_TEXTS = 8
+# The default budget of a batch on a GPU.
+MAX_BATCH_TOKENS = 16384
 
 # How far a softmax over two logits may be from the score of the same prompt.
 LOGITS = 1e-6
@@ -62,9 +65,23 @@ def check_model(path: Path, options: LoadOptions, say: Callable[[str], None]) ->
     findings += _load_memory(footprint, model)
     say("measuring speed")
     findings += [_speed(model), _memory()]
+    findings += _batch_costs(model, say)
     say("comparing with the reference")
     compared = _scores(model) if model.preprocessor.info.kind == "reranker" else _vectors(model)
     return CheckReport(model.preprocessor.info, model.backend.info, (*compared, *findings))
+
+
+def _batch_costs(model: OfflineModel, say: Callable[[str], None]) -> list[Finding]:
+    """On a GPU, the time and memory of a batch by its size: more tokens than are faster together are not needed."""
+    if model.backend.info.device == "cpu":
+        return []
+    say("measuring batches")
+    findings = []
+    for cost in warm_up(model.backend, model.preprocessor.info, MAX_BATCH_TOKENS):
+        memory = "" if cost.peak_bytes is None else f", {gibibytes(cost.peak_bytes)}"
+        speed = f"{cost.seconds * 1000:.1f} ms, {cost.tokens / cost.seconds:,.0f} tokens/s{memory}"
+        findings.append(Finding(f"batch_{cost.tokens}", f"a batch of {cost.tokens:,} tokens", cost.seconds, speed))
+    return findings
 
 
 def _vectors(model: OfflineModel) -> list[Finding]:

@@ -11,10 +11,21 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NoReturn
 
-from models import Backend, DeviceLost, LoadOptions, ModelError, ModelInfo, device_name, load_backend
+from models import (
+    Backend,
+    DeviceLost,
+    LoadOptions,
+    ModelError,
+    ModelInfo,
+    device_name,
+    limit_memory,
+    load_backend,
+    warm_up,
+)
 from server.config import Batching, LogFormat, LogLevel
 from server.engine.batching import BatchLimits
 from server.engine.loop import EngineLoop
@@ -54,6 +65,7 @@ class EngineSettings:
     log_format: LogFormat
     log_level: LogLevel
     number: int = 0
+    gpu_memory: float = 1.0
     status: SharedMemory = field(default_factory=status_memory)
 
     @property
@@ -97,8 +109,11 @@ def _run(settings: EngineSettings, metrics: Metrics, reason: "multiprocessing.co
     page = StatusPage(settings.status)
     transport = ZmqTransport(settings.address)
     try:
+        if settings.gpu_memory < 1:
+            limit_memory(next(iter(settings.sources.values()))[1].device, settings.gpu_memory)
         backends = load_models(settings.sources)
-        scheduler = Scheduler(backends, make_limits(settings.batching, backends), metrics.batch, page=page)
+        limits = fitting_limits(make_limits(settings.batching, backends), backends, settings.sources)
+        scheduler = Scheduler(backends, limits, metrics.batch, page=page)
         # Objects from loading stay for good: the garbage collector need not visit them in every pause.
         gc.freeze()
         beat(page)
@@ -106,7 +121,7 @@ def _run(settings: EngineSettings, metrics: Metrics, reason: "multiprocessing.co
     except ModelError as error:
         _give_up(reason, str(error), CANNOT_LOAD)
     except DeviceLost as error:
-        _give_up(reason, f"the device was lost: {error}", DEVICE_LOST)
+        _give_up_at_once(reason, f"the device was lost: {error}", DEVICE_LOST)
 
 
 def set_allocator() -> None:
@@ -141,6 +156,23 @@ def _chunk_tokens(batching: Batching, backends: Mapping[str, Backend]) -> int:
     return 0
 
 
+def fitting_limits(
+    limits: BatchLimits, backends: Mapping[str, Backend], sources: Mapping[str, tuple[ModelInfo, LoadOptions]]
+) -> BatchLimits:
+    """Warm every model up on a GPU, and lower the limits to batches that fit into its memory beside all of them.
+
+    Raises: ModelError, DeviceLost.
+    """
+    for model, backend in backends.items():
+        if backend.info.device != "cpu":
+            largest = warm_up(backend, sources[model][0], limits.max_tokens)[-1]
+            log.info("%s: a batch of %d tokens takes %.1f ms", model, largest.tokens, largest.seconds * 1000)
+            if largest.tokens < limits.max_tokens:
+                log.warning("%s: batches of more than %d tokens do not fit into memory", model, largest.tokens)
+            limits = replace(limits, max_tokens=largest.tokens)
+    return limits
+
+
 def _load_model(model: str, info: ModelInfo, options: LoadOptions) -> Backend:
     started = time.perf_counter()
     folder = Path(info.path)
@@ -161,6 +193,15 @@ def _give_up(reason: "multiprocessing.connection.Connection[str, str]", sentence
     log.error("%s", sentence)
     reason.send(sentence)
     sys.exit(status)
+
+
+def _give_up_at_once(reason: "multiprocessing.connection.Connection[str, str]", sentence: str, status: int) -> NoReturn:
+    """Exit without destructors: those of a device that is lost may never return."""
+    log.error("%s", sentence)
+    reason.send(sentence)
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+    os._exit(status)
 
 
 def exit_with_parent(folder: Path) -> None:

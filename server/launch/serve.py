@@ -189,7 +189,15 @@ def _engine_settings(config: Config, registry: ModelRegistry, folder: Path) -> l
         for device, models in by_device(registry.models).items()
     ]
     return [
-        EngineSettings(folder, models, config.batching, config.log_format, config.log_level, number)
+        EngineSettings(
+            folder,
+            models,
+            config.batching,
+            config.log_format,
+            config.log_level,
+            number,
+            gpu_memory=config.gpu_memory,
+        )
         for number, models in enumerate(sources)
     ]
 

@@ -14,7 +14,7 @@ from models.backends.huggingface.config import OVERRULED, check_entries
 from models.backends.huggingface.float32_rerun import float32_activations
 from models.backends.huggingface.layouts import group_tokens, pad, similar_lengths
 from models.backends.huggingface.network import check_surplus, copy_mapped
-from models.backends.launched import Launched, launch_or_fail
+from models.backends.launched import Launched, launch_or_fail, row_of
 from models.backends.selfcheck import check_backend
 from models.checkpoint.folder import Checkpoint
 from models.devices import choose_device, choose_dtype, device_faults, to_device
@@ -26,6 +26,7 @@ from models.interface import (
     ModelError,
     ModelInfo,
     Pending,
+    Row,
 )
 from models.networks.entries import CODE
 
@@ -59,7 +60,7 @@ def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "Modu
         layout_reason="the modules of sentence-transformers support padded batches only",
     )
     backend = ModulesBackend(modules, about, dtype=dtype, device=device)
-    check_backend(backend, info)
+    check_backend(backend, info, backend.exact)
     return backend
 
 
@@ -151,6 +152,10 @@ class ModulesBackend:
         return launch_or_fail(
             lambda: Launched(items, [range(len(items))], [self._vectors([item.ids for item in items])], rerun=rerun)
         )
+
+    def exact(self, item: Item) -> Row:
+        """The row of one item, computed alone with float32 activations; NaN or Inf stay as they are."""
+        return row_of(lambda: self._rerun(item))
 
     def _rerun(self, item: Item) -> Tensor:
         return self._vectors([item.ids], float32_activations(_network(self._modules), self._dtype))

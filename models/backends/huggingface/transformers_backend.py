@@ -13,7 +13,7 @@ from models.backends.huggingface.float32_rerun import float32_activations
 from models.backends.huggingface.layout_check import LayoutCheck, Runner
 from models.backends.huggingface.layouts import group_tokens
 from models.backends.huggingface.network import LibraryNetwork, check_directions, copy_mapped, load_network
-from models.backends.launched import Launched, launch_or_fail
+from models.backends.launched import Launched, launch_or_fail, row_of
 from models.backends.selfcheck import check_backend
 from models.checkpoint.folder import Checkpoint
 from models.checkpoint.quantization import count_parameters
@@ -27,6 +27,7 @@ from models.interface import (
     ModelInfo,
     Pending,
     Pooling,
+    Row,
 )
 from models.layers.onednn import prepack
 from models.layers.pooler import (
@@ -77,7 +78,7 @@ def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "Tran
     head = classifier or _head(checkpoint, network.module, info, device)
     post_pooling = load_post_pooling(checkpoint, device)
     backend = TransformersBackend(network, runner, head, post_pooling, about, pooling=pooling, dtype=dtype)
-    check_backend(backend, info)
+    check_backend(backend, info, backend.exact)
     return backend
 
 
@@ -128,6 +129,10 @@ class TransformersBackend:
         # A NaN spreads to the other items of its block of queries; run alone, those are finite.
         rerun = None if self._dtype == torch.float32 and len(items) == 1 else self._rerun
         return launch_or_fail(lambda: Launched(items, list(groups.values()), self._read(items, groups), rerun=rerun))
+
+    def exact(self, item: Item) -> Row:
+        """The row of one item, computed alone with float32 activations; NaN or Inf stay as they are."""
+        return row_of(lambda: self._rerun(item))
 
     def _rerun(self, item: Item) -> Tensor:
         is_wide = self._dtype == torch.float32

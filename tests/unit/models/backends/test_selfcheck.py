@@ -115,3 +115,31 @@ def test_a_head_of_zeros_is_refused() -> None:
 def test_nan_for_a_short_text_is_refused_with_the_dtype() -> None:
     with pytest.raises(ModelError, match="NaN or Inf for a short text in float32"):
         check_backend(Scripted(not_finite), INFO)
+
+
+def half_wrong_in_batches(items: Sequence[Item]) -> list[Row]:
+    """Vectors rotated so that their cosine with the vector alone is 0.9968."""
+    return [row(item) + 0.08 * across(row(item)) * (len(items) > 1) for item in items]
+
+
+def test_half_precision_that_differs_more_passes_if_float32_is_close_to_both(caplog: pytest.LogCaptureFixture) -> None:
+    check_backend(Scripted(half_wrong_in_batches, "bfloat16"), INFO, exact=row)
+
+    assert "both are close to float32" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("compute", "dtype", "exact"),
+    [
+        (half_wrong_in_batches, "float32", row),
+        (half_wrong_in_batches, "bfloat16", lambda item: row(item) + 0.2 * across(row(item))),
+        (mixing_unequal_lengths, "bfloat16", row),
+        (half_wrong_in_batches, "bfloat16", None),
+    ],
+    ids=["float32", "both far", "one far", "unknown"],
+)
+def test_a_vector_far_from_float32_is_refused(
+    compute: Compute, dtype: str, exact: Callable[[Item], Row] | None
+) -> None:
+    with pytest.raises(ModelError, match="changes with its batch"):
+        check_backend(Scripted(compute, dtype), INFO, exact=exact)

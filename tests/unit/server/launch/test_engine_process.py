@@ -1,11 +1,15 @@
 """What the engine process makes of its settings."""
 
 import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from models import LoadOptions, ModelError, demo_models, load_preprocessor
+from models import BackendInfo, Item, LoadOptions, ModelError, OutOfMemory, demo_models, load_preprocessor
 from models.backends.fake import FakeBackend
 from server.config import Batching
 from server.engine.batching import BatchLimits
@@ -13,6 +17,7 @@ from server.launch.engine_process import (
     CPU_BATCH_TOKENS,
     CPU_CHUNK_TOKENS,
     EngineSettings,
+    fitting_limits,
     load_models,
     make_limits,
     set_allocator,
@@ -75,3 +80,52 @@ def test_or_as_the_environment_says(monkeypatch: pytest.MonkeyPatch, variable: s
     set_allocator()
 
     assert os.environ == {variable: "max_split_size_mb:64"}
+
+
+class OnGpu(FakeBackend):
+    """A backend that says it is on a GPU, whose memory holds batches of up to `fits` tokens."""
+
+    def __init__(self, fits: int) -> None:
+        def fault(items: Sequence[Item]) -> None:
+            if sum(len(item.ids) for item in items) > fits:
+                raise OutOfMemory("full")
+
+        super().__init__(fault=fault)
+        self.fits = fits
+
+    @property
+    def info(self) -> BackendInfo:
+        return replace(super().info, device="gpu")
+
+
+def test_on_a_gpu_the_budget_is_what_fits_beside_every_model(caplog: pytest.LogCaptureFixture) -> None:
+    source = load_preprocessor(Path(demo_models()[0])).info, LoadOptions()
+    backends = {"one": OnGpu(3000), "two": OnGpu(700)}
+
+    limits = fitting_limits(BatchLimits(1000, 50), backends, dict.fromkeys(backends, source))
+
+    assert limits == BatchLimits(512, 50)
+    assert max(map(sum, backends["one"].batches)) == 1000
+    assert "batches of more than 512 tokens do not fit" in caplog.text
+
+
+def test_on_a_cpu_nothing_is_run_before_the_first_request() -> None:
+    backend = FakeBackend()
+    source = load_preprocessor(Path(demo_models()[0])).info, LoadOptions()
+
+    assert fitting_limits(BatchLimits(1000, 50), {"m": backend}, {"m": source}) == BatchLimits(1000, 50)
+    assert backend.batches == []
+
+
+def test_an_engine_whose_device_is_lost_ends_without_destructors(tmp_path: Path) -> None:
+    program = """
+import atexit, multiprocessing
+from server.launch.engine_process import DEVICE_LOST, _give_up_at_once
+atexit.register(print, "a destructor ran")
+receiver, sender = multiprocessing.Pipe(duplex=False)
+if __name__ == "__main__":
+    _give_up_at_once(sender, "the device was lost", DEVICE_LOST)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (3, "")
