@@ -3,6 +3,7 @@
 The docstrings of settings are the reference in docs/configuration.md.
 """
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,12 @@ LogLevel = Literal["debug", "info"]
 def _as_prefix(path: str) -> str:
     stripped = path.strip("/")
     return f"/{stripped}" if stripped else ""
+
+
+def default_state_folder() -> Path:
+    """The folder of the XDG Base Directory Specification for what is kept, but can be made again."""
+    home = os.environ.get("XDG_STATE_HOME")
+    return (Path(home) if home else Path("~/.local/state").expanduser()) / "hearth"
 
 
 class ConfigError(Exception):
@@ -237,6 +244,9 @@ class Config(Section):
     max_requests: Positive = 2048
     """Requests in progress in one HTTP process. More are refused with 429 before their bodies are read; probes and
     `/metrics` are always answered."""
+    state_folder: Path | None = Field(default_factory=default_state_folder)
+    """Folder for what is measured of models once: their calibrations, and checksums of large files. By default
+    `hearth` in `$XDG_STATE_HOME`, or in `~/.local/state`. Null keeps nothing and reads nothing."""
     log_format: LogFormat = "text"
     """`text` for people, `json` for machines: one object per line."""
     log_level: LogLevel = "info"

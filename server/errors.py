@@ -16,6 +16,7 @@ ApiError                            400     invalid_request_error   none
 ├── DimensionsUnsupported           400     invalid_request_error   none
 ├── ResponseTooLarge                400     invalid_request_error   response_too_large
 ├── WrongModelKind                  400     invalid_request_error   wrong_model_kind
+├── NotCalibrated                   400     invalid_request_error   not_calibrated
 ├── ForeignTokenIds                 400     invalid_request_error   foreign_token_ids
 ├── InvalidApiKey                   401     invalid_request_error   invalid_api_key
 ├── HostNotAllowed                  403     invalid_request_error   host_not_allowed
@@ -23,6 +24,7 @@ ApiError                            400     invalid_request_error   none
 ├── UnknownUrl                      404     invalid_request_error   unknown_url
 ├── ModelNotFound                   404     invalid_request_error   model_not_found
 ├── MethodNotAllowed                405     invalid_request_error   method_not_allowed
+├── SpaceMismatch                   409     invalid_request_error   space_mismatch
 ├── BodyTimeout                     408     timeout_error           request_timeout
 ├── PayloadTooLarge                 413     invalid_request_error   payload_too_large
 ├── UnsupportedMedia                415     invalid_request_error   unsupported_media_type
@@ -42,6 +44,7 @@ ApiError                            400     invalid_request_error   none
     │   └── TooLate                 429     tokens                  rate_limit_exceeded
     └── Unavailable                 503     server_error            unavailable
         ├── ModelLoading            503     server_error            model_loading
+        ├── SpaceUnknown                503     server_error            space_unknown
         └── Draining                503     server_error            draining
 """
 
@@ -217,6 +220,19 @@ class WrongModelKind(ApiError):
         super().__init__(message, param="model")
 
 
+class NotCalibrated(ApiError):
+    """A form of vectors needs the statistics of the model's vectors, and nothing has measured them."""
+
+    code = "not_calibrated"
+
+    def __init__(self, name: str, dtype: str, source: str) -> None:
+        super().__init__(
+            f"Invalid '{name}': '{dtype}' would lose much of this model's ranking, because its vectors have not been "
+            f"measured. Run `hearth calibrate {source}` and start the server again, or send 'float' or 'float16'.",
+            param=name,
+        )
+
+
 class ForeignTokenIds(ApiError):
     """Token ids of another vocabulary."""
 
@@ -319,6 +335,22 @@ class MethodNotAllowed(ApiError):
     def __init__(self, method: str, path: str, allowed: Sequence[str]) -> None:
         message = f"Not allowed to {method} on {path[:64]}. Use {' or '.join(allowed)}."
         super().__init__(message, headers={"Allow": ", ".join(allowed)})
+
+
+class SpaceMismatch(ApiError):
+    """The vectors would not be comparable with those of the space that the client expects."""
+
+    status = 409
+    code = "space_mismatch"
+    fireworks_code = "CONFLICT"
+
+    def __init__(self, space: str, expected: str, different: Mapping[str, tuple[str, str]]) -> None:
+        fields = ", ".join(f"{name} {wanted} there and {here} here" for name, (wanted, here) in different.items())
+        super().__init__(
+            f"These vectors would lie in another space than the expected one ({fields}). Here it is {space}; expected "
+            f"was {expected}. Embed the index again, or ask the server that made it.",
+            param="X-Hearth-Expected-Space",
+        )
 
 
 class BodyTimeout(ApiError):
@@ -516,3 +548,12 @@ class Draining(Unavailable):
 
     def __init__(self) -> None:
         super().__init__("The server is shutting down.", 5)
+
+
+class SpaceUnknown(Unavailable):
+    """The checksums that name the model's space are still being computed."""
+
+    code = "space_unknown"
+
+    def __init__(self) -> None:
+        super().__init__("The name of this model's space is being computed from its files.", 5)

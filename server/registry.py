@@ -4,23 +4,46 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from models import Kind, Preprocessor, find_checkpoint, load_preprocessor, model_id
+from models import (
+    CALIBRATIONS,
+    Calibration,
+    Checkpoint,
+    Checksums,
+    Kind,
+    Preprocessor,
+    bytes_to_read,
+    calibration_file,
+    find_checkpoint,
+    load_preprocessor,
+    model_digest,
+    model_id,
+    read_calibration,
+)
 from server.config import ConfigError, ModelConfig
 from server.errors import InvalidValue, ModelNotFound, NoModelOfKind
 
 _PREFIXES = re.compile(r"^(?:fireworks_ai/|fireworks/|accounts/[^/]+/models/)+")
 MAX_NAME_CHARACTERS = 512
+# Hashed in a quarter of a second. Larger models that nothing is known of are hashed while they are served.
+READ_AT_START_BYTES = 256 * 1024 * 1024
 _POINT = re.compile(r"(?<=\d)p(?=\d)")
 
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """One model: its preprocessor and its configuration."""
+    """One model: its preprocessor, its configuration, and what is known of its vectors.
+
+    `calibration` is None until `hearth calibrate` has measured them.
+    """
 
     id: str
     preprocessor: Preprocessor
     config: ModelConfig
+    calibration: Calibration | None = None
+    # Names the files behind its vectors; None while checksums of large files are not known.
+    digest: str | None = None
 
     @property
     def kind(self) -> Kind:
@@ -70,12 +93,12 @@ class ModelRegistry:
         raise NoModelOfKind(kind, {model.id: model.kind for model in self.models})
 
 
-def load_registry(configs: Sequence[ModelConfig]) -> ModelRegistry:
-    """Find every configured model and load its preprocessor.
+def load_registry(configs: Sequence[ModelConfig], state_folder: Path | None = None) -> ModelRegistry:
+    """Find every configured model, and load its preprocessor and what the state folder knows of it.
 
     Raises: ModelError, ConfigError.
     """
-    return ModelRegistry([_load(config) for config in configs])
+    return ModelRegistry([_load(config, state_folder) for config in configs])
 
 
 def normalise(name: str) -> str:
@@ -85,14 +108,34 @@ def normalise(name: str) -> str:
     return _POINT.sub(".", name.lower())
 
 
-def _load(config: ModelConfig) -> ServedModel:
+def _load(config: ModelConfig, state_folder: Path | None) -> ServedModel:
     folder = find_checkpoint(config.path, config.revision)
-    preprocessor = load_preprocessor(folder, config.load_options())
+    checkpoint = Checkpoint(folder)
+    preprocessor = load_preprocessor(checkpoint, config.load_options())
     if config.instruction:
         preprocessor = preprocessor.instructed(config.instruction)
     if config.prompt_name:
         _check_prompt(config.path, config.prompt_name, preprocessor)
-    return ServedModel(config.id or model_id(config.path), preprocessor, config)
+    calibration, digest = None, None
+    if preprocessor.info.kind != "reranker":
+        digest = _digest(checkpoint, state_folder)
+        calibration = _calibration(digest, preprocessor, state_folder)
+    return ServedModel(config.id or model_id(config.path), preprocessor, config, calibration, digest)
+
+
+def _digest(checkpoint: Checkpoint, state_folder: Path | None) -> str | None:
+    """The name of the model's files, unless reading them would delay the start and nothing waits for it."""
+    checksums = Checksums(state_folder)
+    has_calibrations = state_folder is not None and any((state_folder / CALIBRATIONS).glob("*.npz"))
+    if not has_calibrations and bytes_to_read(checkpoint, checksums) > READ_AT_START_BYTES:
+        return None
+    return model_digest(checkpoint, checksums)
+
+
+def _calibration(digest: str | None, preprocessor: Preprocessor, state_folder: Path | None) -> Calibration | None:
+    if state_folder is None or digest is None:
+        return None
+    return read_calibration(calibration_file(state_folder, digest), preprocessor.info.width)
 
 
 def _check_prompt(path: str, name: str, preprocessor: Preprocessor) -> None:

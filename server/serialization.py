@@ -19,8 +19,8 @@ def dump(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def items(rows: NDArray[np.float32], encoding: EncodingFormat) -> list[Any]:
-    """One value of `embedding` for each row: an array of floats, or base64 of little-endian float32."""
+def items(rows: NDArray[Any], encoding: EncodingFormat) -> list[Any]:
+    """One value of `embedding` for each row: an array of numbers, or base64 of the same numbers, little-endian."""
     if encoding == "base64":
         return [base64.b64encode(row.tobytes()).decode("ascii") for row in little_endian(rows)]
     if rows.size > ONE_CALL_FLOATS:
@@ -29,6 +29,6 @@ def items(rows: NDArray[np.float32], encoding: EncodingFormat) -> list[Any]:
     return list(rows)
 
 
-def little_endian(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The rows as little-endian float32, row-major; not copied where the machine has that order."""
-    return np.ascontiguousarray(rows, dtype="<f4")
+def little_endian(rows: NDArray[Any]) -> NDArray[Any]:
+    """The rows in little-endian numbers, row-major; not copied where the machine has that order."""
+    return np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("<"))

@@ -46,7 +46,10 @@ SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
 )
 # `hearth serve --model` takes paths alone, so it is not named after the setting.
 FLAGS = {"models": "model"}
-DEFAULTS = {"models": "all-MiniLM-L6-v2 if installed, and the demo pair"}
+DEFAULTS = {
+    "models": "all-MiniLM-L6-v2 if installed, and the demo pair",
+    "state_folder": "~/.local/state/hearth",
+}
 TYPES = {"string": "text", "integer": "integer", "number": "number", "boolean": "`true` or `false`", "object": "object"}
 
 JsonObject = dict[str, Any]

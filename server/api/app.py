@@ -29,6 +29,7 @@ from server.config import Config
 from server.engine.client import Engine
 from server.observability.metrics import Metrics
 from server.processing.context import ServingContext
+from server.processing.outputs.spaces import SpaceNames
 from server.processing.work_queue import WorkQueue
 from server.registry import ModelRegistry
 from server.serialization import JsonObject
@@ -47,6 +48,11 @@ class _App(FastAPI):
         return complete(super().openapi(), _error_shapes(), self.state.root_path)
 
 
+def _serving_context(config: Config, registry: ModelRegistry, engine: Engine) -> ServingContext:
+    space_names = SpaceNames(registry.models, config.state_folder)
+    return ServingContext(registry, engine, config.limits, WorkQueue(), space_names)
+
+
 def create_app(
     config: Config, registry: ModelRegistry, engine: Engine, metrics: Metrics, keys: Keys | None = None
 ) -> FastAPI:
@@ -61,7 +67,7 @@ def create_app(
     app.state.root_path = config.root_path
     app.state.keys = Keys(read_keys(config.auth)) if keys is None else keys
     app.state.routes = [
-        *_api_routes(ServingContext(registry, engine, config.limits, WorkQueue()), config),
+        *_api_routes(_serving_context(config, registry, engine), config),
         *system_routes(engine, metrics),
         *page_routes(f"{app.title} {app.version}", config.root_path),
     ]

@@ -203,6 +203,9 @@ HEADERS: JsonObject = {
     "X-Hearth-Token-Ids": _header("How token ids were interpreted: native or cl100k_base.", STRING),
     "X-Hearth-Rerank": _header("cosine if an embedding model gave the scores.", STRING),
     "X-Hearth-Framed": _header("Number of inputs that were put into the model's rerank prompt.", INTEGER),
+    "X-Hearth-Space": _header(
+        "The space that the vectors lie in, one name for each form; vectors of equal names can be compared.", STRING
+    ),
     "metadata": _header(
         "With encoding_format bytes: model, dtype, endianness, shape and usage of the vectors, as JSON.", STRING
     ),
@@ -217,7 +220,7 @@ HEADERS: JsonObject = {
 ALWAYS = ("x-request-id", "openai-processing-ms", "server-timing")
 RERANK_HEADERS = ("X-Hearth-Ignored-Fields", "X-Hearth-Truncated", "X-Hearth-Control-Tokens")
 SCORE_HEADERS = (*RERANK_HEADERS, "X-Hearth-Rerank")
-EMBEDDING_HEADERS = (*RERANK_HEADERS, "X-Hearth-Token-Ids", "X-Hearth-Framed")
+EMBEDDING_HEADERS = (*RERANK_HEADERS, "X-Hearth-Token-Ids", "X-Hearth-Framed", "X-Hearth-Space")
 HEADERS_OF_ERRORS = {
     401: ("WWW-Authenticate",),
     405: ("Allow",),
@@ -232,6 +235,7 @@ ERRORS = {
     404: "The model or the route does not exist.",
     405: "The route exists, but not for this method.",
     408: "The body did not arrive in time.",
+    409: "The vectors would lie in another space than X-Hearth-Expected-Space.",
     413: "The body exceeds the byte limit.",
     415: "The body is not JSON, or its Content-Encoding is not supported.",
     429: "The queue is full.",

@@ -16,6 +16,7 @@ from server.config import Config, RequestLimits
 from server.errors import BodyTimeout, PayloadTooLarge, UnsupportedMedia
 from server.observability.trace import trace_of
 from server.processing.context import TOKEN_BYTES, RequestContext
+from server.processing.outputs.spaces import EXPECTED_SPACE
 from server.processing.work_queue import WorkQueue
 from server.serialization import JsonObject
 
@@ -107,7 +108,12 @@ class RequestBody:
 def request_context(request: Request, config: Config, body_bytes: int) -> RequestContext:
     """The request as server/processing sees it."""
     return RequestContext(
-        trace_of(request.scope), request.receive, timeout_s(request, config), body_bytes, caller_of_request(request)
+        trace_of(request.scope),
+        request.receive,
+        timeout_s(request, config),
+        body_bytes,
+        caller_of_request(request),
+        request.headers.get(EXPECTED_SPACE, ""),
     )
 
 

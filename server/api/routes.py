@@ -218,7 +218,7 @@ def _listed(dialect: ApiDialect, serving: ServingContext, model: ServedModel, na
 
 def _details(serving: ServingContext, model: ServedModel) -> JsonObject:
     info, backend = model.preprocessor.info, serving.engine.info.get(model.id)
-    details = {
+    details: JsonObject = {
         "kind": model.kind,
         "kind_reason": info.kind_reason,
         "architecture": info.architecture,
@@ -228,8 +228,18 @@ def _details(serving: ServingContext, model: ServedModel) -> JsonObject:
         "matryoshka": _matryoshka(info),
         "prompts": list(model.preprocessor.prompts.by_name),
     }
+    if model.kind != "reranker":
+        spaces = serving.space_names.spaces(model, backend)
+        details |= {"space": str(spaces[0]) if spaces else None, "losses": _losses(model)}
     # The backend is not known while the model is loading.
     return details | (asdict(backend) if backend else {})
+
+
+def _losses(model: ServedModel) -> JsonObject | None:
+    """What each form of vectors loses, as `hearth calibrate` has measured it."""
+    if model.calibration is None:
+        return None
+    return {dtype: asdict(loss) for dtype, loss in model.calibration.losses.items()}
 
 
 def _matryoshka(info: ModelInfo) -> bool | list[int]:

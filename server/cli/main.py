@@ -1,4 +1,4 @@
-"""The hearth command: serve, check, pull and convert."""
+"""The hearth command: serve, check, calibrate, pull and convert."""
 
 import os
 import select
@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from models import Dtype, ModelError, model_id
 from server import VERSION
-from server.config import Config, ConfigError, ModelConfig
+from server.config import Config, ConfigError, ModelConfig, default_state_folder
 from server.config_sources import forget_keys, load_config
 from server.launch.openmp import set_waiting
 
@@ -84,6 +84,13 @@ def serve(
 @app.command()
 def check(
     model: Annotated[str, typer.Argument(help="Model folder or hub id.")],
+    other: Annotated[
+        str | None,
+        typer.Argument(
+            help="Another model, or the X-Hearth-Space of a server: are its vectors comparable? Nothing is loaded.",
+            show_default=False,
+        ),
+    ] = None,
     dtype: Annotated[Dtype, typer.Option(help="Data type to compute in.")] = "auto",
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit (hub ids only).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
@@ -103,6 +110,8 @@ def check(
 
     Exit status: 0 if the results agree, 1 if they differ, 2 if the model does not load or the server does not answer.
     """
+    if other is not None:
+        _check_spaces(model, other, revision, as_json=as_json)
     # As in the engine process, so that the measured speed is that of the server.
     set_waiting([Path(model)])
     if against is not None:
@@ -161,6 +170,41 @@ def convert(
 
 
 @app.command()
+def calibrate(
+    model: Annotated[str, typer.Argument(help="Model folder or hub id of an embedder.")],
+    texts: Annotated[
+        Path | None,
+        typer.Option(
+            help="Texts like those to be searched, one in each line; at least 20.",
+            metavar="FILE",
+            show_default="a small sample in ten languages",
+        ),
+    ] = None,
+    dtype: Annotated[Dtype, typer.Option(help="Data type to compute in.")] = "auto",
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit (hub ids only).")] = None,
+    state_folder: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to keep it in: state_folder of the server's configuration.",
+            envvar="HEARTH_STATE_FOLDER",
+            show_default="hearth in $XDG_STATE_HOME or ~/.local/state",
+        ),
+    ] = None,
+) -> None:
+    """Measure a model's vectors once, for int8, uint8, binary and ubinary, and show what each form loses in ranking."""
+    set_waiting([Path(model)])
+    from server.cli import calibrate as calibrate_command
+
+    try:
+        report = calibrate_command.calibrate(
+            model, texts, state_folder or default_state_folder(), dtype, Console(stderr=True), revision
+        )
+    except ModelError as error:
+        raise _stop(error) from None
+    calibrate_command.show(model, report, Console())
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     typer.echo(VERSION)
@@ -174,6 +218,16 @@ def main() -> None:
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     app()
+
+
+def _check_spaces(model: str, other: str, revision: str | None, *, as_json: bool) -> NoReturn:
+    from server.cli.spaces import check_spaces, space_of
+
+    try:
+        one, two = (space_of(source, default_state_folder(), revision) for source in (model, other))
+    except ModelError as error:
+        raise _stop(error) from None
+    raise typer.Exit(0 if check_spaces(one, two, Console(), as_json=as_json) else 1)
 
 
 def _check_against(

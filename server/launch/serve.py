@@ -58,7 +58,7 @@ def serve(config: Config) -> None:
 
 
 def _serve(config: Config, folder: Path, lines: QueuedLog) -> None:
-    registry = load_registry(config.models)
+    registry = load_registry(config.models, config.state_folder)
     keys = Keys(read_keys(config.auth))
     has_keys = bool(keys)
     with _listen(config) as listeners:

@@ -9,6 +9,7 @@ from server.config import RequestLimits
 from server.engine.client import Engine
 from server.errors import ClientGone, DeadlineExceeded
 from server.observability.trace import Trace
+from server.processing.outputs.spaces import SpaceNames
 from server.processing.work_queue import WorkQueue
 from server.registry import ModelRegistry
 
@@ -30,6 +31,7 @@ class ServingContext:
     engine: Engine
     limits: RequestLimits
     work: WorkQueue
+    space_names: SpaceNames
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class RequestContext:
     timeout_s: float
     body_bytes: int
     caller: str = ""
+    # X-Hearth-Expected-Space; "" if the client sent none.
+    expected_space: str = ""
 
     def left_s(self) -> float:
         """The time that the request may still take; negative when it is over."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from models import Matrix, ModelInfo, PrefixOrder, Readout, finish_logits, finish_vectors, sort_by_prefix
+from models import Matrix, ModelInfo, PrefixOrder, Readout, VectorSpace, finish_logits, finish_vectors, sort_by_prefix
 from server.config import RequestLimits
 from server.errors import (
     ArrayTooLong,
@@ -16,6 +16,7 @@ from server.errors import (
 )
 from server.processing.chats import prepare_chats, single_messages
 from server.processing.context import RequestContext, ServingContext
+from server.processing.outputs.output_forms import check_output_dtypes, other_forms
 from server.processing.requests import (
     Chats,
     EmbeddingRequest,
@@ -53,6 +54,8 @@ async def embed(request: EmbeddingRequest, serving: ServingContext, context: Req
     request = _with_defaults(request, model)
     readout = _readout(request, model)
     _check_sizes(request, model, readout, serving.limits)
+    check_output_dtypes(request, model)
+    spaces = _spaces(request, model, serving, context)
     fewest = _fewest_tokens(request, context, serving.limits)
     serving.engine.check_room(
         model.id, fewest, len(request.input.values), caller=context.caller, left_s=context.left_s()
@@ -66,15 +69,32 @@ async def embed(request: EmbeddingRequest, serving: ServingContext, context: Req
     context.trace.control_tokens = tokenized.spelt_out
     label = label_of(request.input)
     rows = await submit(inputs, readout, model, serving=serving, context=context, label=label)
+    finished = _finish(request, model, rows)
     return EmbeddingResult(
         request.model or model.id,
-        _finish(request, model, rows),
+        finished,
         tokens,
         tokenized.truncated,
         tokenized.framed,
         tokenized.token_ids,
         _ignored(request, model),
+        other_forms(request, model, finished),
+        ",".join(map(str, spaces)) or None,
     )
+
+
+def _spaces(
+    request: EmbeddingRequest, model: ServedModel, serving: ServingContext, context: RequestContext
+) -> tuple[VectorSpace, ...]:
+    if request.return_logits is not None:
+        return ()
+    names, backend = serving.space_names, serving.engine.info.get(model.id)
+    spaces = names.spaces(
+        model, backend, request.output_dtypes, dimensions=request.dimensions, is_unit=request.normalize
+    )
+    if context.expected_space:
+        names.check(context.expected_space, spaces)
+    return spaces
 
 
 def _with_defaults(request: EmbeddingRequest, model: ServedModel) -> EmbeddingRequest:

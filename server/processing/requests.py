@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models import Side
+from models import OutputDtype, Quantized, Side
 from server.serialization import EncodingFormat
 
 # How an error names an input, by its index: `input` or `inputs[3]`.
@@ -92,6 +92,9 @@ class EmbeddingRequest:
     prompt_field: str = "prompt_name"
     # The client's name for the dimensions, for errors.
     dimensions_field: str = "dimensions"
+    # The forms in which the vectors are given out, and the client's name for them.
+    output_dtypes: tuple[OutputDtype, ...] = ("float32",)
+    dtype_field: str = "output_dtype"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,14 @@ class EmbeddingResult:
     framed: int | None = None
     token_ids: str | None = None
     ignored: tuple[str, ...] = ()
+    # The same vectors in each other form that was requested.
+    quantized: Mapping[OutputDtype, Quantized] = field(default_factory=dict)
+    # Where the vectors lie, one name for each form; None if that is not known yet, and of logits.
+    space: str | None = None
+
+    def in_form(self, dtype: OutputDtype) -> Quantized:
+        """The rows in a form that was requested: [inputs, width], or bits packed as models.quantize() does."""
+        return self.rows if dtype == "float32" else self.quantized[dtype]
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ MODELS_FLOORS = (
     ),
     ("models.layers", "models.text"),
     ("models.networks",),
-    ("models.backends", "models.loading"),
+    ("models.backends", "models.loading", "models.outputs"),
     ("models.conversion", "models.verify"),
     ("models",),
 )

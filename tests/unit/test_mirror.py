@@ -41,6 +41,7 @@ TESTED_ELSEWHERE = {
     "server/api/tokenize_routes.py": "contract/routes/test_other_apis.py",
     "models/conversion/unpickle.py": "unit/models/conversion/test_convert.py",
     "server/cli/convert.py": "unit/models/conversion/test_convert.py",
+    "server/api/fields/output_forms.py": "unit/server/processing/outputs/test_output_forms.py",
     "server/cli/check.py": "contract/operations/test_check_against.py",
     "server/cli/pull.py": "unit/models/checkpoint/test_pull.py",
     "server/config_sources.py": "unit/server/test_config.py",
@@ -58,6 +59,7 @@ TESTED_ELSEWHERE = {
     "models/layers/varlen_attention.py": "unit/models/layers/test_attention.py",
     "models/networks/packed_network.py": "unit/models/backends/test_packed.py",
     "models/networks/qwen3.py": "unit/models/backends/test_packed.py",
+    "models/verify/calibration_texts.py": "unit/models/verify/test_calibrate.py",
     "models/verify/reference.py": "unit/models/verify/test_check.py",
     "models/verify/samples.py": "unit/models/verify/test_offline.py",
 }

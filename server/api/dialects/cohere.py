@@ -1,5 +1,6 @@
 """Cohere's /v1/embed and /v2/embed. Its rerank routes have the OpenAI dialect's format."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import WithJsonSchema
@@ -8,6 +9,7 @@ from server import serialization
 from server.api import openapi
 from server.api.dialects.parsing import (
     Fields,
+    Listed,
     WireInt,
     WireTruncate,
     ignored_fields,
@@ -19,11 +21,12 @@ from server.api.dialects.parsing import (
     truncation_of,
 )
 from server.api.dialects.protocol import OPENAI_ERROR, ParsedEmbedding, Reply, hearth_headers, write_openai_error
+from server.api.fields.output_forms import CohereWord, WireOutputDtype, dtype_of_word
 from server.api.fields.spellings import aliases_of
 from server.errors import ApiError, InvalidValue, MissingParameter
 from server.observability.trace import Trace
 from server.processing.requests import EmbeddingRequest, EmbeddingResult, Truncation
-from server.serialization import EncodingFormat, JsonObject
+from server.serialization import JsonObject
 
 # Fields of other servers that have no effect here and do no harm.
 _SILENT_FIELDS = ("user",)
@@ -33,7 +36,9 @@ _EMBEDDINGS_BY_TYPE = openapi.closed_object(
     id=openapi.STRING,
     response_type=openapi.STRING,
     embeddings=openapi.closed_object(
-        {"float": openapi.array(openapi.array(openapi.NUMBER)), "base64": openapi.array(openapi.STRING)}
+        dict.fromkeys(("float", "float16"), openapi.array(openapi.array(openapi.NUMBER)))
+        | dict.fromkeys(("int8", "uint8", "binary", "ubinary"), openapi.array(openapi.array(openapi.INTEGER)))
+        | {"base64": openapi.array(openapi.STRING)}
     ),
     texts=openapi.array(openapi.STRING),
     meta=openapi.OBJECT,
@@ -66,8 +71,11 @@ class CohereEmbedBody(Fields):
     """A served embedder. Default: the first."""
     input_type: Literal["search_query", "search_document", "classification", "clustering"] | None = None
     """search_query and search_document put the model's `query` and `document` prompts before each text."""
-    embedding_types: list[Literal["float", "base64"]] | None = None
-    """One or more encodings of the vectors. Default: float, which /v1/embed then returns as a bare list."""
+    embedding_types: Annotated[list[CohereWord] | None, Listed] = None
+    """One or more forms of the vectors; base64 is that of float32. Default: float, which /v1/embed then returns as a
+    bare list. binary and ubinary hold eight dimensions in a byte, the first one in the highest bit."""
+    output_dtype: WireOutputDtype | None = None
+    """Voyage's and Mistral's, for `embedding_types` of one form."""
     output_dimension: WireInt | None = None
     """Truncate each vector to this many dimensions before normalisation."""
     max_tokens: WireInt | None = None
@@ -76,7 +84,7 @@ class CohereEmbedBody(Fields):
     """The end at which a text that is too long is truncated; NONE rejects it. Default: the model's configuration."""
 
 
-_ALIASES = aliases_of(CohereEmbedBody.model_fields, CohereEmbedBody.operation)
+COHERE_ALIASES = aliases_of(CohereEmbedBody.model_fields, CohereEmbedBody.operation)
 
 
 class Cohere:
@@ -94,17 +102,18 @@ class Cohere:
             "Other APIs",
             self.error_shape,
             self.response_schema,
-            body=openapi.body_schema(CohereEmbedBody, _ALIASES) | either_field,
+            body=openapi.body_schema(CohereEmbedBody, COHERE_ALIASES) | either_field,
             examples={"two texts": _EXAMPLE},
-            headers=openapi.RERANK_HEADERS,
+            headers=(*openapi.RERANK_HEADERS, "X-Hearth-Space"),
         )
 
     def parse_embeddings(self, body: JsonObject) -> ParsedEmbedding:
-        as_sent, body = names_as_sent(body, _ALIASES), rename(body, _ALIASES)
+        as_sent, body = names_as_sent(body, COHERE_ALIASES), rename(body, COHERE_ALIASES)
         fields = parse(CohereEmbedBody, body, as_sent)
         if fields.texts is not None and fields.inputs is not None:
             raise InvalidValue("inputs", "send either 'texts' or 'inputs', not both.")
         texts = fields.texts if fields.texts is not None else _texts_of(fields.inputs)
+        types = _embedding_types(fields, as_sent)
         request = EmbeddingRequest(
             model=fields.model,
             input=read_input(texts, field="texts" if fields.texts is not None else "inputs"),
@@ -118,14 +127,18 @@ class Cohere:
             encoding_format="float",
             prompt_field="input_type",
             dimensions_field=as_sent.get("output_dimension", "output_dimension"),
+            output_dtypes=tuple(dict.fromkeys(dtype_of_word(word) for word in types or ("float",))),
+            dtype_field=_types_field(fields, as_sent),
         )
         ignored = ignored_fields(body, CohereEmbedBody, _SILENT_FIELDS)
-        return ParsedEmbedding(request, ignored, embedding_types=fields.embedding_types)
+        return ParsedEmbedding(request, ignored, embedding_types=types)
 
     def write_embeddings(self, parsed: ParsedEmbedding, result: EmbeddingResult, trace: Trace) -> Reply:
         """An object with one list for each requested encoding."""
-        encodings: dict[EncodingFormat, None] = dict.fromkeys(parsed.embedding_types or ["float"])
-        by_type = {encoding: serialization.items(result.rows, encoding) for encoding in encodings}
+        by_type = {
+            word: serialization.items(result.in_form(dtype_of_word(word)), "base64" if word == "base64" else "float")
+            for word in dict.fromkeys(parsed.embedding_types or ["float"])
+        }
         return self._reply("embeddings_by_type", by_type, parsed, result, trace)
 
     def write_error(self, error: ApiError) -> bytes:
@@ -141,7 +154,7 @@ class Cohere:
             "texts": parsed.request.input.values,
             "meta": {"api_version": {"version": self.version}, "billed_units": {"input_tokens": result.prompt_tokens}},
         }
-        return Reply(serialization.dump(response), hearth_headers(parsed.ignored, result.truncated))
+        return Reply(serialization.dump(response), hearth_headers(parsed.ignored, result.truncated, space=result.space))
 
 
 class CohereV1(Cohere):
@@ -171,6 +184,20 @@ def _text_of(item: Any, where: str) -> str:
     if not texts or len(texts) != len(parts) or not all(isinstance(text, str) for text in texts):
         raise InvalidValue(where, "expected 'content' with parts of type 'text'; images are not supported.")
     return "\n".join(str(text) for text in texts)
+
+
+def _embedding_types(fields: CohereEmbedBody, as_sent: Mapping[str, str]) -> list[str] | None:
+    if fields.output_dtype is None:
+        return list(fields.embedding_types) if fields.embedding_types is not None else None
+    if fields.embedding_types:
+        name = as_sent.get("output_dtype", "output_dtype")
+        raise InvalidValue(name, f"send either '{name}' or 'embedding_types', not both.")
+    return ["float" if fields.output_dtype == "float32" else fields.output_dtype]
+
+
+def _types_field(fields: CohereEmbedBody, as_sent: Mapping[str, str]) -> str:
+    name = "embedding_types" if fields.output_dtype is None else "output_dtype"
+    return as_sent.get(name, name)
 
 
 def _truncation(fields: CohereEmbedBody) -> Truncation:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import WithJsonSchema
 
+from models import OutputDtype
 from server import serialization
 from server.api import openapi
 from server.api.dialects.parsing import (
@@ -27,6 +28,7 @@ from server.api.dialects.parsing import (
 )
 from server.api.dialects.protocol import ParsedEmbedding, Reply, hearth_headers
 from server.api.fields.messages import are_messages, read_messages
+from server.api.fields.output_forms import CohereWord, FormWord, WireOutputDtype, output_form
 from server.api.fields.spellings import aliases_of
 from server.api.fields.unsupported import refuse_media, refuse_unsupported
 from server.errors import EmptyArray, InvalidValue, MissingParameter
@@ -63,7 +65,7 @@ _PART = openapi.closed_object(type={"const": "text"}, text=openapi.STRING) | {"a
 _CONTENT = openapi.any_of(openapi.STRING, openapi.array(_PART))
 _MESSAGE = openapi.closed_object(role=openapi.STRING, content=_CONTENT) | {"additionalProperties": True}
 _MESSAGES = openapi.any_of(openapi.array(_MESSAGE, 1), openapi.array(openapi.array(_MESSAGE, 1), 1))
-_VECTOR = openapi.any_of(openapi.array(openapi.NUMBER), {"type": "string", "description": "float32 vector as base64."})
+_VECTOR = openapi.any_of(openapi.array(openapi.NUMBER), {"type": "string", "description": "The vector as base64."})
 _PERF_METRICS: JsonObject = {"perf_metrics": {"type": "object", "additionalProperties": openapi.NUMBER}}
 _KEYS: JsonObject = {
     "object": openapi.STRING,
@@ -101,8 +103,13 @@ class EmbeddingsBody(Fields):
     """A served model, by id, alias or any of the spellings that clients use. Default: the first embedder."""
     dimensions: WireInt | None = None
     """Truncate each vector to this many dimensions before normalisation (Matryoshka models only)."""
-    encoding_format: Literal["float", "base64", "bytes"] = "float"
-    """base64 (of little-endian float32) and bytes are smaller and faster than float."""
+    encoding_format: FormWord = "float"
+    """base64 (of little-endian numbers) and bytes are smaller and faster than float, which is JSON numbers. The other
+    words are Mixedbread's for `output_dtype`."""
+    output_dtype: WireOutputDtype | None = None
+    """The numbers of the vectors. Default: float32. binary and ubinary hold eight dimensions in a byte, the first one
+    in the highest bit, as int8 and as uint8. All but float32 and float16 are refused until `hearth calibrate` has
+    measured the model."""
     normalize: WireBool | None = None
     """Scale vectors to length 1. With `return_logits`: apply softmax to the selected logits."""
     use_activation: WireBool | None = None
@@ -123,12 +130,10 @@ class EmbeddingsBody(Fields):
     """The end of the input from which tokens are removed. Default: right."""
     perf_metrics_in_response: WireBool = False
     """Add `perf_metrics` to the response."""
-    embed_dtype: Literal["float32"] = "float32"
-    """Responses are always float32."""
     endianness: Literal["little", "native"] = "little"
     """Responses are always little-endian."""
-    embedding_type: Annotated[Literal["float", "base64"], Single] = "float"
-    """Jina's name for `encoding_format`."""
+    embedding_type: Annotated[CohereWord | None, Single] = None
+    """Jina's and NIM's: a word for `encoding_format` or for `output_dtype`."""
     prompt_template: str | None = None
     """Template that makes the text of each input: a subset of Jinja, or plain {name}. See docs/prompt-templates.md."""
 
@@ -172,6 +177,7 @@ def parse_embeddings(body: JsonObject, *, normalize: bool) -> ParsedEmbedding:
         raise InvalidValue("prompt_template", "a template cannot be filled with token ids; send text or objects.")
     logits = None if fields.return_logits is None else tuple(fields.return_logits)
     prompt_field = _prompt_field(fields, inputs)
+    dtype, encoding = _output_form(fields)
     request = EmbeddingRequest(
         model=fields.model,
         input=inputs,
@@ -181,7 +187,9 @@ def parse_embeddings(body: JsonObject, *, normalize: bool) -> ParsedEmbedding:
         prompt_name=_prompt_name(fields, prompt_field),
         prompt_template=fields.prompt_template,
         cut=_truncation(fields, as_sent),
-        encoding_format=_encoding_format(fields),
+        encoding_format=encoding,
+        output_dtypes=(dtype,),
+        dtype_field=_dtype_field(fields, as_sent),
         prompt_field=prompt_field or "prompt_name",
         dimensions_field=as_sent.get("dimensions", "dimensions"),
     )
@@ -230,11 +238,14 @@ def _text_of(item: Any) -> str | None:
 def write_embeddings(parsed: ParsedEmbedding, result: EmbeddingResult, trace: Trace, *, has_id: bool = False) -> Reply:
     """The response in the requested encoding; with the request's id if `has_id`."""
     ignored = [*parsed.ignored, *result.ignored]
-    headers = hearth_headers(ignored, result.truncated, framed=result.framed, token_ids=result.token_ids)
+    headers = hearth_headers(
+        ignored, result.truncated, framed=result.framed, token_ids=result.token_ids, space=result.space
+    )
     usage = {"prompt_tokens": result.prompt_tokens, "total_tokens": result.prompt_tokens}
     if parsed.request.encoding_format == "bytes":
-        return _write_bytes(result, usage, headers)
-    rows = serialization.items(result.rows, parsed.request.encoding_format)
+        return _write_bytes(parsed, result, usage, headers)
+    (dtype,) = parsed.request.output_dtypes
+    rows = serialization.items(result.in_form(dtype), parsed.request.encoding_format)
     data = [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)]
     response: JsonObject = {"id": trace.request_id} if has_id else {}
     response |= {"object": "list", "data": data, "model": result.model, "usage": usage}
@@ -243,17 +254,19 @@ def write_embeddings(parsed: ParsedEmbedding, result: EmbeddingResult, trace: Tr
     return Reply(serialization.dump(response), headers)
 
 
-def _write_bytes(result: EmbeddingResult, usage: JsonObject, headers: dict[str, str]) -> Reply:
+def _write_bytes(parsed: ParsedEmbedding, result: EmbeddingResult, usage: JsonObject, headers: dict[str, str]) -> Reply:
+    (dtype,) = parsed.request.output_dtypes
+    rows = result.in_form(dtype)
     metadata = {
         "model": result.model,
-        "dtype": "float32",
+        "dtype": dtype,
         "endianness": "little",
-        "shape": list(result.rows.shape),
+        "shape": list(rows.shape),
         "usage": usage,
     }
     # json escapes what is not ASCII: headers cannot hold it, but a model's name may.
     headers["metadata"] = json.dumps(metadata, separators=(",", ":"))
-    return Reply(serialization.little_endian(result.rows).tobytes(), headers, "application/octet-stream")
+    return Reply(serialization.little_endian(rows).tobytes(), headers, "application/octet-stream")
 
 
 def _normalize(fields: EmbeddingsBody, default: bool) -> bool:
@@ -265,13 +278,20 @@ def _normalize(fields: EmbeddingsBody, default: bool) -> bool:
     return default
 
 
-def _encoding_format(fields: EmbeddingsBody) -> EncodingFormat:
-    if "embedding_type" not in fields.model_fields_set:
-        return fields.encoding_format
-    if "encoding_format" in fields.model_fields_set and fields.encoding_format != fields.embedding_type:
-        reason = f"'{fields.embedding_type}' contradicts 'encoding_format': '{fields.encoding_format}'; send only one."
-        raise InvalidValue("embedding_type", reason)
-    return fields.embedding_type
+def _output_form(fields: EmbeddingsBody) -> tuple[OutputDtype, EncodingFormat]:
+    sent = fields.model_fields_set
+    names = ("encoding_format", "embedding_type", "output_dtype")
+    dtype, encoding = output_form((name, getattr(fields, name)) for name in names if name in sent)
+    if fields.return_logits is not None and dtype != "float32":
+        raise InvalidValue("output_dtype", f"'{dtype}' is for vectors: logits are float32; leave out one of the two.")
+    return dtype, encoding
+
+
+def _dtype_field(fields: EmbeddingsBody, as_sent: Mapping[str, str]) -> str:
+    """The client's name for the field that asks for another form than float32."""
+    names = ("output_dtype", "embedding_type", "encoding_format")
+    name = next((name for name in names if getattr(fields, name) is not None), "output_dtype")
+    return as_sent.get(name, name)
 
 
 def _prompt_field(fields: EmbeddingsBody, inputs: Inputs) -> str | None:

@@ -54,8 +54,12 @@ def _truncate(value: object) -> object:
 
 
 def _single(value: object) -> object:
-    # Jina takes a list of encodings too.
-    return value[0] if isinstance(value, list) and len(value) == 1 else value
+    # Jina and Cohere take a list of forms; an empty one asks for nothing.
+    return next(iter(value), None) if isinstance(value, list) and len(value) < 2 else value
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
 
 
 def _side(value: object) -> object:
@@ -72,6 +76,7 @@ _TRUNCATE = "^([Nn][Oo][Nn][Ee]|[Ss][Tt][Aa][Rr][Tt]|[Ee][Nn][Dd])$"
 WireInt = Annotated[int, BeforeValidator(_integer, json_schema_input_type=int)]
 WireBool = Annotated[bool, BeforeValidator(_boolean), WithJsonSchema(_BOOLEAN)]
 Single = BeforeValidator(_single)
+Listed = BeforeValidator(_listed)
 WireSide = Annotated[Side, BeforeValidator(_side, json_schema_input_type=Side)]
 WireTruncate = Annotated[
     bool | Literal["NONE", "START", "END"],

@@ -11,7 +11,7 @@ from server.api.openapi import NULLABLE_STRING, STRING, ErrorShape, Group, close
 from server.errors import ApiError
 from server.observability.trace import Trace
 from server.processing.requests import EmbeddingRequest, EmbeddingResult, RerankRequest, RerankResult
-from server.serialization import EncodingFormat, JsonObject, dump
+from server.serialization import JsonObject, dump
 
 MAX_IGNORED_NAMES = 20
 _HEADER_SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
@@ -24,8 +24,8 @@ class ParsedEmbedding:
     request: EmbeddingRequest
     ignored: Sequence[str]
     perf_metrics: bool = False
-    # Cohere's embedding_types; None if the client sent none.
-    embedding_types: Sequence[EncodingFormat] | None = None
+    # Cohere's embedding_types: numbers or encodings; None if the client sent none.
+    embedding_types: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from server.api.dialects.rerank import (
     rerank_request,
     wants_raw_scores,
 )
+from server.api.fields.output_forms import WireOutputDtype
 from server.api.fields.spellings import aliases_of
 from server.errors import ApiError, EmptyArray
 from server.observability.trace import Trace
@@ -79,6 +80,9 @@ class TeiEmbedBody(Fields):
     """Scale vectors to length 1."""
     dimensions: WireInt | None = None
     """Truncate each vector to this many dimensions before normalisation."""
+    output_dtype: WireOutputDtype | None = None
+    """The numbers of the vectors, a field that TEI does not have. Default: float32. binary and ubinary hold eight
+    dimensions in a byte, the first one in the highest bit."""
 
 
 TEI_EMBED_ALIASES = aliases_of(TeiEmbedBody.model_fields, TeiEmbedBody.operation)
@@ -131,6 +135,8 @@ class TEI:
             cut=truncation_of(fields.truncate, fields.truncation_direction, as_sent.get(_SIDE, _SIDE)),
             encoding_format="float",
             dimensions_field=as_sent.get("dimensions", "dimensions"),
+            output_dtypes=(fields.output_dtype or "float32",),
+            dtype_field=as_sent.get("output_dtype", "output_dtype"),
         )
         ignored = ignored_fields(body, TeiEmbedBody)
         if fields.prompt_name is not None and isinstance(request.input, TokenIds):
@@ -140,8 +146,9 @@ class TEI:
     def write_embeddings(self, parsed: ParsedEmbedding, result: EmbeddingResult, trace: Trace) -> Reply:
         """A list of vectors, even for a single input."""
         ignored = [*parsed.ignored, *result.ignored]
-        headers = hearth_headers(ignored, result.truncated, token_ids=result.token_ids)
-        return Reply(serialization.dump(serialization.items(result.rows, "float")), headers)
+        headers = hearth_headers(ignored, result.truncated, token_ids=result.token_ids, space=result.space)
+        (dtype,) = parsed.request.output_dtypes
+        return Reply(serialization.dump(serialization.items(result.in_form(dtype), "float")), headers)
 
     def parse_rerank(self, body: JsonObject) -> ParsedRerank:
         # TEI has no top_n, but LiteLLM sends it; 0 means all.

@@ -70,6 +70,9 @@ class Similarity(TEI):
         source, sentences = _sentences(fields.inputs)
         sent = {name: value for name, value in (fields.parameters or {}).items() if value is not None}
         embed = super().parse_embeddings({**sent, "model": fields.model, "inputs": [*sentences, source]})
+        (dtype,) = embed.request.output_dtypes
+        if dtype != "float32":
+            raise InvalidValue(f"parameters.{embed.request.dtype_field}", "scores are those of float32; leave it out.")
         texts = Texts((*sentences, source), is_list=True, field="inputs.sentences")
         unknown = [f"parameters.{name}" for name in embed.ignored]
         # A cosine is the same for vectors of any length.

@@ -15,6 +15,10 @@ EMBEDDING_SPELLINGS: tuple[tuple[str, ...], ...] = (
         "truncate_dim",
     ),
     ("encoding_format", "encodingFormat"),
+    # Voyage's and Mistral's, and those of sentence-transformers and vLLM.
+    ("output_dtype", "precision", "embed_dtype", "dtype", "quantization"),
+    # Jina's and NIM's, and Cohere's.
+    ("embedding_type", "embedding_types"),
     ("normalize", "normalized", "normalize_embeddings"),
     ("truncate", "truncation"),
     ("truncation_side", "truncation_direction"),

@@ -28,8 +28,9 @@ class UnsupportedField:
     operations: frozenset[Operation] = _EVERYWHERE
 
 
-_FLOATS = "vectors are float32 numbers; convert them in the client"
+_FLOATS = "this route gives float32 numbers"
 _BASE64 = "this route writes vectors as JSON numbers; use /v1/embeddings with 'encoding_format'"
+_FORMS = "this route writes vectors as JSON numbers; use 'output_dtype', or 'encoding_format' on /v1/embeddings"
 _DENSE = "a vector is one dense list of numbers for each input"
 TEXT_ONLY = "inputs are texts; send no other media"
 # The names that Jina, Cohere, vLLM and NIM have for media within an input or a document.
@@ -50,8 +51,8 @@ UNSUPPORTED: Mapping[str, UnsupportedField] = {
     "embed_dtype": UnsupportedField(_FLOATS, ("float", "float32")),
     "dtype": UnsupportedField(_FLOATS, ("float", "float32"), _EMBEDDINGS),
     "quantization": UnsupportedField(_FLOATS, ("float", "float32", "none"), _EMBEDDINGS),
-    "embedding_types": UnsupportedField(f"{_FLOATS}, or use 'encoding_format'", ("float", [])),
-    "embedding_type": UnsupportedField(_BASE64, ("float",)),
+    "embedding_types": UnsupportedField(_FORMS, ("float", [])),
+    "embedding_type": UnsupportedField(_FORMS, ("float",)),
     "encoding_format": UnsupportedField(_BASE64, ("float",)),
     "output_format": UnsupportedField("use 'encoding_format' on /v1/embeddings", ("float", "json"), _EMBEDDINGS),
     "endianness": UnsupportedField("numbers are little-endian", ("little", "native")),

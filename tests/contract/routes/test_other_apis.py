@@ -171,7 +171,7 @@ def test_87_with_fewer_dimensions(plain: httpx.Client) -> None:
     assert len(body["embeddings"]["float"][0]) == 64
 
 
-@pytest.mark.parametrize("fields", [{"texts": ["a"], "embedding_types": ["int8"]}, {"images": ["x"]}, {"texts": []}])
+@pytest.mark.parametrize("fields", [{"texts": ["a"], "embedding_types": ["binary"]}, {"images": ["x"]}, {"texts": []}])
 def test_87_what_is_not_offered_is_400(plain: httpx.Client, fields: dict[str, object]) -> None:
     openai_error(plain.post("/v2/embed", json=fields), 400)
 

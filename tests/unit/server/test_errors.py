@@ -20,6 +20,7 @@ TABLE = [
     (errors.DimensionsUnsupported(), 400, "invalid_request_error", None, None),
     (errors.ResponseTooLarge(2, 3, "logits", 5), 400, "invalid_request_error", "response_too_large", None),
     (errors.WrongModelKind("x"), 400, "invalid_request_error", "wrong_model_kind", None),
+    (errors.NotCalibrated("output_dtype", "binary", "m"), 400, "invalid_request_error", "not_calibrated", None),
     (errors.ForeignTokenIds("m"), 400, "invalid_request_error", "foreign_token_ids", None),
     (errors.InvalidApiKey(sent=True), 401, "invalid_request_error", "invalid_api_key", "UNAUTHORIZED"),
     (errors.HostNotAllowed("a.example"), 403, "invalid_request_error", "host_not_allowed", "FORBIDDEN"),
@@ -34,6 +35,7 @@ TABLE = [
         "METHOD_NOT_ALLOWED",
     ),
     (errors.BodyTimeout(60), 408, "timeout_error", "request_timeout", "REQUEST_TIMEOUT"),
+    (errors.SpaceMismatch("a", "b", {}), 409, "invalid_request_error", "space_mismatch", "CONFLICT"),
     (errors.InvalidHttp(), 400, "invalid_request_error", "invalid_http", None),
     (errors.HeadTooLarge(65536), 431, "invalid_request_error", "headers_too_large", "HEADERS_TOO_LARGE"),
     (errors.PayloadTooLarge(5), 413, "invalid_request_error", "payload_too_large", "PAYLOAD_TOO_LARGE"),
@@ -53,6 +55,7 @@ TABLE = [
     (errors.ModelLoading(), 503, "server_error", "model_loading", "SERVICE_UNAVAILABLE"),
     (errors.EngineDied("id"), 500, "server_error", "engine_died", "INTERNAL_SERVER_ERROR"),
     (errors.Draining(), 503, "server_error", "draining", "SERVICE_UNAVAILABLE"),
+    (errors.SpaceUnknown(), 503, "server_error", "space_unknown", "SERVICE_UNAVAILABLE"),
 ]
 MESSAGES = [
     (errors.MissingParameter("input"), "Missing required parameter: 'input'."),

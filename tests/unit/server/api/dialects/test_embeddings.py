@@ -64,7 +64,12 @@ def test_an_input_is_cut_only_on_request(fields: dict[str, Any], cut: Truncation
         ({"normalize": True, "normalized": False}, "normalized"),
         ({"embedding_type": "base64", "encoding_format": "float"}, "embedding_type"),
         ({"embedding_type": "float", "encoding_format": "base64"}, "embedding_type"),
-        ({"embedding_type": "binary"}, "embedding_type"),
+        ({"encoding_format": "base64", "embedding_type": "hex"}, "embedding_type"),
+        ({"embedding_type": "int8", "output_dtype": "uint8"}, "output_dtype"),
+        ({"encoding_format": "binary", "output_dtype": "ubinary"}, "output_dtype"),
+        ({"embedding_type": "float", "output_dtype": "int8"}, "output_dtype"),
+        ({"output_dtype": "int8", "precision": "uint8"}, "precision"),
+        ({"return_logits": [1], "output_dtype": "float16"}, "output_dtype"),
     ],
 )
 def test_spellings_that_contradict_each_other_are_refused(fields: dict[str, Any], param: str) -> None:
@@ -86,6 +91,30 @@ def test_spellings_that_contradict_each_other_are_refused(fields: dict[str, Any]
 )
 def test_embedding_type_is_jinas_name_of_the_encoding(fields: dict[str, Any], encoding: str) -> None:
     assert _parse(**fields).request.encoding_format == encoding
+
+
+@pytest.mark.parametrize(
+    ("fields", "dtype", "encoding", "field"),
+    [
+        ({"output_dtype": "int8"}, "int8", "float", "output_dtype"),
+        ({"output_dtype": "int8", "encoding_format": "base64"}, "int8", "base64", "output_dtype"),
+        ({"output_dtype": "uint8", "encoding_format": "float"}, "uint8", "float", "output_dtype"),
+        ({"embedding_type": "ubinary", "encoding_format": "base64"}, "ubinary", "base64", "embedding_type"),
+        ({"embedding_type": "base64", "output_dtype": "binary"}, "binary", "base64", "output_dtype"),
+        ({"embedding_types": ["int8"]}, "int8", "float", "embedding_types"),
+        ({"encoding_format": "ubinary"}, "ubinary", "float", "encoding_format"),
+        ({"embed_dtype": "float16", "encoding_format": "bytes"}, "float16", "bytes", "embed_dtype"),
+        ({"precision": "ubinary"}, "ubinary", "float", "precision"),
+        ({"dtype": "FP16"}, "float16", "float", "dtype"),
+        ({"quantization": "none", "embedding_type": "base64"}, "float32", "base64", "quantization"),
+    ],
+)
+def test_the_form_of_vectors_is_read_in_every_spelling(
+    fields: dict[str, Any], dtype: str, encoding: str, field: str
+) -> None:
+    request = _parse(**fields).request
+
+    assert (request.output_dtypes, request.encoding_format, request.dtype_field) == ((dtype,), encoding, field)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +155,7 @@ def test_logits_leave_dimensions_without_effect() -> None:
     assert parsed.ignored == ["dimensions", "foo"]
 
 
-@pytest.mark.parametrize("fields", [{"embed_dtype": "int8"}, {"encoding_format": "hex"}, {"endianness": "big"}])
+@pytest.mark.parametrize("fields", [{"embed_dtype": "fp8_e4m3"}, {"encoding_format": "hex"}, {"endianness": "big"}])
 def test_what_would_change_the_answer_is_never_dropped_in_silence(fields: dict[str, Any]) -> None:
     with pytest.raises(ApiError) as caught:
         _parse(**fields)

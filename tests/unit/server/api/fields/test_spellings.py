@@ -15,6 +15,8 @@ from tests.unit.server.api.fields.test_unsupported import ROUTES, Body
 SENT: dict[str, Any] = {
     "dimensions": 4,
     "encoding_format": "base64",
+    "output_dtype": "float16",
+    "embedding_type": ["float16"],
     "normalize": "true",
     "truncate": "NONE",
     "truncation_side": "Left",

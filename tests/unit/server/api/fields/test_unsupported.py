@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from server.api.dialects.cohere import CohereEmbedBody
+from server.api.dialects.cohere import COHERE_ALIASES, CohereEmbedBody
 from server.api.dialects.embeddings import EMBEDDING_ALIASES, EmbeddingsBody
 from server.api.dialects.nim import RANKING_ALIASES, RankingBody
 from server.api.dialects.openai import OpenAIRerankBody
@@ -30,8 +30,8 @@ ROUTES: list[tuple[str, Body, type[Fields], set[str]]] = [
     ("/embed", {"inputs": "a"}, TeiEmbedBody, set(TEI_EMBED_ALIASES)),
     ("/", {"inputs": "a"}, TeiEmbedBody, set(TEI_EMBED_ALIASES)),
     ("/similarity", SIMILARITY, SimilarityBody, set()),
-    ("/v1/embed", {"texts": ["a"]}, CohereEmbedBody, set()),
-    ("/v2/embed", {"texts": ["a"]}, CohereEmbedBody, set()),
+    ("/v1/embed", {"texts": ["a"]}, CohereEmbedBody, set(COHERE_ALIASES)),
+    ("/v2/embed", {"texts": ["a"]}, CohereEmbedBody, set(COHERE_ALIASES)),
     ("/v1/rerank", TEXTS, OpenAIRerankBody, set(RERANK_ALIASES)),
     ("/inference/v1/rerank", TEXTS, RerankBody, set(RERANK_ALIASES)),
     ("/rerank", {"query": "q", "texts": ["a"]}, TeiRerankBody, set(RERANK_ALIASES)),
@@ -148,9 +148,9 @@ async def test_names_of_other_servers_are_read_or_refused(
 
 async def test_the_error_says_what_is_supported_and_the_fix(embedder: ServedModel) -> None:
     async with in_process_server(embedder) as here:
-        answer = await here.embed("a", output_dtype="int8", encoding_format="base64")
+        answer = await here.client.post("/embed", json={"inputs": "a", "encoding_format": "base64"})
 
-    assert answer.json()["message"] == (
-        "Invalid 'output_dtype': \"int8\" is not supported: vectors are float32 numbers; convert them in the client. "
-        'Send "float" or "float32", or leave it out.'
+    assert answer.json()["error"] == (
+        "Invalid 'encoding_format': \"base64\" is not supported: this route writes vectors as JSON numbers; use "
+        "/v1/embeddings with 'encoding_format'. Send \"float\", or leave it out."
     )
