@@ -28,8 +28,8 @@ BITS_IN_A_BYTE = 8
 class Statistics:
     """What a sample of a model's vectors says: the mean of each number [d], and the largest size of any number.
 
-    One limit for all dimensions: with a range for each, as sentence-transformers takes them, int8 loses 4 to 6% of
-    nDCG@10 instead of 0.1% (benchmarks/results/output-dtypes.md), because products weigh each dimension anew.
+    One limit for all dimensions: with a range for each, as sentence-transformers takes them, products weigh each
+    dimension anew, and int8 loses up to 3.7% of nDCG@10 instead of 0.2% (benchmarks/results/output-dtypes.md).
     """
 
     mean: NDArray[np.float32]
@@ -49,7 +49,7 @@ def unit_statistics(width: int) -> Statistics:
 def needs_calibration(dtype: OutputDtype, *, are_unit: bool) -> bool:
     """Whether a form of vectors loses more than 1% of nDCG@10 without a sample of the model's vectors.
 
-    Measured for vectors of length 1, at most: float16 0.0%, int8 and uint8 0.4%, bits 71%
+    Measured for vectors of length 1, at most: float16 0.0%, int8 and uint8 0.2%, bits 68%
     (benchmarks/results/output-dtypes.md). Of vectors of any length nothing is known.
     """
     return dtype in ("binary", "ubinary") or (dtype in ("int8", "uint8") and not are_unit)
