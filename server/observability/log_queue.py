@@ -11,6 +11,9 @@ from collections.abc import Callable
 MAX_WAITING_BYTES = 2**20
 # Lines of several processes in one pipe are not mixed up if each write has at most this many bytes: pipe(7).
 ATOMIC_BYTES = select.PIPE_BUF
+# After a write, lines are gathered for so long: woken for each line, the thread would compete with the event loop for
+# the interpreter's lock.
+GATHER_S = 0.05
 # How long the end of a process waits for its last lines to be read.
 FLUSH_S = 1.0
 LOST = "%d log lines were dropped, because nobody read them in time"
@@ -28,6 +31,7 @@ class QueuedLog(logging.Handler):
         self._waiting_bytes = 0
         self._unreported = 0
         self._changed = threading.Condition()
+        self._hurry = threading.Event()
         threading.Thread(target=self._write_lines, name="hearth-log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -48,8 +52,10 @@ class QueuedLog(logging.Handler):
 
     def flush(self) -> None:
         """Wait until all lines are written, but not for long."""
+        self._hurry.set()
         with self._changed:
             self._changed.wait_for(lambda: not self._waiting_bytes, FLUSH_S)
+        self._hurry.clear()
 
     def _encoded(self, record: logging.LogRecord) -> bytes:
         return f"{self.format(record)}\n".encode(self._encoding, "backslashreplace")
@@ -70,7 +76,10 @@ class QueuedLog(logging.Handler):
                 self._report()
             with self._changed:
                 self._waiting_bytes -= sum(map(len, lines))
+                is_empty = not self._lines
                 self._changed.notify_all()
+            if is_empty:
+                self._hurry.wait(GATHER_S)
 
     def _take(self) -> list[bytes]:
         lines = [self._lines.popleft()]

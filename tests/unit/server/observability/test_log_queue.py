@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -37,6 +38,21 @@ def test_lines_arrive_in_order(pipe: tuple[int, int]) -> None:
     handler.flush()
 
     assert os.read(reader, PIPE_BYTES).decode().split() == [str(number) for number in range(1000)]
+
+
+def test_lines_are_gathered_after_a_write_until_somebody_waits_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.observability.log_queue.GATHER_S", 60)
+    reader, writer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # keeps writes apart
+    with reader, writer:
+        handler = QueuedLog(writer.fileno())
+
+        _log(handler, "a")
+        first = reader.recv(PIPE_BYTES)
+        _log(handler, "b")
+        _log(handler, "c")
+        handler.flush()
+
+        assert (first, reader.recv(PIPE_BYTES)) == (b"a\n", b"b\nc\n")
 
 
 async def test_whoever_logs_does_not_wait_for_the_reader_and_lost_lines_are_counted(pipe: tuple[int, int]) -> None:
