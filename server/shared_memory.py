@@ -6,6 +6,7 @@ multiprocessing.shared_memory, whose files are in /dev/shm.
 
 import mmap
 import os
+import pickle
 import tempfile
 import weakref
 from multiprocessing import reduction
@@ -43,6 +44,29 @@ class SharedMemory:
         self._descriptor = descriptor
         weakref.finalize(self, os.close, descriptor)
         self._memory = mmap.mmap(descriptor, 0)
+
+
+class ByMemory:
+    """An argument of a spawned process that arrives there as `value`, through shared memory.
+
+    multiprocessing writes arguments into a pipe and waits until the process has read them: while its interpreter
+    starts, if they are larger than the pipe, and for ever if it ends or is stopped before it reads.
+    """
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+        # Kept until the process has its descriptor.
+        self._memory: SharedMemory | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        pickled = reduction.ForkingPickler.dumps(self._value)
+        self._memory = SharedMemory(len(pickled))
+        self._memory.view[:] = pickled
+        return _unpickle, (self._memory,)
+
+
+def _unpickle(memory: SharedMemory) -> Any:
+    return pickle.loads(memory.view)  # noqa: S301 (its parent wrote it)
 
 
 def _arrive(duplicate: Any) -> SharedMemory:

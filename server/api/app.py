@@ -71,6 +71,7 @@ def create_app(
         *system_routes(engine, metrics),
         *page_routes(f"{app.title} {app.version}", config.root_path),
     ]
+    app.state.model_paths = frozenset(path for route in app.state.routes if route.runs_models for path in route.paths)
     # Routes of the application itself: a router that is included is searched twice for every request.
     app.router.route_class = PlainRoute
     add_routes(app.router, app.state.routes)

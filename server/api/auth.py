@@ -50,6 +50,10 @@ class Keys:
     def __len__(self) -> int:
         return len(self._digests)
 
+    def admit(self, headers: Headers) -> bool:
+        """Whether a request may call every route: it has an accepted key, or none is needed."""
+        return not self._digests or self.accept(_sent_keys(headers))
+
     def accept(self, sent: Iterable[str]) -> bool:
         """Whether any of the sent keys is accepted. The time taken does not depend on which key matches."""
         digests = [_digest(key) for key in sent]
@@ -109,9 +113,9 @@ class AuthMiddleware:
         if scope["type"] == "http" and SCOPE_CALLER not in scope:
             scope[SCOPE_CALLER] = caller_of(scope, self._keys)
         if scope["type"] == "http" and len(self._keys) and not self._is_open(scope):
-            sent = _sent_keys(Headers(scope=scope))
-            if not self._keys.accept(sent):
-                raise InvalidApiKey(sent=bool(sent))
+            headers = Headers(scope=scope)
+            if not self._keys.admit(headers):
+                raise InvalidApiKey(sent=bool(_sent_keys(headers)))
         # What is open with keys tells a page of another site nothing either: probes and files that are everyone's.
         if scope["type"] == "http" and self._sites is not None and not len(self._keys) and not self._is_open(scope):
             self._sites.check(Headers(scope=scope))

@@ -63,7 +63,7 @@ class TraceMiddleware:
         try:
             status = await self._answer(scope, receive, _with_headers(send, trace), trace)
         finally:
-            self._note(scope, status, trace)
+            note_answer(self._metrics, scope, status, trace)
 
     def _path(self, scope: Scope) -> str:
         path = path_of(scope)
@@ -104,21 +104,22 @@ class TraceMiddleware:
             await _send(failure, dialect or self._dialect_of(scope[SCOPE_SENT][1]), watch)
         return failure.status
 
-    def _note(self, scope: Scope, status: int, trace: Trace) -> None:
-        route = getattr(scope.get("route"), "path", "unknown")
-        self._metrics.answered(route, status, trace.seconds(), trace.stages)
-        # Probes come every few seconds, and their success is no news.
-        level = logging.DEBUG if route in PROBES else logging.INFO
-        method, path = scope[SCOPE_SENT]
-        fields = {"method": method, "path": quote(path[:128]), "status": status}
-        extra = {**fields, **_client(scope), **trace.log_fields()}
-        log.log(level, "%s %s %d", *fields.values(), extra=extra)
-
     def _from_starlette(self, error: HTTPException, scope: Scope) -> ApiError:
         method, path = scope[SCOPE_SENT]
         if error.status_code == 405:
             return MethodNotAllowed(method, path, self._paths.allowed(path) or ["GET", "HEAD"])
         return UnknownUrl(method, path, self._paths.nearest(path))
+
+
+def note_answer(metrics: Metrics, scope: Scope, status: int, trace: Trace, route: str = "") -> None:
+    """Count an answer and log it; `route` is that of a request which the application did not see."""
+    route = route or getattr(scope.get("route"), "path", "unknown")
+    metrics.answered(route, status, trace.seconds(), trace.stages)
+    # Probes come every few seconds, and their success is no news.
+    level = logging.DEBUG if route in PROBES else logging.INFO
+    method, path = scope[SCOPE_SENT]
+    fields = {"method": method, "path": quote(path[:128]), "status": status}
+    log.log(level, "%s %s %d", *fields.values(), extra={**fields, **_client(scope), **trace.log_fields()})
 
 
 def _client(scope: Scope) -> dict[str, str]:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TypeVar
 
 from fastapi import Request
+from starlette.datastructures import Headers
 
 from server.api.auth import SCOPE_CALLER
 from server.api.body.budget import BodyBudget, HeldBody
@@ -13,6 +14,7 @@ from server.api.body.content_encoding import coding_of, decode_body, decoded_siz
 from server.api.body.json_bounds import JsonBounds, json_bounds, paused_collector
 from server.api.dialects.parsing import read_object
 from server.config import Config, RequestLimits
+from server.engine.client import Engine
 from server.errors import BodyTimeout, PayloadTooLarge, UnsupportedMedia
 from server.observability.trace import trace_of
 from server.processing.context import TOKEN_BYTES, RequestContext
@@ -110,24 +112,32 @@ def request_context(request: Request, config: Config, body_bytes: int) -> Reques
     return RequestContext(
         trace_of(request.scope),
         request.receive,
-        timeout_s(request, config),
+        timeout_s(request.headers, config),
         body_bytes,
         caller_of_request(request),
         request.headers.get(EXPECTED_SPACE, ""),
     )
 
 
-def timeout_s(request: Request, config: Config) -> float:
+def timeout_s(headers: Headers, config: Config) -> float:
     """How long the request may take in all; X-Request-Timeout may shorten the configured time."""
-    header = request.headers.get("x-request-timeout", "")
+    header = headers.get("x-request-timeout", "")
     wanted_s = float(header) if header.replace(".", "", 1).isdecimal() else config.request_timeout_s
     return min(wanted_s, config.request_timeout_s)
 
 
-def declared_tokens(request: Request) -> int:
+def declared_tokens(headers: Headers) -> int:
     """About the fewest tokens of a body of the declared length, unless its texts are cut; 1 if that is not known."""
-    digits = request.headers.get("content-length", "")
+    digits = headers.get("content-length", "")
     return max(int(digits) // TOKEN_BYTES, 1) if digits.isdecimal() and len(digits) <= MAX_LENGTH_DIGITS else 1
+
+
+def check_open(engine: Engine, headers: Headers, caller: str, config: Config) -> None:
+    """Refuse a request before its body is read.
+
+    Raises: ModelLoading, Draining, Unavailable, QueueFull: no model has room.
+    """
+    engine.check_open(tokens=declared_tokens(headers), caller=caller, left_s=timeout_s(headers, config))
 
 
 def caller_of_request(request: Request) -> str:

@@ -25,6 +25,8 @@ class Route:
     # The OpenAPI operation; None for a page for people.
     document: JsonObject | None
     response_class: type[Response] = JSONResponse
+    # Whether it runs a model, so that full queues refuse it.
+    runs_models: bool = False
 
 
 class PlainRoute(APIRoute):

@@ -18,7 +18,7 @@ from server.api.dialects.protocol import (
 from server.api.dialects.tei import TEI
 from server.api.dialects.tei_tasks import ROOT_PATHS, Similarity, document_root, is_rerank, is_similarity
 from server.api.middleware import SCOPE_DIALECT
-from server.api.request import BodyReader, caller_of_request, declared_tokens, request_context, timeout_s
+from server.api.request import BodyReader, caller_of_request, check_open, request_context
 from server.api.route_table import Handler, Route
 from server.config import Config, RequestLimits
 from server.errors import ArrayTooLong
@@ -66,7 +66,7 @@ Choice = tuple[ErrorDialect, Callable[[JsonObject], Run]]
 def embeddings_route(dialect: EmbeddingDialect, serving: ServingContext, config: Config, bodies: BodyReader) -> Route:
     """The dialect's paths for vectors and logits."""
     handler = post(serving, config, bodies, lambda _: embeddings_choice(dialect, config.limits), dialect)
-    return Route("POST", dialect.embeddings_paths, handler, dialect.document_embeddings())
+    return Route("POST", dialect.embeddings_paths, handler, dialect.document_embeddings(), runs_models=True)
 
 
 def rerank_route(
@@ -81,7 +81,8 @@ def rerank_route(
     def choose(body: JsonObject) -> Choice:
         return rerank_choice(choose_format(body) if choose_format else dialect)
 
-    return Route("POST", dialect.rerank_paths, post(serving, config, bodies, choose), dialect.document_rerank())
+    handler = post(serving, config, bodies, choose)
+    return Route("POST", dialect.rerank_paths, handler, dialect.document_rerank(), runs_models=True)
 
 
 def root_route(serving: ServingContext, config: Config, bodies: BodyReader) -> Route:
@@ -92,7 +93,8 @@ def root_route(serving: ServingContext, config: Config, bodies: BodyReader) -> R
             return rerank_choice(TEI())
         return embeddings_choice(Similarity() if is_similarity(body) else TEI(), config.limits)
 
-    return Route("POST", ROOT_PATHS, post(serving, config, bodies, choose, TEI()), document_root())
+    handler = post(serving, config, bodies, choose, TEI())
+    return Route("POST", ROOT_PATHS, handler, document_root(), runs_models=True)
 
 
 def models_routes(dialect: ApiDialect, serving: ServingContext) -> list[Route]:
@@ -130,8 +132,7 @@ def post(
         if dialect is not None:
             request.scope[SCOPE_DIALECT] = dialect
         # Before the body is read, so that a request that will be refused takes no memory.
-        left_s = timeout_s(request, config)
-        serving.engine.check_open(tokens=declared_tokens(request), caller=caller_of_request(request), left_s=left_s)
+        check_open(serving.engine, request.headers, caller_of_request(request), config)
         with bodies.hold() as held:
             body = await bodies.read(request, held)
             run = await body.parse(parse)

@@ -282,7 +282,10 @@ class BoundedConnection(HttpToolsProtocol):
             self.loop.call_soon(self._answer_refused, cycle, refusal)
         else:
             caller = scope[SCOPE_CALLER] = reception.caller(scope)
-            gate.enter(caller, partial(self._start, cycle, app))
+            if full := reception.full(scope, caller):
+                self.loop.call_soon(self._answer_refused, cycle, full)
+            else:
+                gate.enter(caller, partial(self._start, cycle, app))
 
     def _start(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         if not cycle.disconnected:

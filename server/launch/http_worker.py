@@ -17,7 +17,7 @@ from anyio import to_thread
 
 from server.api.app import create_app, dialect_at
 from server.api.auth import Keys, read_keys
-from server.api.reception import Reception
+from server.api.reception import Queues, Reception
 from server.config import Auth, Config, ConfigError
 from server.engine.admission import Admission, make_admission
 from server.engine.client import Engine, EngineClient
@@ -159,9 +159,9 @@ def make_server(
         probes.start()
     app = create_app(config, registry, engine, metrics, keys)
     gate = RequestGate(metrics, config.max_requests)
-    connections = ConnectionPool(
-        metrics, raise_file_limit() - RESERVED_FILES, gate, Reception(keys, config.root_path, dialect_at)
-    )
+    queues = Queues(engine, config, metrics, app.state.model_paths)
+    reception = Reception(keys, config.root_path, dialect_at, queues)
+    connections = ConnectionPool(metrics, raise_file_limit() - RESERVED_FILES, gate, reception)
     settings = uvicorn.Config(
         app,
         lifespan="off",

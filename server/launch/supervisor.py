@@ -16,7 +16,7 @@ from typing import Any
 from server.engine.status_page import StatusReader
 from server.launch.engine_process import CANNOT_LOAD
 from server.observability.metrics import Metrics
-from server.shared_memory import SharedMemory
+from server.shared_memory import ByMemory, SharedMemory
 
 log = logging.getLogger("hearth")
 
@@ -95,7 +95,8 @@ class Supervised:
         context = multiprocessing.get_context("spawn")
         _stay_in_this_folder()
         receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=self._main, args=(*self._arguments, sender), name=self._name, daemon=True)
+        arguments = ByMemory((*self._arguments, sender))
+        process = context.Process(target=_run, args=(self._main, arguments), name=self._name, daemon=True)
         process.start()
         sender.close()
         self._process = process
@@ -159,6 +160,10 @@ class Supervised:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(_ended(self._process), self._grace_s)
         self._process.kill()
+
+
+def _run(main: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    main(*arguments)
 
 
 def _stay_in_this_folder() -> None:

@@ -11,7 +11,7 @@ from server.launch import supervisor
 from server.launch.engine_process import CANNOT_LOAD
 from server.launch.supervisor import GaveUp, Supervised
 from server.observability.metrics import Metrics
-from tests.support.server.child_processes import fail, fall_over, give_up, wait_for_ever
+from tests.support.server.child_processes import EndsItsReader, fail, fall_over, give_up, wait_for_ever
 from tests.support.server.in_process import until
 
 
@@ -57,3 +57,14 @@ async def test_one_that_fails_again_and_again_is_given_up_with_its_reason(monkey
 
     with pytest.raises(GaveUp, match="2 times within 60 s: OSError: the disk is full"):
         await Supervised("test", fail, metrics=Metrics()).keep()
+
+
+async def test_one_that_ends_before_it_has_read_its_arguments_does_not_keep_its_parent_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(supervisor, "FIRST_WAIT_S", 0)
+    monkeypatch.setattr(supervisor, "MAX_ENDS", 2)
+    more_than_a_pipe_holds = bytes(2**20)
+
+    with pytest.raises(GaveUp, match="2 times within 60 s"):
+        await Supervised("test", fail, EndsItsReader(), more_than_a_pipe_holds, metrics=Metrics()).keep()
