@@ -33,7 +33,8 @@ KEY = "key-of-the-soak"
 POISON = "X"
 # Parts of the run: every process may be killed until SPARED; memory is compared from WARM to the end.
 SPARED, WARM = 0.4, 0.6
-SETTLE_S = 5.0
+# Longer than freed memory is kept.
+SETTLE_S = 15.0
 MAX_GROWTH = 0.02
 MAX_PROBE_S = 5.0
 # A pool of threads or connections may still have grown a little since it was warm.
@@ -283,11 +284,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--fault-every", type=float, default=6, help="mean seconds between two faults")
     parser.add_argument("--seed", type=int, default=0, help="of the faults")
     parser.add_argument("--out", type=Path, default=RESULTS / "soak.md", help="the page to write")
+    copy = Path(tempfile.gettempdir()) / "hearth-soak.log"
+    parser.add_argument("--log", type=Path, default=copy, help="where a copy of the server's log goes")
     return parser.parse_args()
 
 
 def main() -> int:
-    options, where, log = arguments(), machine(), LogReader()
+    options, where = arguments(), machine()
+    log = LogReader(options.log)
     # The report does not wait for the server's end, which may be a fault too.
     with tempfile.TemporaryDirectory() as name, soaked_server(Path(name), log) as server:
         record, traffic, faults = asyncio.run(soak(server, Path(name), log, options))

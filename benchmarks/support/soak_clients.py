@@ -185,7 +185,8 @@ class Traffic:
         if any(started - KILL_WINDOW_S <= at <= now + KILL_WINDOW_S for at in self.killed_at):
             self.tally.count(kind, "lost with its process")
         else:
-            self.tally.count(kind, "no answer", f"{error!r} after {now - started:.1f} s")
+            when = time.strftime("%H:%M:%S")
+            self.tally.count(kind, "no answer", f"{error!r} after {now - started:.1f} s, at {when}")
 
 
 async def _read(reader: asyncio.StreamReader) -> Reply:

@@ -33,8 +33,10 @@ LISTENS = "00010000"
 class LogReader:
     """The reader of the server's log. While it stalls, the pipe fills."""
 
-    def __init__(self) -> None:
+    def __init__(self, copy: Path) -> None:
+        """Lines are copied to the file `copy`, so that what happened to a request can be looked up."""
         read_end, self.write_end = os.pipe()
+        self._copy = copy
         self._reading = threading.Event()
         self._reading.set()
         self.lines = 0
@@ -48,10 +50,11 @@ class LogReader:
         self._reading.set()
 
     def _read(self, read_end: int) -> None:
-        with os.fdopen(read_end, errors="replace") as pipe:
+        with os.fdopen(read_end, errors="replace") as pipe, self._copy.open("w", encoding="utf-8") as copy:
             for line in pipe:
                 self._reading.wait()
                 self.lines += 1
+                copy.write(line)
                 if "Traceback" in line:
                     self.unusual.append(line.strip())
 

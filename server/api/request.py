@@ -19,7 +19,7 @@ from server.errors import BodyTimeout, PayloadTooLarge, UnsupportedMedia
 from server.observability.trace import trace_of
 from server.processing.context import TOKEN_BYTES, RequestContext
 from server.processing.outputs.spaces import EXPECTED_SPACE
-from server.processing.work_queue import WorkQueue
+from server.processing.work_queue import TRIM_AFTER_SMALL_S, WorkQueue
 from server.serialization import JsonObject
 
 # A Content-Length of more digits is left to whoever reads the body.
@@ -94,6 +94,7 @@ class RequestBody:
         Raises: ApiError.
         """
         if self.size <= PARSE_IN_THREAD_BYTES:
+            self._work.trim_later(TRIM_AFTER_SMALL_S)
             return parse(self._take_object())
         return await self._work.run_json(lambda: parse(self._take_large_object()))
 

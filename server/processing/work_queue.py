@@ -34,6 +34,10 @@ NEWEST_JOB_WEIGHT = 0.2
 # used again must be mapped again.
 TRIM_AFTER_S = 2.0
 TRIM_EVERY_S = 5.0
+# Small requests leave holes too, in time.
+TRIM_AFTER_SMALL_S = 10.0
+# mallopt(3). By default each thread gets an arena of its own, up to eight for each core, and each keeps what was freed.
+ARENA_MAX, ARENAS = -8, 2
 
 _Result = TypeVar("_Result")
 Work = Callable[[Between], _Result]
@@ -63,7 +67,10 @@ class WorkQueue:
         self._json = CapacityLimiter(JSON_THREADS)
         self.waiting_characters = 0
         self._per_s = FIRST_GUESS_PER_S
-        self._malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        library = ctypes.CDLL(None)
+        self._malloc_trim = getattr(library, "malloc_trim", None)
+        if self._malloc_trim is not None:
+            library.mallopt(ARENA_MAX, ARENAS)
         self._trim: asyncio.TimerHandle | None = None
         self._trimmed_at = -TRIM_EVERY_S
 
@@ -104,12 +111,16 @@ class WorkQueue:
         if job.seconds is not None:
             self._per_s += NEWEST_JOB_WEIGHT * (characters / max(job.seconds, 1e-6) - self._per_s)
 
-    def trim_later(self) -> None:
+    def trim_later(self, after_s: float = TRIM_AFTER_S) -> None:
         """Give freed memory back to the system soon."""
+        if self._malloc_trim is None:
+            return
+        loop = asyncio.get_running_loop()
+        when = max(loop.time() + after_s, self._trimmed_at + TRIM_EVERY_S)
         # One for all that ends until then.
-        if self._trim is None and self._malloc_trim is not None:
-            loop = asyncio.get_running_loop()
-            when = max(loop.time() + TRIM_AFTER_S, self._trimmed_at + TRIM_EVERY_S)
+        if self._trim is None or self._trim.when() > when:
+            if self._trim is not None:
+                self._trim.cancel()
             self._trim = loop.call_at(when, self._trim_now)
 
     def _trim_now(self) -> None:

@@ -54,7 +54,8 @@ async def test_a_query_after_2048_texts_is_answered_within_two_batches(
 async def test_queries_beside_eight_bulk_clients_wait_three_batches_at_most(
     start: Callable[..., ServerProcess], tmp_path: Path
 ) -> None:
-    hearth = start(FakeModel(tmp_path / "slow", seconds_per_token=5e-5))
+    # On a busy machine the bulk jobs take longer than a request may wait by default.
+    hearth = start(FakeModel(tmp_path / "slow", seconds_per_token=5e-5), batching={"queue_seconds": 300})
     bulk, queries = Clients(hearth), Clients(hearth)
 
     bulk.send(8, ["a b c d"] * 2048)

@@ -5,7 +5,6 @@ import socket
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
 
 import httpx
 import pytest
@@ -125,15 +124,13 @@ async def test_a_crowd_of_one_caller_neither_delays_nor_shuts_out_another_caller
 
     crowd.send(200, "b", **{"x-api-key": "crowd"})
     await until(hearth, lambda: crowd.waiting() < 190)
-    started = perf_counter()
+    before = crowd.waiting()
     light.send(1, "c", **{"x-api-key": "light"})
     [answer] = await light.answers()
-    light_s = perf_counter() - started
     still_waiting = crowd.waiting()
     statuses = Counter(answer.status_code for answer in await crowd.answers())
 
     assert answer.status_code == 200
-    assert light_s < 0.6
-    assert still_waiting > 20
+    assert still_waiting > before / 2
     assert statuses.keys() <= {200, 429}
     assert statuses[200] > 80

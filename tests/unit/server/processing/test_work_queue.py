@@ -204,6 +204,23 @@ async def test_memory_goes_back_after_large_work(monkeypatch: pytest.MonkeyPatch
     assert queue._trim.when() > asyncio.get_running_loop().time() + TRIM_EVERY_S / 2
 
 
+async def test_memory_is_given_back_at_the_earliest_time_that_anybody_wants() -> None:
+    queue, now = WorkQueue(), asyncio.get_running_loop().time()
+
+    queue.trim_later(10)
+    late = queue._trim
+    queue.trim_later(1)
+    early = queue._trim
+    queue.trim_later(5)
+
+    assert late
+    assert late.cancelled()
+    assert early is queue._trim
+    assert early
+    assert now + 1 <= early.when() < now + 5
+    early.cancel()
+
+
 async def test_a_text_that_the_tokenizer_cannot_read_is_400(
     embedder: ServedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
