@@ -257,8 +257,8 @@ class Checkpoint:
         for _, path in self.module_paths[:1]:
             if (self.path / path / "config.json").exists():
                 raise ModelError(
-                    f"{self.path} keeps its network in {path}/, as early versions of sentence-transformers did; move its "
-                    'files up into the folder, and set the path of that module in modules.json to ""'
+                    f"{self.path} keeps its network in {path}/, as early versions of sentence-transformers did; move "
+                    'its files up into the folder, and set the path of that module in modules.json to ""'
                 )
 
     def _no_model(self, names: Collection[str], otherwise: str) -> ModelError:

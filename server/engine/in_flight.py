@@ -39,9 +39,10 @@ Origin = tuple[RequestState, int]
 
 @dataclass(frozen=True, slots=True)
 class InFlightBatch:
-    """A batch on the device. Row i belongs to `origins[i]`."""
+    """A batch on the device. Row i belongs to `origins[i]`; `states` has each request once."""
 
     model: str
+    states: Sequence[RequestState]
     origins: Sequence[Origin]
     items: Sequence[Item]
     pending: Pending
@@ -60,9 +61,9 @@ class BatchCollector:
         self,
         backends: Mapping[str, Backend],
         batch_limits: AdaptiveBatchLimits,
-        starts: Callable[[str, Sequence[Origin]], None],
+        starts: Callable[[str, Sequence[Origin], int], None],
     ) -> None:
-        """`starts` is called with the model and the origins of each part that is about to run."""
+        """`starts` is called with the model, the origins and the tokens of each part that is about to run."""
         self._backends, self._batch_limits, self._starts = backends, batch_limits, starts
 
     def rows(self, batch: InFlightBatch) -> Sequence[Row | EngineFailure]:
@@ -104,9 +105,9 @@ class BatchCollector:
 
     def _relaunch(self, batch: InFlightBatch, part: slice) -> InFlightBatch:
         items, origins = batch.items[part], batch.origins[part]
-        self._starts(batch.model, origins)
-        pending = launch(self._backends[batch.model], items, keep_prefix=False)
         tokens = unique_tokens(origins)
+        self._starts(batch.model, origins, tokens)
+        pending = launch(self._backends[batch.model], items, keep_prefix=False)
         return replace(batch, origins=origins, items=items, pending=pending, tokens=tokens, is_half=True)
 
 

@@ -145,54 +145,54 @@ class Scheduler:
 
     def _launch(self) -> None:
         launched_at = self._clock()
-        origins, part = self._take_batch(launched_at)
-        model = origins[0][0].request.model
-        items = [self._item(state, index, part) for state, index in origins]
-        for state, _ in origins:
+        states, origins, part = self._take_batch(launched_at)
+        model = states[0].request.model
+        items = [Item(state.request.ids[index], state.request.readout) for state, index in origins]
+        if part:
+            items = [self._part_of(items[0], states[0], part)]
+        for state in states:
             state.started_at = state.started_at or launched_at
-        self._note_in_flight(origins)
+        self._note_in_flight(states)
+        tokens = part.tokens if part else unique_tokens(origins)
         if not self._in_flight:
-            self._start_clock(model, origins, part)
-        keep_prefix = any(state.job.waiting for state, _ in origins)
+            self._start_clock(model, origins, tokens, part)
+        keep_prefix = any(state.job.waiting for state in states)
         pending = launch(self._backends[model], items, keep_prefix=keep_prefix)
         host_s = self._clock() - launched_at
         # A text in parts joins no batch, so a batch beside it need not be full.
         is_full = bool(part) or self._waiting.may_join(model)
-        tokens = part.tokens if part else unique_tokens(origins)
         self._in_flight.append(
-            InFlightBatch(model, origins, items, pending, tokens, launched_at, host_s, is_full=is_full, part=part)
+            InFlightBatch(
+                model, states, origins, items, pending, tokens, launched_at, host_s, is_full=is_full, part=part
+            )
         )
 
-    def _item(self, state: RequestState, index: int, part: Part | None) -> Item:
-        ids, readout = state.request.ids[index], state.request.readout
-        if part is None:
-            return Item(ids, readout)
+    def _part_of(self, item: Item, state: RequestState, part: Part) -> Item:
         if state.split is None:
             state.split = SplitPass(exact=self._backends[state.request.model].info.dtype == "float32")
-        return Item(ids, readout, state.split, part.until)
+        return Item(item.ids, item.readout, state.split, part.until)
 
-    def _note_in_flight(self, launched: Sequence[Origin] = ()) -> None:
-        batches = (*(batch.origins for batch in self._in_flight), launched)
-        keys = dict.fromkeys(state.job.key for origins in batches for state, _ in origins)
-        self._page.hold(keys, alone=any(state.job.alone for state, _ in launched))
+    def _note_in_flight(self, launched: Sequence[RequestState] = ()) -> None:
+        states = (*(state for batch in self._in_flight for state in batch.states), *launched)
+        self._page.hold(dict.fromkeys(state.job.key for state in states), alone=any(s.job.alone for s in launched))
 
-    def _start_clock(self, model: str, origins: Sequence[Origin], part: Part | None = None) -> None:
-        longest = max(state.job.lengths[index] for state, index in origins)
+    def _start_clock(self, model: str, origins: Sequence[Origin], tokens: int, part: Part | None = None) -> None:
+        longest = max([state.job.lengths[index] for state, index in origins])
         # The work of a part counts its attention.
-        tokens, longest = (int(part.work), 1) if part else (unique_tokens(origins), longest)
+        tokens, longest = (int(part.work), 1) if part else (tokens, longest)
         self._page.start(self._cost_models[model].hang_limit_s(tokens, longest))
 
-    def _take_batch(self, now: float) -> tuple[list[Origin], Part | None]:
-        """The inputs of the next batch; if it is a part of one, which."""
+    def _take_batch(self, now: float) -> tuple[list[RequestState], list[Origin], Part | None]:
+        """The requests of the next batch, and their inputs in it; if it is a part of one, which."""
         seconds_per_token = {model: cost_model.seconds_per_token for model, cost_model in self._cost_models.items()}
         items = take_batch(self._waiting, self._limits(now), now, seconds_per_token)
-        origins = [(self._requests[item.key], item.index) for item in items]
-        for job in {id(state): state.job for state, _ in origins}.values():
-            if job.waiting:
-                self._begun[job.key] = job.tokens - job.waiting_tokens
+        states = {key: self._requests[key] for key in dict.fromkeys([item.key for item in items])}
+        for key, state in states.items():
+            if state.job.waiting:
+                self._begun[key] = state.job.tokens - state.job.waiting_tokens
             else:
-                self._begun.pop(job.key, None)
-        return origins, items[0].part
+                self._begun.pop(key, None)
+        return list(states.values()), [(states[item.key], item.index) for item in items], items[0].part
 
     def _limits(self, now: float) -> BatchLimits:
         """The limits of the next batch. A short one is taken while it would keep another caller waiting."""
@@ -212,12 +212,12 @@ class Scheduler:
         self._note_in_flight()
         if self._in_flight:
             following = self._in_flight[0]
-            self._start_clock(following.model, following.origins, following.part)
+            self._start_clock(following.model, following.origins, following.tokens, following.part)
         work = int(batch.part.work) if batch.part else batch.tokens
         self._cost_models[batch.model].record(work, device_s, batch.host_s, is_full=batch.is_full)
         fill = work / self._batch_limits.limits.max_tokens
         self._record(BatchStats(batch.model, len(batch.items), batch.tokens, fill, batch.host_s, device_s))
-        for state in {id(state): state for state, _ in batch.origins}.values():
+        for state in batch.states:
             state.batches += 1
             state.forward_s += device_s
         if batch.part and self._goes_on(batch.part, *batch.origins[0], rows[0]):
