@@ -27,7 +27,6 @@ from models.interface import (
     SplitPass,
 )
 from models.loading import Preprocessor, device_name, limit_memory, load_backend, load_preprocessor
-from models.loading import Preprocessor, device_name, load_backend, load_preprocessor
 from models.outputs.calibration import (
     CALIBRATIONS,
     Calibration,
