@@ -56,5 +56,7 @@ FROM runtime AS cpu
 COPY --from=install-cpu /opt/hearth /opt/hearth
 
 FROM runtime AS cuda
-ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+# CUDA 13: NVIDIA's driver 580 or newer, and a GPU of compute capability 7.5 or newer. Without one the start fails, unless
+# HEARTH_REQUIRE_GPU=false or a model's own `device: cpu` says that the CPU will do.
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility HEARTH_REQUIRE_GPU=true
 COPY --from=install-cuda /opt/hearth /opt/hearth

@@ -1,7 +1,8 @@
 """Chooses the device and dtype of a model, copies tensors there, and translates the device's errors. No networks."""
 
 import logging
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -21,6 +22,9 @@ DTYPES: dict[Dtype, torch.dtype] = {
 # The head widths that torch's flash attention supports: mha_varlen_fwd in
 # aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp of pytorch.
 HEAD_DIM_MULTIPLE, MAX_HEAD_DIM = 8, 256
+# The oldest drivers for a version of CUDA: table 2 of NVIDIA's CUDA release notes.
+DRIVERS = {"12": 525, "13": 580}
+ARCHITECTURE = re.compile(r"\b(sm|compute)_(\d+)")
 # Index arrays of one batch of 16,384 tokens take 1 to 2 MiB; those of a larger batch take further buffers.
 STAGING_BYTES = 4 * 2**20
 # A tensor of any dtype may start here.
@@ -39,7 +43,7 @@ OUT_OF_MEMORY_WORDS = (
 def choose_device(name: str) -> torch.device:
     """The device of this name; "auto" is CUDA if there is a usable GPU, else the CPU.
 
-    Raises: ModelError: this machine has no such device.
+    Raises: ModelError: this machine has no such device, or this build of torch no kernels for it.
     """
     # Sums of products stay float32 to their end also where cuBLAS splits a product.
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
@@ -50,7 +54,10 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ModelError(f"this machine has no device {name!r}: {str(error).splitlines()[0]}") from error
+        needs = _gpu_needs() if name.startswith("cuda") else ""
+        raise ModelError(f"this machine has no device {name!r}: {str(error).splitlines()[0]}{needs}") from error
+    if device.type == "cuda":
+        check_capability(torch.cuda.get_device_capability(device), torch.cuda.get_arch_list())
     if device.type == "cuda" and device.index is not None:
         # Operators go by their tensors, but cuBLAS's workspaces, memory figures and compiled kernels by this.
         torch.cuda.set_device(device)
@@ -65,14 +72,38 @@ def limit_gpu_memory(device: torch.device, share: float) -> None:
 
 def _cuda_or_cpu() -> torch.device:
     if torch.cuda.is_available():
-        return torch.device("cuda")
+        return choose_device("cuda")
     if torch.version.cuda is not None:
-        log.warning(
-            "torch is built for CUDA %s but finds no usable GPU; running on the CPU. "
-            "Check that NVIDIA's driver is loaded and new enough for this CUDA",
-            torch.version.cuda,
-        )
+        log.warning("torch finds no usable GPU; running on the CPU%s", _gpu_needs())
     return torch.device("cpu")
+
+
+def _gpu_needs() -> str:
+    if torch.version.cuda is None:
+        return "; this build of torch has no CUDA"
+    driver = DRIVERS.get(torch.version.cuda.split(".")[0])
+    newer = f"NVIDIA's driver {driver} or newer" if driver else "NVIDIA's driver"
+    return f"; torch's CUDA {torch.version.cuda} needs {newer}, and a container needs to be given the GPU (--gpus all)"
+
+
+def check_capability(capability: tuple[int, int], architectures: Sequence[str]) -> None:
+    """Refuse a GPU that no kernel of this build of torch runs on; without this, the first kernel would fail.
+
+    Args:
+        capability: of the GPU.
+        architectures: that torch was compiled for, such as sm_80 (for 8.0 and newer with the same first number) and
+            compute_90 (for anything newer).
+
+    Raises: ModelError.
+    """
+    major, minor = capability
+    built = [(kind, divmod(int(number), 10)) for kind, number in ARCHITECTURE.findall(" ".join(architectures))]
+    runs = [least <= capability and (kind == "compute" or least[0] == major) for kind, least in built]
+    if built and not any(runs):
+        raise ModelError(
+            f"the GPU has compute capability {major}.{minor}, and this build of torch has no kernels for it, "
+            f"only for: {', '.join(architectures)}; use another GPU, another build of torch, or device: cpu"
+        )
 
 
 def choose_dtype(name: Dtype, device: torch.device) -> torch.dtype:

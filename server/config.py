@@ -218,6 +218,9 @@ class Config(Section):
     limits: RequestLimits = RequestLimits()
     batching: Batching = Batching()
     auth: Auth = Auth()
+    require_gpu: bool = False
+    """Whether the start fails where a model's device `auto` would be the CPU. The CUDA image sets it: without a GPU or
+    with an old driver it would serve slowly on the CPU. Models with `device: cpu` run there anyway."""
     gpu_memory: Annotated[float, Field(ge=0.01, le=1)] = 1.0
     """Share of a GPU's memory that an engine may use, such as 0.5 beside another program. Batches become as small as
     they must be; models that do not fit end the start."""

@@ -74,14 +74,15 @@ class EngineSettings:
         return f"ipc://{self.folder}/engine-{self.number}"
 
 
-def by_device(models: Sequence[ServedModel]) -> dict[str, list[ServedModel]]:
-    """The models of each device, in the order in which the devices are first named."""
-    names = {name for model in models for name in model.config.devices}
+def by_device(models: Sequence[ServedModel], *, auto: str = "auto") -> dict[str, list[ServedModel]]:
+    """The models of each device, in the order in which the devices are first named; `auto` is what "auto" means."""
+    devices = [(model, [auto if name == "auto" else name for name in model.config.devices]) for model in models]
+    names = {name for _, own in devices for name in own}
     # Resolving names (cuda is cuda:0) imports torch, which takes seconds: only done where names may be equal.
     resolve = (lambda name: name) if len(names) == 1 else device_name
     groups: dict[str, list[ServedModel]] = {}
-    for model in models:
-        for name in dict.fromkeys(map(resolve, model.config.devices)):
+    for model, own in devices:
+        for name in dict.fromkeys(map(resolve, own)):
             groups.setdefault(name, []).append(model)
     return groups
 

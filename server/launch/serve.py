@@ -186,7 +186,7 @@ def _listener(host: str, port: int, backlog: int) -> socket:
 def _engine_settings(config: Config, registry: ModelRegistry, folder: Path) -> list[EngineSettings]:
     sources = [
         {model.id: (model.preprocessor.info, model.config.load_options(device)) for model in models}
-        for device, models in by_device(registry.models).items()
+        for device, models in by_device(registry.models, auto="cuda" if config.require_gpu else "auto").items()
     ]
     return [
         EngineSettings(

@@ -140,3 +140,26 @@ def test_experts_wait_on_older_gpus(
     backend = network("glm4_moe")(tmp_path)
 
     assert len(waits_of_launch(backend, BATCH, VECTOR)) == waits
+
+
+@pytest.mark.parametrize("case", ["bert, padded", "mpnet"])
+def test_texts_of_one_length_need_no_mask_that_is_waited_for(tmp_path: Path, case: str) -> None:
+    make, readout, _, _ = CASES[case]
+    batch = [np.arange(12, dtype=np.int32) + number for number in range(4)]
+
+    assert waits_of_launch(make(tmp_path), batch, readout) == []
+
+
+@pytest.mark.parametrize(("capability", "told"), [((9, 0), False), ((8, 0), True)])
+def test_experts_that_wait_are_told_at_load(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capability: tuple[int, int],
+    told: bool,
+) -> None:
+    monkeypatch.setattr(GPU, "capability", capability)
+
+    network("glm4_moe")(tmp_path)
+
+    assert ("wait for this GPU in every layer" in caplog.text) == told

@@ -34,10 +34,12 @@ class Padded:
         network = self._network
         ids, is_token = pad(texts)
         types, _ = pad([network.types(text) for text in texts])
+        # The library asks a mask whether it masks anything, for which the host waits in every layer of some networks.
+        needs_mask = network.device.type == "cpu" or not is_token.all()
         states = network(
             to_device(ids, network.device),
             to_device(types, network.device),
-            attention_mask=to_device(is_token.astype(np.int64), network.device),
+            attention_mask=to_device(is_token.astype(np.int64), network.device) if needs_mask else None,
         )
         # By index, because indexing by a mask waits for the device to count the selected tokens.
         return states.flatten(0, 1)[to_device(np.flatnonzero(is_token), network.device)]

@@ -139,6 +139,18 @@ def load_network(checkpoint: Checkpoint, dtype: torch.dtype, *, classifier: bool
     return cast("nn.Module", network.eval())
 
 
+def experts_wait(module: nn.Module, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether a network has experts whose products ask the GPU for their sizes, so that launching a batch waits for it.
+
+    Those of _grouped_mm_cuda in aten/src/ATen/native/cuda/GroupedBlas.cpp of pytorch do not in bfloat16 on compute
+    capability 9.0 and 10.0.
+    """
+    has_experts = any("experts" in name.split(".") for name, _ in module.named_modules())
+    if not has_experts or device.type != "cuda":
+        return False
+    return dtype != torch.bfloat16 or torch.cuda.get_device_capability(device)[0] not in (9, 10)
+
+
 def copy_mapped(module: nn.Module) -> None:
     """Copy weights on the CPU, one after another, out of the files that the library maps and would keep mapped.
 

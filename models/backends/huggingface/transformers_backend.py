@@ -1,5 +1,6 @@
 """The backend `transformers`: runs the library's network unpadded if that is exact, else padded or one by one."""
 
+import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any, cast
@@ -12,7 +13,13 @@ from models.backends.huggingface.classifier_head import Classifier
 from models.backends.huggingface.float32_rerun import float32_activations
 from models.backends.huggingface.layout_check import LayoutCheck, Runner
 from models.backends.huggingface.layouts import group_tokens
-from models.backends.huggingface.network import LibraryNetwork, check_directions, copy_mapped, load_network
+from models.backends.huggingface.network import (
+    LibraryNetwork,
+    check_directions,
+    copy_mapped,
+    experts_wait,
+    load_network,
+)
 from models.backends.launched import Launched, launch_or_fail, row_of
 from models.backends.selfcheck import check_backend
 from models.checkpoint.folder import Checkpoint
@@ -43,6 +50,8 @@ from models.layers.pooler import (
 from models.networks.registry import why_not_packed
 from models.networks.weights import HEAD, Weights
 
+log = logging.getLogger("hearth.models")
+
 PADDED = "transformers-padded"
 # Settings with which some networks change logits after the head. Our head does not apply them.
 LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "output_multiplier_scale")
@@ -66,6 +75,11 @@ def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "Tran
         prepack(network.module, device, dtype)
         runner, layout_reason = layout_check.choose(unpadded=options.backend != PADDED)
         pooling = classifier.pooling(layout_check.reference, layout_check.texts) if classifier else info.pooling
+    if experts_wait(network.module, device, dtype):
+        log.warning(
+            "the experts of %s wait for this GPU in every layer, in %s: the next batch is prepared when one has ended",
+            *(checkpoint.path, dtype),
+        )
     about = BackendInfo(
         backend="transformers",
         reason="asked for" if options.backend != "auto" else why_not_packed(checkpoint) or "",

@@ -114,6 +114,7 @@ def _replace_torch_cuda() -> None:
         "current_device": lambda: 0,
         "set_device": _set_device,
         "get_device_capability": lambda _=None: GPU.capability,
+        "get_arch_list": lambda: ["sm_75", "sm_80", "sm_90", "compute_90"],
         "get_device_name": lambda _=None: NAME,
         "Event": CudaEvent,
         "Stream": CudaStream,

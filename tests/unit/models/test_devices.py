@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from models import DeviceLost, ModelError, OutOfMemory
-from models.devices import Staging, choose_device, choose_dtype, device_faults, has_varlen, send
+from models.devices import Staging, check_capability, choose_device, choose_dtype, device_faults, has_varlen, send
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -126,4 +126,31 @@ def test_a_gpu_that_cannot_be_used_is_told_with_what_to_check(
     assert choose_device("auto") == CPU
 
     [message] = caplog.messages
-    assert message.startswith("torch is built for CUDA 13.0 but finds no usable GPU; running on the CPU. Check that")
+    assert message == (
+        "torch finds no usable GPU; running on the CPU; torch's CUDA 13.0 needs NVIDIA's driver 580 or newer, "
+        "and a container needs to be given the GPU (--gpus all)"
+    )
+
+
+@pytest.mark.parametrize("built_for", ["13.0", None])
+def test_a_gpu_that_is_asked_for_and_missing_is_an_error_that_says_what_it_needs(
+    monkeypatch: pytest.MonkeyPatch, built_for: str | None
+) -> None:
+    monkeypatch.setattr(torch.version, "cuda", built_for)
+
+    with pytest.raises(ModelError, match="needs NVIDIA's driver 580" if built_for else "this build .* has no CUDA"):
+        choose_device("cuda")
+
+
+BUILT_FOR = ["sm_75", "sm_80", "sm_90a", "sm_120", "compute_120"]
+
+
+@pytest.mark.parametrize("capability", [(7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (12, 0), (12, 1), (13, 0)])
+def test_a_gpu_that_torch_has_kernels_for_is_accepted(capability: tuple[int, int]) -> None:
+    check_capability(capability, BUILT_FOR)
+
+
+@pytest.mark.parametrize("capability", [(6, 1), (7, 0), (10, 0)])
+def test_another_one_is_refused_with_what_torch_was_built_for(capability: tuple[int, int]) -> None:
+    with pytest.raises(ModelError, match=r"no kernels for it, only for: sm_75, sm_80, sm_90a, sm_120, compute_120"):
+        check_capability(capability, BUILT_FOR)

@@ -4,24 +4,27 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from models import BackendInfo, Item, LoadOptions, ModelError, OutOfMemory, demo_models, load_preprocessor
 from models.backends.fake import FakeBackend
-from server.config import Batching
+from server.config import Batching, ModelConfig
 from server.engine.batching import BatchLimits
 from server.launch.engine_process import (
     CPU_BATCH_TOKENS,
     CPU_CHUNK_TOKENS,
     EngineSettings,
+    by_device,
     fitting_limits,
     load_models,
     make_limits,
     set_allocator,
 )
+from server.registry import ServedModel
 
 
 def test_a_batch_has_the_budget_that_suits_the_device() -> None:
@@ -129,3 +132,18 @@ if __name__ == "__main__":
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stdout) == (3, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """As much of a served model as by_device() reads."""
+
+    config: ModelConfig
+
+
+def test_where_a_gpu_is_required_auto_is_one() -> None:
+    models = [Named(ModelConfig(path="a")), Named(ModelConfig(path="b", device="cpu"))]
+
+    groups = by_device(cast("list[ServedModel]", models), auto="cuda")
+
+    assert {device: len(own) for device, own in groups.items()} == {"cuda:0": 1, "cpu": 1}
