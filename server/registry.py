@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models import (
@@ -28,6 +28,8 @@ _PREFIXES = re.compile(r"^(?:fireworks_ai/|fireworks/|accounts/[^/]+/models/)+")
 MAX_NAME_CHARACTERS = 512
 # Hashed in a quarter of a second. Larger models that nothing is known of are hashed while they are served.
 READ_AT_START_BYTES = 256 * 1024 * 1024
+# `name:query` with any prompt of the model, and NVIDIA NIM's `name-query` and `name-passage`.
+_PROMPTED = re.compile(r"(?P<name>.+?)(?::(?P<prompt>[\w.-]+)|-(?P<purpose>query|passage))")
 _POINT = re.compile(r"(?<=\d)p(?=\d)")
 
 
@@ -44,6 +46,8 @@ class ServedModel:
     calibration: Calibration | None = None
     # Names the files behind its vectors; None while checksums of large files are not known.
     digest: str | None = None
+    # Whether config.prompt_name is that of the name by which a client asked for the model: `name:query`.
+    is_prompted: bool = False
 
     @property
     def kind(self) -> Kind:
@@ -71,18 +75,39 @@ class ModelRegistry:
     def find(self, name: str | None, default: Kind, *others: Kind) -> ServedModel:
         """The model of this name; without a name, the first of the kind `default`, else of the `others` in order.
 
+        A name may have a prompt behind it, which is then the model's default: `name:query`.
+
         Raises: ModelNotFound. InvalidValue: the name is too long.
         """
         if not name or (name == UNNAMED and name not in self._exact):
             return self._default(default, *others)
         if len(name) > MAX_NAME_CHARACTERS:
             raise InvalidValue("model", f"expected at most {MAX_NAME_CHARACTERS} characters; got {len(name)}.")
+        model = self._named(name) or self._prompted(name)
+        if model is None:
+            raise ModelNotFound(name, [model.id for model in self.models])
+        return model
+
+    def _named(self, name: str) -> ServedModel | None:
         if model := self._exact.get(name):
             return model
         normal = normalise(name)
-        if model := self._normal.get(normal) or self._last.get(normal.rsplit("/", 1)[-1]):
-            return model
-        raise ModelNotFound(name, [model.id for model in self.models])
+        return self._normal.get(normal) or self._last.get(normal.rsplit("/", 1)[-1])
+
+    def _prompted(self, name: str) -> ServedModel | None:
+        """The model of a name with a prompt behind it, with that prompt as its default."""
+        match = _PROMPTED.fullmatch(name)
+        model = self._named(match["name"]) if match else None
+        if match is None or model is None or model.kind == "reranker":
+            return None
+        prompt = match["prompt"] or match["purpose"]
+        prompt = "document" if prompt == "passage" else prompt
+        if model.preprocessor.prompts.find(prompt) is None:
+            if prompt not in ("query", "document"):
+                return None
+            # As with input_type: a model without such a prompt reads the text alone.
+            prompt = ""
+        return replace(model, config=model.config.model_copy(update={"prompt_name": prompt}), is_prompted=True)
 
     def _default(self, kind: Kind, *others: Kind) -> ServedModel:
         # A causal LLM gives vectors too: it is the default where no embedder is served.

@@ -104,6 +104,10 @@ def _with_defaults(request: EmbeddingRequest, model: ServedModel) -> EmbeddingRe
     # A prompt_template makes the whole prompt, so no default goes in front of it.
     if prompt_name is None and request.prompt_template is None:
         prompt_name = model.config.prompt_name
+        has_prompt = model.is_prompted and prompt_name and model.preprocessor.prompts.find(prompt_name)
+        if has_prompt and isinstance(request.input, TokenIds):
+            reason = "the prompt that it names cannot be put before token ids; send text, or the name without a prompt."
+            raise InvalidValue("model", reason)
     return replace(request, cut=replace(request.cut, allowed=allowed), prompt_name=prompt_name)
 
 

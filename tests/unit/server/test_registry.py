@@ -2,11 +2,12 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from models import ModelError, Preprocessor, demo_models
+from models import ModelError, NamedPrompts, Preprocessor, demo_models
 from server.config import ConfigError, ModelConfig
 from server.errors import ModelNotFound
 from server.registry import ModelRegistry, load_registry, normalise
@@ -173,3 +174,46 @@ def test_or_the_one_that_the_configuration_gives() -> None:
 def test_a_folder_that_is_not_there_is_an_error() -> None:
     with pytest.raises(ModelError, match="no such model folder: /nowhere"):
         load_registry([ModelConfig(path="/nowhere")])
+
+
+@pytest.mark.parametrize(
+    ("name", "prompt"),
+    [
+        ("demo-embedding:query", "query"),
+        ("demo-embedding-query", "query"),
+        ("ours:query", "query"),
+        ("ours-passage", "document"),
+        ("fireworks/ours:document", "document"),
+        ("accounts/x/models/OURS-query", "query"),
+    ],
+)
+def test_a_name_may_have_a_prompt_behind_it(name: str, prompt: str) -> None:
+    registry = load_registry([ModelConfig(path=demo_models()[0], id="demo-embedding", aliases=("ours",))])
+
+    model = registry.find(name, "embedder")
+
+    assert (model.id, model.config.prompt_name, model.is_prompted) == ("demo-embedding", prompt, True)
+    assert registry.find("ours", "embedder").config.prompt_name is None
+
+
+def test_a_model_without_such_a_prompt_reads_the_text_alone(tmp_path: Path) -> None:
+    registry = ModelRegistry([served(replace(text_model(tmp_path), prompts=NamedPrompts()), "plain")])
+
+    assert registry.find("plain-query", "embedder").config.prompt_name == ""
+
+
+@pytest.mark.parametrize("name", ["ours:latest", "ours:", ":query", "other:query", "ours-document", "reranker:query"])
+def test_what_is_no_prompt_of_the_model_is_no_model(name: str) -> None:
+    embedder, reranker = demo_models()
+    registry = load_registry(
+        [ModelConfig(path=embedder, aliases=("ours",)), ModelConfig(path=reranker, aliases=("reranker",))]
+    )
+
+    with pytest.raises(ModelNotFound):
+        registry.find(name, "embedder")
+
+
+def test_a_name_of_its_own_comes_before_a_prompt() -> None:
+    registry = load_registry([ModelConfig(path=demo_models()[0], aliases=("ours", "ours:query", "ours-query"))])
+
+    assert not any(registry.find(name, "embedder").is_prompted for name in ("ours:query", "ours-query"))

@@ -210,3 +210,34 @@ async def test_a_type_that_is_named_again_and_again_is_written_once(embedder: Se
         answer = await here.client.post("/v2/embed", json={"texts": ["a"], "embedding_types": ["base64", "float"] * 9})
 
     assert list(answer.json()["embeddings"]) == ["base64", "float"]
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "tokens"),
+    [
+        ("embedder:query", {}, len("Query: ") + 2),
+        ("embedder-query", {}, len("Query: ") + 2),
+        ("embedder-passage", {}, 2),
+        ("embedder:query", {"prompt_name": ""}, 2),
+        ("embedder:query", {"input_type": "document"}, 2),
+        ("embedder-passage", {"input_type": "query"}, len("Query: ") + 2),
+    ],
+)
+async def test_the_prompt_behind_a_models_name_is_that_of_requests_that_name_none(
+    embedder: ServedModel, model: str, fields: dict[str, Any], tokens: int
+) -> None:
+    async with in_process_server(embedder) as here:
+        answer = await here.embed("a", model=model, **fields)
+        plain = await here.embed("a")
+
+    assert (answer.json()["usage"]["total_tokens"], answer.json()["model"]) == (tokens, model)
+    assert plain.json()["usage"]["total_tokens"] == 2
+
+
+async def test_token_ids_cannot_get_the_prompt_behind_a_name(embedder: ServedModel) -> None:
+    async with in_process_server(embedder) as here:
+        refused = await here.embed([64], model="embedder:query")
+        alone = await here.embed([64], model="embedder-passage")
+
+    assert (refused.status_code, refused.json()["error"]["param"], alone.status_code) == (400, "model", 200)
+    assert len(here.backend.batches) == 1
