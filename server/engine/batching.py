@@ -352,8 +352,6 @@ def _take_from(queue: JobQueue, job: Job, items: list[BatchItem], tokens: int, l
     added = taken = 0
     for index in range(job.next_index, min(len(job.lengths), job.next_index + limits.max_items - len(items))):
         cost = job.lengths[index] - (job.shared[index] if taken else 0)
-        if job.lengths[index] > job.longest_whole:
-            break
         if (items or taken) and tokens + added + cost > limits.max_tokens:
             break
         taken += 1

@@ -213,7 +213,7 @@ class Scheduler:
         if self._in_flight:
             following = self._in_flight[0]
             self._start_clock(following.model, following.origins, following.tokens, following.part)
-        work = int(batch.part.work) if batch.part else batch.tokens
+        work = round(batch.part.work) if batch.part else batch.tokens
         self._cost_models[batch.model].record(work, device_s, batch.host_s, is_full=batch.is_full)
         fill = work / self._batch_limits.limits.max_tokens
         self._record(BatchStats(batch.model, len(batch.items), batch.tokens, fill, batch.host_s, device_s))

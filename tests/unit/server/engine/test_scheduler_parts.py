@@ -122,6 +122,31 @@ def test_few_texts_are_in_parts_at_once_and_short_ones_run_all_the_while() -> No
     assert follows[0].key[1] == 98
 
 
+def test_a_text_that_is_done_or_dropped_makes_room_for_the_next() -> None:
+    queue = JobQueue(_job(number, [5000]) for number in range(MAX_SPLIT_TEXTS + 1))
+    begun = [
+        take_batch(queue, LIMITS, number, defaultdict(lambda: SECONDS_PER_TOKEN))[0].key
+        for number in range(MAX_SPLIT_TEXTS)
+    ]
+    jobs = list(queue.in_turn(0, defaultdict(lambda: SECONDS_PER_TOKEN)))
+    for job in jobs[1:MAX_SPLIT_TEXTS]:
+        queue.take_part(job, 64)
+    late, full = jobs[MAX_SPLIT_TEXTS], []
+
+    full.append(queue.may_run(late))
+    queue.take_part(jobs[0], 1_000_000)
+    full.append(queue.may_run(late))
+    queue.take_part(late, 64)
+    queue.add(_job(99, [5000]))
+    [*_, last] = queue.in_turn(0, defaultdict(lambda: SECONDS_PER_TOKEN))
+    full.append(queue.may_run(last))
+    queue.drop(late.key)
+    full.append(queue.may_run(last))
+
+    assert begun == [jobs[0].key] * MAX_SPLIT_TEXTS
+    assert full == [False, True, False, True]
+
+
 def test_a_text_in_parts_is_answered_once_among_the_others_of_its_request() -> None:
     backend, request = FakeBackend(splits_texts=True), _request(10, 300, 20)
     scheduler = Scheduler({"m": backend}, LIMITS)
@@ -163,6 +188,44 @@ def test_a_query_is_answered_between_two_parts() -> None:
 
     assert [key for key, _ in _finish(scheduler)] == [QUERY, LONG]
     assert backend.batches[:3] == [(300,), (3,), (300,)]
+
+
+def test_the_speed_of_the_device_counts_the_work_of_a_part_and_not_its_tokens() -> None:
+    now = 0.0
+
+    def advance(items: Sequence[Item]) -> None:
+        nonlocal now
+        now += 1.0
+
+    backend = FakeBackend(splits_texts=True, fault=advance)
+    scheduler = Scheduler({"m": backend}, LIMITS, clock=lambda: now)
+    scheduler.add(LONG, _request(3000))
+
+    _finish(scheduler)
+
+    assert scheduler.state().queue("m").tokens_per_s == pytest.approx(64, rel=0.1)
+
+
+def test_a_query_beside_a_text_in_parts_is_no_full_batch() -> None:
+    now = 0.0
+
+    def advance(items: Sequence[Item]) -> None:
+        nonlocal now
+        now += 1.0
+
+    backend = FakeBackend(splits_texts=True, fault=advance)
+    scheduler = Scheduler({"m": backend}, LIMITS, clock=lambda: now)
+    scheduler.add(LONG, _request(3000))
+    for _ in range(10):
+        scheduler.step()
+    speed = scheduler.state().queue("m").tokens_per_s
+
+    scheduler.add(QUERY, _request(3, request_id=2))
+    while scheduler.step() == []:
+        pass
+
+    assert backend.batches.count((3,)) == 1
+    assert scheduler.state().queue("m").tokens_per_s == pytest.approx(speed, rel=1e-3)
 
 
 def test_its_tokens_count_once_and_less_of_them_wait_after_each_part() -> None:
