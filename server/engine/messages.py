@@ -44,6 +44,9 @@ class EngineRequest:
     alone: bool = False
     # Who sent it: callers share the device.
     caller: str = ""
+    # When it was sent, by the clock of time.perf_counter(), which all processes of a machine share. An engine on a CPU
+    # receives nothing while it computes a batch, and the request waits meanwhile. None: when it is received.
+    sent_at: float | None = None
     # The tokens to compute when all inputs run in one batch: each shared prefix counts once.
     unique_tokens: int = field(init=False)
 
@@ -161,6 +164,7 @@ def encode(message: Message) -> Frames:
                 "readout": message.readout,
                 "alone": message.alone,
                 "caller": message.caller,
+                "sent_at": message.sent_at,
             }
             lengths = np.array([len(ids) for ids in message.ids], dtype=np.int32)
             return [b"request", _json(header), lengths.data, message.shared.data, np.concatenate(message.ids).data]
@@ -202,7 +206,8 @@ def _request(header: dict[str, Any], arrays: Sequence[Any]) -> EngineRequest:
     lengths, shared, tokens = (np.frombuffer(array, dtype=np.int32) for array in arrays)
     ids = [tokens] if len(lengths) == 1 else np.split(tokens, np.cumsum(lengths)[:-1])
     readout = Readout(header["readout"]["what"], tuple(header["readout"]["ids"]))
-    return EngineRequest(header["id"], header["model"], readout, ids, shared, header["alone"], header["caller"])
+    more = {name: header[name] for name in ("alone", "caller", "sent_at")}
+    return EngineRequest(header["id"], header["model"], readout, ids, shared, **more)
 
 
 def _state(fields: dict[str, Any]) -> EngineState:

@@ -99,7 +99,7 @@ class Scheduler:
             tokens if info.shares_prefixes and not any(split) else 0
             for tokens, split in zip(request.shared.tolist(), neighbours, strict=True)
         ]
-        at = self._clock()
+        at = self._clock() if request.sent_at is None else min(request.sent_at, self._clock())
         return Job(key, request.model, lengths, shared, at, request.alone, request.caller, longest_whole)
 
     def drop(self, key: Key) -> None:

@@ -1,5 +1,7 @@
 """Runs the tokenized inputs of one request on the engine and waits for their rows."""
 
+from time import perf_counter
+
 import numpy as np
 
 from models import Matrix, PrefixOrder, Readout
@@ -35,7 +37,10 @@ async def submit(
     Raises: ApiError: the engine refused or failed the request, or the deadline passed. ClientGone.
     """
     engine = serving.engine
-    work = EngineRequest(engine.new_id(), model.id, readout, inputs.ids, inputs.shared, caller=context.caller)
+    ids, shared = inputs.ids, inputs.shared
+    work = EngineRequest(
+        *(engine.new_id(), model.id, readout, ids, shared), caller=context.caller, sent_at=perf_counter()
+    )
     future = engine.submit(work, left_s=context.left_s())
     try:
         result = await context.wait_for(future)

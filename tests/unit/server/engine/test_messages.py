@@ -25,7 +25,8 @@ def _round_trip(message: object) -> object:
 
 def test_a_request_keeps_its_ids() -> None:
     ids = [np.array(tokens, dtype=np.int32) for tokens in ([1, 2, 3], [1, 2], [9])]
-    sent = EngineRequest(7, "m", Readout("logits", (4, 5)), ids, np.array([0, 2, 0], dtype=np.int32), caller="c")
+    shared = np.array([0, 2, 0], dtype=np.int32)
+    sent = EngineRequest(7, "m", Readout("logits", (4, 5)), ids, shared, caller="c", sent_at=1.5)
 
     decoded = _round_trip(sent)
 
@@ -34,6 +35,7 @@ def test_a_request_keeps_its_ids() -> None:
     assert [ids.tolist() for ids in decoded.ids] == [[1, 2, 3], [1, 2], [9]]
     assert decoded.shared.tolist() == [0, 2, 0]
     assert decoded.unique_tokens == 4
+    assert decoded.sent_at == 1.5
 
 
 def test_rows_keep_every_bit() -> None:

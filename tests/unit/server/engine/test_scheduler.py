@@ -324,6 +324,26 @@ def test_a_request_that_is_to_run_alone_shares_no_batch() -> None:
     assert sum(alone) == 1
 
 
+def test_a_request_waits_from_the_time_at_which_it_was_sent() -> None:
+    # While a CPU computes a batch, its engine receives nothing.
+    backend, now = FakeBackend(), 0.0
+    scheduler = Scheduler({"m": backend}, BatchLimits(10, 1), clock=lambda: now)
+    scheduler.add(FIRST, _request(*[[1] * 10] * 3))
+    scheduler.step()
+    now = 10.0
+    scheduler.step()
+
+    scheduler.add(SECOND, replace(_request([2, 2], request_id=2), sent_at=1.0))
+    scheduler.add(THIRD, replace(_request([3, 3, 3], request_id=3), sent_at=99.0))
+    answers = dict(_finish(scheduler))
+
+    assert backend.batches[:2] == [(10,), (2,)]
+    second, third = answers[SECOND], answers[THIRD]
+    assert isinstance(second, EngineResult)
+    assert isinstance(third, EngineResult)
+    assert (second.timings.queue_s, third.timings.queue_s) == (9.0, 0.0)
+
+
 def test_the_figures_of_each_batch_are_recorded() -> None:
     batches: list[BatchStats] = []
     scheduler = Scheduler({"m": FakeBackend()}, BatchLimits(10, 10), batches.append)
