@@ -2,6 +2,9 @@
 
     python -m benchmarks.overload [--seconds 15] [--out FILE]
 
+Refusals are timed twice: by the clients of the load, which share an event loop, and by a client in a process of its
+own, which sees what the server takes.
+
 The device is a sleep of 250 us a token, so that it is the limit and not the processor; fairness is measured with the
 built-in demo embedder. Engine, HTTP process and generator get cores of their own where there are
 enough. Clients try three times, as SDKs do, and give up on an answer after 10 s.
@@ -14,13 +17,14 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing import connection as pipes
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.load import Figures, bodies
-from benchmarks.support.client import Address, Answer, milliseconds, post, send_for
+from benchmarks.support.client import Address, Answer, Connection, milliseconds, post, send_for
 from benchmarks.support.open_loop import NO_ANSWER, OpenLoop, Try
 from benchmarks.support.report import RESULTS, Rows, machine, markdown, show, significant, write
 from benchmarks.support.server import FakeModel, ServerProcess, serve
@@ -33,6 +37,8 @@ PEAK_CLIENTS = 32
 # The share of a run that does not count: the queue fills.
 WARM_UP = 0.3
 CROWD = 300
+SHORT_S = 0.1
+ASK_EVERY_S = 0.03
 
 
 def peak(address: Address, requests: Sequence[bytes], seconds: float) -> float:
@@ -44,7 +50,8 @@ def peak(address: Address, requests: Sequence[bytes], seconds: float) -> float:
 def overloaded(address: Address, requests: Sequence[bytes], per_second: float, seconds: float) -> Figures:
     """The figures of clients that arrive at a fixed rate."""
     clients = OpenLoop(address, requests)
-    asyncio.run(clients.run(per_second, seconds))
+    with _lone_client(address, seconds) as refused_s:
+        asyncio.run(clients.run(per_second, seconds))
     steady = [answer for answer in clients.tries if WARM_UP * seconds < answer.ended_s < seconds]
     good, refused = _seconds(steady, 200), _seconds(steady, 429)
     steady_s = seconds * (1 - WARM_UP)
@@ -55,9 +62,41 @@ def overloaded(address: Address, requests: Sequence[bytes], per_second: float, s
         "p99 s": milliseconds(good, 99) / 1000,
         "refusals/s": len(refused) / steady_s,
         "refusals p95 ms": milliseconds(refused, 95) if refused else 0.0,
+        "a lone client's refusals p50 ms": milliseconds(refused_s, 50) if refused_s else 0.0,
+        "p95 ms": milliseconds(refused_s, 95) if refused_s else 0.0,
         "refused three times": float(clients.gave_up),
         "no answer in 10 s": float(len(_seconds(clients.tries, NO_ANSWER))),
     }
+
+
+@contextmanager
+def _lone_client(address: Address, seconds: float) -> Iterator[list[float]]:
+    """The times of refusals in the steady part of a run, once the block has ended."""
+    receiver, sender = get_context("spawn").Pipe(duplex=False)
+    process = get_context("spawn").Process(target=_ask_alone, args=(address, seconds, sender), daemon=True)
+    process.start()
+    times: list[float] = []
+    yield times
+    times += receiver.recv()
+    process.join()
+
+
+def _ask_alone(address: Address, seconds: float, sender: "pipes.Connection[list[float], None]") -> None:
+    sender.send(asyncio.run(_ask_now_and_then(address, seconds)))
+
+
+async def _ask_now_and_then(address: Address, seconds: float) -> list[float]:
+    # Whoever can wait so little is refused as soon as anybody waits.
+    request = post("/v1/embeddings", {"input": "a"}).replace(b"host:", b"x-request-timeout: %g\r\nhost:" % SHORT_S, 1)
+    connection = await Connection.open(address)
+    times, start = list[float](), time.perf_counter()
+    while (now := time.perf_counter() - start) < seconds:
+        answer = await connection.send(request)
+        if answer.status == 429 and now > WARM_UP * seconds:
+            times.append(answer.seconds)
+        await asyncio.sleep(ASK_EVERY_S)
+    await connection.close()
+    return times
 
 
 def _seconds(tries: Sequence[Try], status: int) -> list[float]:
