@@ -97,6 +97,7 @@ class ModelInfo:
     library_modules: str | None = None
     no_yes: tuple[int, int] | None = None  # token ids of "no" and "yes", for `score`
     classifier: bool = False  # `score` is the logit of a classification head with one label; there are no token logits
+    quantization: str = ""  # how the stored weights are quantised; they are read as plain ones. "" if they are plain
     # The id that ends the first text of a pair: later tokens have type 1. None if the network has no token types.
     separator: int | None = None
 

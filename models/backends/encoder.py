@@ -10,7 +10,6 @@ from torch import Tensor
 from models.backends.launched import FailedBatch, Launched, row_of
 from models.backends.selfcheck import check_backend
 from models.checkpoint.folder import Checkpoint
-from models.checkpoint.quantization import count_parameters
 from models.devices import Staging, choose_device, choose_dtype, device_faults
 from models.interface import (
     BackendInfo,
@@ -53,7 +52,7 @@ def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "Enco
         reason="asked for" if options.backend == "encoder" else all_supported,
         device=str(device),
         dtype=str(dtype).removeprefix("torch."),
-        parameters=count_parameters(checkpoint),
+        parameters=checkpoint.parameters,
         layout="unpadded",
     )
     backend = EncoderBackend(network, load_post_pooling(checkpoint, device), about, info.pooling, device, dtype)

@@ -1,6 +1,5 @@
 """The backend `packed`: runs our own networks over packed batches. It knows items and devices, not requests."""
 
-import math
 from collections.abc import Sequence
 from contextlib import closing
 
@@ -65,7 +64,7 @@ def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "Pack
         reason="asked for" if options.backend == "packed" else all_supported,
         device=str(device),
         dtype=str(dtype).removeprefix("torch."),
-        parameters=sum(math.prod(shape) for shape in checkpoint.tensors.values()),
+        parameters=checkpoint.parameters,
         shares_prefixes=True,
         splits_texts=device.type == "cpu",
     )

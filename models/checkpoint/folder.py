@@ -1,6 +1,7 @@
 """Reads and checks the files of one checkpoint folder. No torch: of tensors, only names and shapes are read."""
 
 import json
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,6 +28,8 @@ from models.checkpoint.files import (
     whole_number,
     why_no_place,
 )
+from models.checkpoint.formats.plan import Plan, Shape, Stored, StoredTensor
+from models.checkpoint.formats.registry import make_plan
 from models.checkpoint.manifest import Manifest, read_manifest
 from models.interface import ModelError
 
@@ -171,21 +174,42 @@ class Checkpoint:
         )
 
     @cached_property
-    def tensors(self) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of all tensors, from the headers of the safetensors files."""
-        return {name: shape for name, (_, shape) in self._headers.items()}
+    def tensors(self) -> dict[str, Shape]:
+        """Names and shapes of all weights as a network has them: quantised ones as they are when they are read.
+
+        Raises: ModelError: a file is damaged, or the weights are quantised in a way that is not supported.
+        """
+        return self.plan.plain(self._stored) if self.plan else {name: it.shape for name, it in self._headers.items()}
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the weights are, without scales and zero points."""
+        return sum(math.prod(shape) for shape in self.tensors.values())
 
     @cached_property
-    def tensor_types(self) -> dict[str, str]:
-        """Names of all tensors, and the types of their numbers as safetensors calls them: BF16, F32, I64, ..."""
-        return {name: dtype for name, (dtype, _) in self._headers.items()}
+    def plan(self) -> Plan | None:
+        """How stored tensors become weights; None if each one is a plain weight.
+
+        Raises: ModelError: as of `tensors`.
+        """
+        return make_plan(self.config, self._stored)
+
+    @property
+    def _stored(self) -> Stored:
+        return Stored(self.path, self._headers, self._read_tensor)
 
     @cached_property
-    def _headers(self) -> dict[str, tuple[str, tuple[int, ...]]]:
-        headers: dict[str, tuple[str, tuple[int, ...]]] = {}
+    def _headers(self) -> dict[str, "_Header"]:
+        headers: dict[str, _Header] = {}
         for file in self.weight_files:
             headers.update(_read_header(file))
         return headers
+
+    def _read_tensor(self, name: str) -> bytes:
+        header = self._headers[name]
+        with open_file(header.file) as stream:
+            stream.seek(header.start)
+            return stream.read(header.end - header.start)
 
     @cached_property
     def weight_files(self) -> list[Path]:
@@ -285,7 +309,16 @@ class Checkpoint:
         return self._parsed[name]
 
 
-def _read_header(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+@dataclass(frozen=True, slots=True)
+class _Header(StoredTensor):
+    """Where the numbers of a tensor lie: from byte `start` of a file to before byte `end`."""
+
+    file: Path
+    start: int
+    end: int
+
+
+def _read_header(file: Path) -> dict[str, _Header]:
     check_weight_file(file)
     try:
         with safe_open(file, framework="numpy"):  # it checks the whole header
@@ -296,6 +329,11 @@ def _read_header(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     with open_file(file) as stream:
         size = int.from_bytes(stream.read(HEADER_LENGTH_BYTES), "little")
         entries = json.loads(stream.read(size))
+    data = HEADER_LENGTH_BYTES + size
     return {
-        name: (str(entry["dtype"]), tuple(entry["shape"])) for name, entry in entries.items() if name != HEADER_METADATA
+        name: _Header(
+            str(entry["dtype"]), tuple(entry["shape"]), file, *(data + place for place in entry["data_offsets"])
+        )
+        for name, entry in entries.items()
+        if name != HEADER_METADATA
     }

@@ -78,6 +78,7 @@ def read_info(checkpoint: Checkpoint, options: LoadOptions, kind: Kind, reason: 
         matryoshka=published.matryoshka if options.matryoshka is None else options.matryoshka,
         layer_norm_before_dimensions=published.layer_norm_before_dimensions,
         classifier=is_classifier(checkpoint, kind),
+        quantization=checkpoint.plan.method if checkpoint.plan else "",
     )
 
 

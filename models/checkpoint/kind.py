@@ -4,7 +4,6 @@ import logging
 from collections.abc import Collection
 
 from models.checkpoint.folder import Checkpoint
-from models.checkpoint.quantization import check_quantised
 from models.checkpoint.sentence_transformers_files import (
     ONLY_IN_LIBRARY,
     POST_POOLING,
@@ -75,7 +74,6 @@ def check_supported(checkpoint: Checkpoint, kind: Kind, configured: Kind | None 
         )
     if kind == "embedder":
         _check_one_vector(checkpoint, configured)
-    check_quantised(checkpoint)
     if is_classifier(checkpoint, kind):
         check_classifier(checkpoint)
     elif kind == "reranker" and not checkpoint.architecture.endswith(("ForCausalLM", "Model")):

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.checkpoint.folder import Checkpoint
+from models.checkpoint.formats.registry import QUANTIZATION_ENTRIES
 from models.interface import ModelError
 from models.networks.bookkeeping import BOOKKEEPING, SWITCHED_OFF
 from models.networks.entries import check_own_code, check_unread
 from models.networks.surplus import say_surplus, surplus
 
-# An embedder has no head that could be tied to its token table.
-_IGNORED_KEYS = BOOKKEEPING | {"tie_word_embeddings"}
+# An embedder has no head that could be tied to its token table. The reader of weights knows how they are quantised.
+_IGNORED_KEYS = BOOKKEEPING | {"tie_word_embeddings", *QUANTIZATION_ENTRIES}
 _SIZES = (
     *("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "vocab_size"),
     *("max_position_embeddings", "type_vocab_size"),

@@ -47,7 +47,6 @@ CHANGES_NUMBERS: Mapping[str, tuple[object, ...]] = SWITCHED_OFF | {
     # Parts that a network of this name does not have.
     **dict.fromkeys(("lora_rank", "lora_adaptations", "adapter_layers", "moe_every_n_layers", "truncate_dim"), _OFF),
     "attention_head_type": ("multihead", None),
-    **dict.fromkeys(("quantization_config", "compression_config"), (None, {})),
     # DeepSeek-V3 and Kimi K2.
     **dict.fromkeys(("ep_size", "moe_layer_freq"), (1,)),
     "scoring_func": ("sigmoid",),

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from models.checkpoint.formats.registry import QUANTIZATION_ENTRIES
 from models.interface import ModelError
 from models.networks.bookkeeping import BOOKKEEPING, SWITCHED_OFF
 from models.networks.entries import check_unread
 
-# They have an effect only beside use_sliding_window, which is refused.
-IGNORED_KEYS = BOOKKEEPING | {"max_window_layers", "sliding_window"}
+# The first two have an effect only beside use_sliding_window, which is refused; the others say how weights are stored.
+IGNORED_KEYS = BOOKKEEPING | {"max_window_layers", "sliding_window", *QUANTIZATION_ENTRIES}
 SIZES = (
     *("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "num_key_value_heads"),
     *("head_dim", "vocab_size", "max_position_embeddings"),
@@ -20,7 +21,6 @@ VALUES: Mapping[str, tuple[object, ...]] = SWITCHED_OFF | {
     "hidden_act": ("silu",),
     "attention_bias": (False,),
     "use_sliding_window": (False,),
-    "quantization_config": (None,),
     "rope_scaling": (None, {}, {"type": "default"}, {"rope_type": "default"}),
     "is_causal": (True, None),
     "tie_word_embeddings": (True, False),

@@ -1,14 +1,12 @@
 """Streams the tensors of a checkpoint from its safetensors files to the device, without a second copy in memory."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
-from typing import Any, cast
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from models.checkpoint.folder import Checkpoint
+from models.dequantization.reader import TensorReader
 from models.interface import ModelError
 from models.networks.surplus import say_surplus, surplus
 
@@ -28,17 +26,14 @@ class Weights:
     def __init__(self, checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype) -> None:
         self.device, self.dtype = device, dtype
         self._path = checkpoint.path
-        self._open = ExitStack()
-        self._files: dict[str, tuple[Any, str]] = {}
-        for file in checkpoint.weight_files:
-            tensors = self._open.enter_context(safe_open(file, framework="pt"))
-            # Embedding checkpoints have no prefix, reranker checkpoints do.
-            self._files |= {stored.removeprefix(BACKBONE_PREFIX): (tensors, stored) for stored in tensors.keys()}  # noqa: SIM118
-        self._unused = set(self._files)
+        self._reader = TensorReader(checkpoint)
+        # Embedding checkpoints have no prefix, reranker checkpoints do.
+        self._names = {stored.removeprefix(BACKBONE_PREFIX): stored for stored in self._reader.names}
+        self._unused = set(self._names)
 
     def close(self) -> None:
         """Unmap the files. No tensor from mapped() may be used after this."""
-        self._open.close()
+        self._reader.close()
 
     def take(self, name: str, *shape: int) -> Tensor:
         """Copy one tensor of this shape to the device, in the dtype of the network.
@@ -66,15 +61,14 @@ class Weights:
         return merged
 
     def mapped(self, name: str) -> Tensor:
-        """One tensor as it is stored, on the CPU, mapped from the file.
+        """One tensor on the CPU: as it is stored, mapped from the file; if it is quantised, as a plain copy.
 
         Raises: ModelError: the checkpoint lacks it.
         """
-        if name not in self._files:
+        if name not in self._names:
             raise ModelError(f"{self._path} lacks the tensor {name}")
         self._unused.discard(name)
-        tensors, stored = self._files[name]
-        return cast("Tensor", tensors.get_tensor(stored))
+        return self._reader.read(self._names[name], self.dtype)
 
     def copy(self, name: str) -> Tensor:
         """One tensor as it is stored, on the CPU, in memory of the process.
@@ -84,7 +78,7 @@ class Weights:
         return self.mapped(name).clone()
 
     def has(self, name: str) -> bool:
-        return name in self._files
+        return name in self._names
 
     def check_all_used(self, network: str) -> None:
         """Refuse a checkpoint with tensors that `network` does not have: it is a checkpoint of another network.

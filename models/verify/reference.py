@@ -46,6 +46,7 @@ def vector_reference(info: ModelInfo, dtype: str = "float32") -> VectorReference
 
     Raises: NoReference.
     """
+    _refuse_quantised(info)
     with _loading():
         if Checkpoint(Path(info.path)).modules:
             return _SentenceTransformer(info.path, _dtype(dtype))
@@ -57,6 +58,7 @@ def score_reference(info: ModelInfo, dtype: str = "float32") -> ScoreReference:
 
     Raises: NoReference.
     """
+    _refuse_quantised(info)
     with _loading():
         if info.classifier and info.model_type != "qwen3":
             return _CrossEncoder(info.path, _dtype(dtype), takes_instruction=False)
@@ -64,6 +66,15 @@ def score_reference(info: ModelInfo, dtype: str = "float32") -> ScoreReference:
         if "LogitScore" in checkpoint.modules and "document" in checkpoint.chat_template:
             return _CrossEncoder(info.path, _dtype(dtype), takes_instruction=True)
         return _Framed(info.path, _dtype(dtype), classifier=info.classifier)
+
+
+def _refuse_quantised(info: ModelInfo) -> None:
+    # transformers derives the blocks of FP8 from shapes, quantises activations, or needs a package for each format.
+    if info.quantization and not info.quantization.startswith("mxfp4"):
+        raise NoReference(
+            f"its weights are quantised ({info.quantization}), which the reference library does not read exactly; "
+            "check the checkpoint that it was made from"
+        )
 
 
 def _dtype(name: str) -> dict[str, Any]:

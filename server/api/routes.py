@@ -228,6 +228,7 @@ def _details(serving: ServingContext, model: ServedModel) -> JsonObject:
         "dimensions": info.width,
         "matryoshka": _matryoshka(info),
         "prompts": list(model.preprocessor.prompts.by_name),
+        "quantization": info.quantization or None,
     }
     if model.kind != "reranker":
         spaces = serving.space_names.spaces(model, backend)

@@ -184,6 +184,8 @@ def _load_model(model: str, info: ModelInfo, options: LoadOptions) -> Backend:
         "%s: %s, ready on %s in %s, run by %s, after %.1f s",
         *(model, info.kind, how.device, how.dtype, how.backend, seconds),
     )
+    if info.quantization:
+        log.info("%s: its weights are quantised (%s), and were read as plain %s", model, info.quantization, how.dtype)
     log.debug("%s: backend %s, because %s", model, how.backend, how.reason)
     if how.layout_reason:
         log.debug("%s: batch layout %s, because %s", model, how.layout, how.layout_reason)

@@ -7,15 +7,15 @@ import torch
 from transformers.integrations.finegrained_fp8 import Fp8Dequantize
 from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
-from models import ModelError, load_preprocessor
+from models.checkpoint.folder import Checkpoint
 from tests.support.zoo.build import build_quantised
 from tests.support.zoo.catalogue import ZOO
-from tests.support.zoo.families.quantized import fp8, mxfp4
+from tests.support.zoo.families.quantized import FP8_BLOCK, fp8, mxfp4
 from tests.support.zoo.measure import measure
 from tests.support.zoo.recipe import Recipe
 from tests.support.zoo.verdict import faults
 
-GPT_OSS = next(recipe for recipe in ZOO if recipe.quantised == "mxfp4")
+METHODS = {"mxfp4": "mxfp4", "fp8": f"fp8, blocks of {FP8_BLOCK} x {FP8_BLOCK}"}
 
 
 def test_mxfp4_means_what_the_library_reads() -> None:
@@ -50,18 +50,13 @@ def test_a_last_block_may_be_smaller() -> None:
     assert (meant["kv_a_proj_with_mqa.weight"] - matrix).abs().max() < 0.15
 
 
-async def test_mxfp4_weights_give_the_results_of_what_they_mean(tmp_path: Path) -> None:
-    stored, meant = build_quantised(GPT_OSS, tmp_path)
+@pytest.mark.parametrize("recipe", [recipe for recipe in ZOO if recipe.quantised], ids=lambda it: it.name)
+async def test_published_formats_give_the_results_of_what_they_mean(recipe: Recipe, tmp_path: Path) -> None:
+    stored, meant = build_quantised(recipe, tmp_path)
 
-    measurement = await measure(GPT_OSS, stored, reference=meant)
+    measurement = await measure(recipe, stored, reference=meant)
 
     assert faults(measurement) == []
-    assert measurement.about["parameters"] == 526_560
-
-
-@pytest.mark.parametrize("recipe", [recipe for recipe in ZOO if recipe.quantised == "fp8"], ids=lambda it: it.name)
-def test_fp8_weights_are_refused_with_what_to_do(recipe: Recipe, tmp_path: Path) -> None:
-    stored, _ = build_quantised(recipe, tmp_path)
-
-    with pytest.raises(ModelError, match=r"quantised as fp8, which is not supported.*fp8_cast_bf16\.py"):
-        load_preprocessor(stored)
+    with_plain_weights = Checkpoint(meant)
+    assert measurement.about["parameters"] == with_plain_weights.parameters
+    assert measurement.about["quantization"] == METHODS[str(recipe.quantised)]

@@ -41,7 +41,7 @@ MODELS_FLOORS = (
         "models.postprocess",
         "models.prefix_trie",
     ),
-    ("models.layers", "models.text"),
+    ("models.dequantization", "models.layers", "models.text"),
     ("models.networks",),
     ("models.backends", "models.loading", "models.outputs"),
     ("models.conversion", "models.verify"),

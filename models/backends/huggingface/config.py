@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from models.checkpoint.folder import Checkpoint
-from models.checkpoint.quantization import quantisation
+from models.checkpoint.formats.registry import QUANTIZATION_ENTRIES
 from models.interface import ModelError
 from models.networks.bookkeeping import ATTENTION_CHOICES, BOOKKEEPING, SWITCHED_OFF
 from models.networks.entries import check_own_code, check_unread, say_unread
@@ -22,8 +22,8 @@ KEYS_WITHOUT_EFFECT = BOOKKEEPING | {
     *("adapters", "max_window_layers", "model_max_length", "model_type", "n_positions", "repad_logits_with_grad"),
     *("rope_scaling", "rope_theta"),  # the class renames them
     *("aux_loss_alpha", "seq_aux"),  # of the training of DeepSeek-V3
-    # gpt-oss: the first repeats rope_scaling, the second says how the weights are stored.
-    *("initial_context_length", "quantization_config"),
+    "initial_context_length",  # gpt-oss: it repeats rope_scaling
+    *QUANTIZATION_ENTRIES,
 }
 # Entries that the class would obey: what a forward pass returns, and by which kernel.
 OVERRULED = {
@@ -96,12 +96,10 @@ def library_config(checkpoint: Checkpoint) -> Any:
     else:
         check_architecture(checkpoint)
     # A copy: the class and the line below change nested entries, and those of the checkpoint are shared.
-    entries = {key: value for key, value in entries.items() if key not in OVERRULED}
+    # The weights come to the library as plain ones.
+    entries = {key: value for key, value in entries.items() if key not in (*OVERRULED, *QUANTIZATION_ENTRIES)}
     config = transformers.CONFIG_MAPPING[name].from_dict(copy.deepcopy(entries))
     check_entries(checkpoint, type(config))
-    if quantisation(checkpoint):
-        # The library's kernels for quantised weights need packages of their own, and give other numbers.
-        config.quantization_config["dequantize"] = True
     return config
 
 

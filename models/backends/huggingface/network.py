@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from typing import Any, cast
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from models.backends.huggingface.config import library_config
 from models.checkpoint.folder import Checkpoint
+from models.dequantization.reader import TensorReader
 from models.devices import to_device
 from models.interface import Ids, ModelError
 from models.memory import freeing_at_once
@@ -124,15 +126,7 @@ def load_network(checkpoint: Checkpoint, dtype: torch.dtype, *, classifier: bool
         config = library_config(checkpoint)
         auto_class = transformers.AutoModelForSequenceClassification if classifier else transformers.AutoModel
         with freeing_at_once():
-            network, loading_info = auto_class.from_pretrained(
-                checkpoint.path,
-                config=config,
-                dtype=dtype,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # named below
-                trust_remote_code=False,
-                local_files_only=True,
-            )
+            network, loading_info = _from_pretrained(checkpoint, auto_class, config, dtype)
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise ModelError(f"transformers cannot load {checkpoint.path}: {str(error).splitlines()[0]}") from error
     _check_loading_info(checkpoint, network, loading_info, reads_pooler=classifier)
@@ -149,6 +143,22 @@ def experts_wait(module: nn.Module, device: torch.device, dtype: torch.dtype) ->
     if not has_experts or device.type != "cuda":
         return False
     return dtype != torch.bfloat16 or torch.cuda.get_device_capability(device)[0] not in (9, 10)
+
+
+def _from_pretrained(checkpoint: Checkpoint, auto_class: Any, config: Any, dtype: torch.dtype) -> Any:
+    options = {"dtype": dtype, "output_loading_info": True, "ignore_mismatched_sizes": True}  # mismatches are named
+    if checkpoint.plan is None:
+        path = checkpoint.path
+        return auto_class.from_pretrained(
+            path, config=config, trust_remote_code=False, local_files_only=True, **options
+        )
+    # AutoModel takes no weights of ours, the class that it would choose does. Its rules for dtypes, merged experts and
+    # missing weights stay; only the numbers of quantised weights are read here.
+    from transformers.models.auto.auto_factory import _get_model_class
+
+    model_class: Any = _get_model_class(config, auto_class._model_mapping)  # noqa: SLF001
+    with closing(TensorReader(checkpoint)) as weights:
+        return model_class.from_pretrained(None, config=config, state_dict=weights.lazy(dtype), **options)
 
 
 def copy_mapped(module: nn.Module) -> None:

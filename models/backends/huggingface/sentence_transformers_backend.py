@@ -1,6 +1,5 @@
 """The backend `sentence_transformers`: runs the library's own modules, padded, if no other backend supports them."""
 
-import math
 import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -46,6 +45,12 @@ def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "Modu
             f"{checkpoint.path} is read by sentence-transformers, which reads config.json itself; `ignore_entries` has "
             "no effect there: remove the entries from the file"
         )
+    if info.quantization:
+        raise ModelError(
+            f"{checkpoint.path} has quantised weights ({info.quantization}), which the modules of "
+            f"sentence-transformers do not read ({info.library_modules or 'asked for'}); use the checkpoint that it "
+            "was made from"
+        )
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device)
     with device_faults():
@@ -55,7 +60,7 @@ def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "Modu
         reason="asked for" if options.backend != "auto" else info.library_modules or "",
         device=str(device),
         dtype=str(dtype).removeprefix("torch."),
-        parameters=sum(math.prod(shape) for shape in checkpoint.tensors.values()),
+        parameters=checkpoint.parameters,
         layout="padded",
         layout_reason="the modules of sentence-transformers support padded batches only",
     )

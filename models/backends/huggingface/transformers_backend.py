@@ -23,7 +23,6 @@ from models.backends.huggingface.network import (
 from models.backends.launched import Launched, launch_or_fail, row_of
 from models.backends.selfcheck import check_backend
 from models.checkpoint.folder import Checkpoint
-from models.checkpoint.quantization import count_parameters
 from models.devices import choose_device, choose_dtype, device_faults, to_device
 from models.interface import (
     BackendInfo,
@@ -85,7 +84,7 @@ def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "Tran
         reason="asked for" if options.backend != "auto" else why_not_packed(checkpoint) or "",
         device=str(device),
         dtype=str(dtype).removeprefix("torch."),
-        parameters=count_parameters(checkpoint),
+        parameters=checkpoint.parameters,
         layout=runner.name,
         layout_reason=layout_reason,
     )

@@ -31,7 +31,6 @@ def test_a_plain_bert_is_taken(folder: Path) -> None:
         {"hidden_act": "gelu_new"},
         {"position_embedding_type": "relative_key"},
         {"is_decoder": True},
-        {"quantization_config": {"quant_method": "gptq"}},
         {"use_alibi": True},
         {"hidden_size": 30},
         {"num_hidden_layers": None},

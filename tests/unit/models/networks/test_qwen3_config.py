@@ -34,7 +34,6 @@ def test_the_form_that_transformers_5_writes_is_taken() -> None:
         ("layer_types", ["full_attention", "sliding_attention"]),
         ("attention_bias", True),
         ("hidden_act", "gelu"),
-        ("quantization_config", {"quant_method": "fp8"}),
         ("model_type", "qwen3_moe"),
         ("partial_rotary_factor", 0.5),
         ("is_causal", False),
