@@ -232,7 +232,10 @@ def explain_missing_weights(names: Collection[str], adapter: Mapping[str, object
             "model.merge_and_unload().save_pretrained(...), and tokenizer.save_pretrained(...) beside it"
         )
     if file := _first(names, (".gguf",)):
-        return f"its weights are GGUF, which is llama.cpp's format ({file}); use the model's safetensors version"
+        return (
+            f"its weights are GGUF, llama.cpp's format ({file}); use the model's safetensors version, or download that "
+            "file alone and serve its path"
+        )
     if file := _first(names, PICKLES):
         return (
             f"its weights are pickles, which can run code when they are read ({file}), and are not served; "

@@ -28,6 +28,8 @@ from models.checkpoint.files import (
     whole_number,
     why_no_place,
 )
+from models.checkpoint.formats.gguf import GgufFile, find_gguf, read_gguf
+from models.checkpoint.formats.gguf_model import gguf_config, gguf_tokenizer_config, plan_gguf
 from models.checkpoint.formats.plan import Plan, Shape, Stored, StoredTensor
 from models.checkpoint.formats.registry import make_plan
 from models.checkpoint.manifest import Manifest, read_manifest
@@ -64,12 +66,12 @@ class Checkpoint:
         Raises: ModelError: config.json or the weights are missing or damaged.
         """
         check_regular_files(self.path)
-        if self._optional("config.json") is None:
+        if self._optional("config.json") is None and self.gguf is None:
             self._refuse_inner_network()
             raise self._no_model(names_in(self.path), "missing: config.json")
         if not self.config or not self.tensors:
             raise self._no_model(names_in(self.path), "its config.json or weights are empty")
-        if needless := sorted(self.ignored - self._object("config.json").keys()):
+        if needless := sorted(self.ignored - self._object_or_none("config.json").keys()):
             raise ModelError(f"{self.path}/config.json has no entry that `ignore_entries` names: {', '.join(needless)}")
         if clause := explain_wrapped_names(self.tensors):
             raise ModelError(f"{self.path} {clause}")
@@ -90,7 +92,18 @@ class Checkpoint:
 
     @cached_property
     def config(self) -> JsonObject:
+        if self._optional("config.json") is None and self.gguf is not None:
+            return gguf_config(self.gguf)
         return {key: value for key, value in self._object("config.json").items() if key not in self.ignored}
+
+    @cached_property
+    def gguf(self) -> GgufFile | None:
+        """The header of the GGUF file that holds the weights; None if they are safetensors.
+
+        Raises: ModelError: the folder holds several, or the file is damaged or of a type that is not supported.
+        """
+        file = find_gguf(self.path)
+        return None if file is None else read_gguf(file)
 
     @property
     def model_type(self) -> str:
@@ -149,7 +162,9 @@ class Checkpoint:
 
     @cached_property
     def tokenizer_config(self) -> JsonObject:
-        """tokenizer_config.json; empty if there is no such file."""
+        """tokenizer_config.json; what a GGUF file says in its place, or empty if there is neither."""
+        if self._optional("tokenizer_config.json") is None and self.gguf is not None:
+            return gguf_tokenizer_config(self.gguf)
         return self._object_or_none("tokenizer_config.json")
 
     @cached_property
@@ -192,6 +207,8 @@ class Checkpoint:
 
         Raises: ModelError: as of `tensors`.
         """
+        if self.gguf is not None:
+            return plan_gguf(self.gguf, has_config=self._optional("config.json") is not None)
         return make_plan(self.config, self._stored)
 
     @property
@@ -200,6 +217,12 @@ class Checkpoint:
 
     @cached_property
     def _headers(self) -> dict[str, "_Header"]:
+        if self.gguf is not None:
+            file = self.gguf.path
+            return {
+                name: _Header(tensor.ggml_type, tensor.shape, file, tensor.start, tensor.end)
+                for name, tensor in self.gguf.tensors.items()
+            }
         headers: dict[str, _Header] = {}
         for file in self.weight_files:
             headers.update(_read_header(file))
@@ -213,10 +236,12 @@ class Checkpoint:
 
     @cached_property
     def weight_files(self) -> list[Path]:
-        """The safetensors files.
+        """The safetensors files, or the GGUF file.
 
         Raises: ModelError: some are missing, or the weights have another format.
         """
+        if self.gguf is not None:
+            return [self.gguf.path]
         present = [name for name in names_in(self.path) if (self.path / name).is_file()]
         return [self.path / name for name in self.weight_names(present)]
 

@@ -13,6 +13,7 @@ from time import perf_counter
 
 from models.checkpoint.files import ALLOWED, IGNORED, INDEX, WEIGHTS, explain_missing_weights, quoted, why_no_place
 from models.checkpoint.folder import Checkpoint
+from models.checkpoint.formats.gguf import SUFFIX, find_gguf
 from models.checkpoint.package import MINILM, SOURCE, find_in_package, is_installed, package_model_id, package_name
 from models.checkpoint.published_models import HUB_IDS
 from models.interface import ModelError
@@ -167,6 +168,8 @@ def find_checkpoint(source: str, revision: str | None = None) -> Path:
         return folder
     if folder.is_symlink():
         raise ModelError(f"{source} is a link to a folder that is not there: {folder.readlink()}")
+    if folder.suffix == SUFFIX and folder.is_file() and find_gguf(folder.parent) == folder:
+        return folder.parent
     if folder.exists():
         raise ModelError(f"{source} is a file; a model is a folder of config.json, tokenizer.json and *.safetensors")
     if not is_repository(source):

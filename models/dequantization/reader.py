@@ -13,6 +13,7 @@ from models.checkpoint.folder import Checkpoint
 from models.checkpoint.formats.plan import (
     Blocks,
     Codebook,
+    GgmlBlocks,
     Microscaled,
     PackedColumns,
     PackedInputs,
@@ -21,6 +22,7 @@ from models.checkpoint.formats.plan import (
 )
 from models.dequantization.bitsandbytes import codebook_rows, scaled_rows
 from models.dequantization.blocks import block_rows, packed_column_rows, packed_input_rows
+from models.dequantization.ggml import ggml_rows
 from models.dequantization.mxfp4 import expert_matrices
 
 ROWS: dict[type, Callable[..., Callable[[int, int], Tensor]]] = {
@@ -29,6 +31,7 @@ ROWS: dict[type, Callable[..., Callable[[int, int], Tensor]]] = {
     PackedInputs: packed_input_rows,
     RowScaled: scaled_rows,
     Codebook: codebook_rows,
+    GgmlBlocks: ggml_rows,
     Microscaled: expert_matrices,
 }
 # So many rows at a time stay in the cache of a core: three to five times as fast as a whole matrix.
@@ -44,12 +47,13 @@ def dequantize(weight: QuantizedWeight, parts: Mapping[str, Tensor], dtype: torc
         dtype: of the plain weight.
     """
     rows = ROWS[type(weight.scheme)](weight.scheme, weight.shape, parts)
-    plain = torch.empty(weight.shape, dtype=dtype)
-    count, step = weight.shape[0], ROWS_AT_ONCE if len(weight.shape) == 2 else 1
-    for start in range(0, count, step):
-        stop = min(start + step, count)
+    # A vector is read as a matrix of one column.
+    plain = torch.empty(weight.shape if len(weight.shape) > 1 else (*weight.shape, 1), dtype=dtype)
+    step = ROWS_AT_ONCE if plain.dim() == 2 else 1
+    for start in range(0, len(plain), step):
+        stop = min(start + step, len(plain))
         plain[start:stop] = rows(start, stop)
-    return plain
+    return plain.view(weight.shape)
 
 
 class TensorReader:
@@ -60,6 +64,12 @@ class TensorReader:
         self._weights = checkpoint.plan.weights if checkpoint.plan else {}
         self.names = list(checkpoint.tensors)
         self._files: dict[str, Any] = {}
+        self._bytes: Tensor | None = None
+        self._gguf = checkpoint.gguf
+        if self._gguf is not None:
+            size = self._gguf.path.stat().st_size
+            self._bytes = torch.from_file(str(self._gguf.path), shared=False, size=size, dtype=torch.uint8)
+            return
         for file in checkpoint.weight_files:
             tensors = self._open.enter_context(safe_open(file, framework="pt"))
             self._files |= dict.fromkeys(tensors.keys(), tensors)
@@ -67,6 +77,7 @@ class TensorReader:
     def close(self) -> None:
         """Unmap the files. No tensor that was read as it is stored may be used after this."""
         self._open.close()
+        self._bytes = None
 
     def read(self, name: str, dtype: torch.dtype) -> Tensor:
         """One weight on the CPU: of `dtype` if it is quantised, else as it is stored, mapped from its file."""
@@ -84,6 +95,9 @@ class TensorReader:
         }
 
     def _stored(self, name: str) -> Tensor:
+        if self._bytes is not None and self._gguf is not None:
+            place = self._gguf.tensors[name]
+            return self._bytes[place.start : place.end]
         return cast("Tensor", self._files[name].get_tensor(name))
 
 

@@ -11,8 +11,10 @@ import tokenizers
 from tokenizers import normalizers
 
 from models.checkpoint.files import JsonObject, read_text_file
+from models.checkpoint.formats.gguf import find_gguf, read_gguf
 from models.interface import Ids, ModelError, Side
 from models.text.added_tokens import WordRule, is_spaces, spelling_pattern
+from models.text.gguf_tokenizer import gguf_tokenizer
 from models.text.long_text import TextIds, TextLimit, TokenizedSlice, first_ids, last_ids, slice_characters
 from models.text.tiktoken_converter import TIKTOKEN_FILE as TIKTOKEN
 from models.text.tiktoken_converter import read_tiktoken
@@ -327,6 +329,8 @@ def _read(file: Path) -> str:
         return text
     if (file.parent / TIKTOKEN).is_file():
         return read_tiktoken(file.parent)
+    if (gguf := find_gguf(file.parent)) is not None:
+        return gguf_tokenizer(read_gguf(gguf))
     advice = "make it: AutoTokenizer.from_pretrained(...).save_pretrained(...)"
     raise ModelError(f"{file.parent} has no tokenizer that can be read; missing: {file.name} ({advice})")
 

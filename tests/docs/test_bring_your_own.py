@@ -19,7 +19,7 @@ DAMAGE_OF = {
     "its weights are pickles, which can run code": "pickles",
     "holds the weights of Dense as a pickle": "pickled part",
     "is not a regular file": "pipe",
-    "its weights are GGUF": "gguf",
+    "holds several GGUF files": "ggufs",
     "a Git LFS pointer, not the file itself": "pointer",
     "is damaged or not a safetensors file": "truncated",
     "lacks weight files: ...": "shard",

@@ -56,6 +56,7 @@ TESTED_ELSEWHERE = {
     "models/checkpoint/formats/bitsandbytes.py": "unit/models/checkpoint/formats/test_registry.py",
     "models/checkpoint/formats/compressed_tensors.py": "unit/models/checkpoint/formats/test_registry.py",
     "models/checkpoint/formats/fp8.py": "unit/models/checkpoint/formats/test_registry.py",
+    "models/checkpoint/formats/gguf_model.py": "unit/models/checkpoint/formats/test_gguf.py",
     "models/checkpoint/formats/mxfp4.py": "unit/models/checkpoint/formats/test_registry.py",
     "models/checkpoint/formats/packed_inputs.py": "unit/models/checkpoint/formats/test_registry.py",
     "models/checkpoint/formats/plan.py": "unit/models/checkpoint/formats/test_registry.py",

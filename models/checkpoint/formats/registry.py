@@ -22,7 +22,7 @@ METHODS: dict[str, Callable[[JsonObject, Stored], Plan]] = {
 # Entries of config.json that say how weights are quantised; the second is of older versions of compressed-tensors.
 QUANTIZATION_ENTRIES = ("quantization_config", "compression_config")
 # What to do about other formats, where there is more to say than to use the weights they were made from.
-ADVICE = {
+METHOD_ADVICE = {
     "torchao": "load it with torchao and save dequantized weights, or use the checkpoint that it was made from",
     "modelopt": "use the checkpoint that it was made from, or its FP8 version of compressed-tensors",
     "auto-round": "export it as AWQ or GPTQ (AutoRound.save_quantized), or use the checkpoint that it was made from",
@@ -48,7 +48,7 @@ def make_plan(config: JsonObject, stored: Stored) -> Plan | None:
     if entry is not None:
         method = _method(entry)
         if method not in METHODS:
-            advice = ADVICE.get(method, OTHER_ADVICE)
+            advice = METHOD_ADVICE.get(method, OTHER_ADVICE)
             raise stored.refusal(
                 f"has weights quantised as {method}, which is not supported; {advice} (supported: {', '.join(METHODS)})"
             )

@@ -110,10 +110,11 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         all_of(without("model.safetensors"), holding("adapter_config.json", "{}")),
         "it is a PEFT adapter without the model that it adapts, its base model; merge",
     ),
-    "gguf": (
-        instead("m-Q8_0.gguf", "README.md"),
-        r"its weights are GGUF, .* \(m-Q8_0\.gguf\); use the model's safetens",
+    "ggufs": (
+        instead("m-Q8_0.gguf", "m-Q4_K_M.gguf"),
+        r"holds several GGUF files, and does not say which is meant: m-Q4_K_M\.gguf, m-Q8_0\.gguf; put one into",
     ),
+    "gguf": (instead("m-Q8_0.gguf", "README.md"), r"m-Q8_0\.gguf is damaged or not a GGUF file: "),
     "pickles": (
         all_of(without("model.safetensors"), holding("pytorch_model.bin", "x"), holding("optimizer.pt", "x")),
         r"its weights are pickles, which can run code when they are read \(pytorch_model\.bin\)",
@@ -342,10 +343,10 @@ def test_a_text_file_of_any_size_is_not_read(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_file_in_place_of_a_folder_is_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    (tmp_path / "model.onnx").write_bytes(b"x")
 
-    with pytest.raises(ModelError, match=r"model\.gguf is a file; a model is a folder of config\.json"):
-        load(tmp_path / "model.gguf")
+    with pytest.raises(ModelError, match=r"model\.onnx is a file; a model is a folder of config\.json"):
+        load(tmp_path / "model.onnx")
 
 
 def test_a_link_to_nowhere_in_place_of_a_folder_is_one_sentence(tmp_path: Path) -> None:
