@@ -38,7 +38,7 @@ ROWS: dict[type, Callable[..., Callable[[int, int], Tensor]]] = {
 ROWS_AT_ONCE = 128
 
 
-def dequantize(weight: QuantizedWeight, parts: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
+def dequantize_weight(weight: QuantizedWeight, parts: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
     """The plain weight: computed in float32, and rounded to `dtype` once.
 
     Args:
@@ -83,7 +83,7 @@ class TensorReader:
         """One weight on the CPU: of `dtype` if it is quantised, else as it is stored, mapped from its file."""
         if (weight := self._weights.get(name)) is None:
             return self._stored(name)
-        return dequantize(weight, {role: self._stored(part) for role, part in weight.parts.items()}, dtype)
+        return dequantize_weight(weight, {role: self._stored(part) for role, part in weight.parts.items()}, dtype)
 
     def lazy(self, dtype: torch.dtype) -> dict[str, Any]:
         """Every weight as an object that the library's loader reads when it needs it, as it does slices of files."""

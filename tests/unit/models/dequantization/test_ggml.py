@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from models.checkpoint.formats.plan import GgmlBlocks, QuantizedWeight
 from models.dequantization.ggml import DECODE, GGML_BLOCKS
-from models.dequantization.reader import dequantize
+from models.dequantization.reader import dequantize_weight
 
 Block = NDArray[np.uint8]
 ROWS = 192
@@ -134,7 +134,7 @@ def test_whole_matrices_are_those_of_the_package_gguf(kind: str) -> None:
     blocks = random_blocks(kind, ROWS * 2)
     weight = QuantizedWeight((ROWS, 2 * GGML_BLOCKS[kind][0]), {}, GgmlBlocks(kind))
 
-    read = dequantize(weight, {"weight": torch.from_numpy(blocks).flatten()}, torch.float32)
+    read = dequantize_weight(weight, {"weight": torch.from_numpy(blocks).flatten()}, torch.float32)
 
     expected = gguf.quants.dequantize(blocks.reshape(ROWS, -1), gguf.GGMLQuantizationType[kind])
     assert np.array_equal(read.numpy(), expected)
@@ -144,7 +144,7 @@ def test_whole_matrices_are_those_of_the_package_gguf(kind: str) -> None:
 def test_floats_are_read_as_they_are(kind: str, dtype: torch.dtype) -> None:
     matrix = torch.randn(192, 5, generator=torch.Generator().manual_seed(0)).to(dtype)
 
-    read = dequantize(
+    read = dequantize_weight(
         QuantizedWeight((192, 5), {}, GgmlBlocks(kind)), {"weight": matrix.view(torch.uint8).flatten()}, torch.float32
     )
 
@@ -157,6 +157,8 @@ def test_interleaved_heads_are_put_back() -> None:
     stored = matrix.reshape(4, 2, 24, 3).swapaxes(1, 2).reshape(192, 3)
     weight = QuantizedWeight((192, 3), {}, GgmlBlocks("F32", interleaved_heads=4))
 
-    read = dequantize(weight, {"weight": torch.from_numpy(stored.copy()).view(torch.uint8).flatten()}, torch.float32)
+    read = dequantize_weight(
+        weight, {"weight": torch.from_numpy(stored.copy()).view(torch.uint8).flatten()}, torch.float32
+    )
 
     assert np.array_equal(read.numpy(), matrix)
