@@ -56,7 +56,12 @@ FROM runtime AS cpu
 COPY --from=install-cpu /opt/hearth /opt/hearth
 
 FROM runtime AS cuda
+# Triton compiles what launches its kernels with a C compiler, when a model loads, and keeps it where it may write.
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends gcc libc6-dev \
+ && rm -rf /var/lib/apt/lists/*
 # CUDA 13: NVIDIA's driver 580 or newer, and a GPU of compute capability 7.5 or newer. Without one the start fails, unless
 # HEARTH_REQUIRE_GPU=false or a model's own `device: cpu` says that the CPU will do.
-ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility HEARTH_REQUIRE_GPU=true
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility HEARTH_REQUIRE_GPU=true \
+    TRITON_CACHE_DIR=/tmp/triton
 COPY --from=install-cuda /opt/hearth /opt/hearth

@@ -115,6 +115,8 @@ class BackendInfo:
     splits_texts: bool = False  # whether the pass of one text can be computed in several batches (Item.split)
     layout: BatchLayout = "packed"
     layout_reason: str = ""
+    fused: bool = False  # whether the layers run on kernels of our own, which take a sixth of the launches
+    fused_reason: str = ""
 
 
 class Pending(Protocol):

@@ -23,7 +23,7 @@ from models.interface import (
     Row,
     SplitPass,
 )
-from models.layers.attention import prepare, sharing_costs
+from models.layers.attention import sharing_costs
 from models.layers.pooler import (
     Groups,
     LanguageModelHead,
@@ -58,6 +58,7 @@ def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "Pack
         network = architecture.network()(config, weights, info.table_rows)
         head = _head(checkpoint, weights, network, info)
         weights.check_all_used(architecture.name)
+        fused, fused_reason = architecture.fuse(network, device, dtype)
     all_supported = f"every setting of this {checkpoint.model_type} checkpoint is supported"
     about = BackendInfo(
         backend="packed",
@@ -67,6 +68,8 @@ def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "Pack
         parameters=checkpoint.parameters,
         shares_prefixes=True,
         splits_texts=device.type == "cpu",
+        fused=fused is not network,
+        fused_reason=fused_reason,
     )
     post_pooling = load_post_pooling(checkpoint, device)
     costs = sharing_costs(
@@ -75,9 +78,10 @@ def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "Pack
         layers=int(checkpoint.config["num_hidden_layers"]),
         hidden_size=int(checkpoint.config["hidden_size"]),
         head_numbers=int(checkpoint.config["num_attention_heads"]) * network.head_dim,
+        fused=about.fused,
     )
     backend = PackedBackend(
-        network, head, post_pooling, about, pooling=info.pooling, device=device, dtype=dtype, costs=costs
+        fused, head, post_pooling, about, pooling=info.pooling, device=device, dtype=dtype, costs=costs
     )
     check_backend(backend, info, backend.exact)
     return backend
@@ -120,7 +124,6 @@ class PackedBackend:
         self._costs = costs
         self._network, self._head, self._post_pooling, self._info = network, head, post_pooling, info
         self._pooling, self._device, self._dtype = pooling, device, dtype
-        self._head_dim = network.head_dim
         self._prefix_cache = PrefixCache(max_tokens=0) if pooling != "lasttoken" else PrefixCache()
 
     @property
@@ -208,9 +211,11 @@ class PackedBackend:
         staging: Staging,
     ) -> PackedBatch:
         reads_all = self._pooling != "lasttoken"
-        attention = ends_attention = prepare(forest.layout, staging, dtype, self._head_dim)
+        prefixes = [prefix.layers for prefix in cached]
+        attention = ends_attention = self._network.prepare_attention(forest.layout, staging, dtype, prefixes)
         if not reads_all:
-            ends_attention = prepare(forest.layout.at(forest.ends), staging, dtype, self._head_dim)
+            ends = forest.layout.at(forest.ends)
+            ends_attention = self._network.prepare_attention(ends, staging, dtype, prefixes)
         # The padding follows the tokens of all items. Nothing attends to it, and no item reads its states.
         total = len(forest.tokens)
         padding = padded_tokens(total, LARGE_MATRIX) - total if self._device.type == "cpu" else 0
@@ -220,6 +225,6 @@ class PackedBackend:
             attention=attention,
             ends=None if reads_all else staging.add(forest.ends),
             ends_attention=ends_attention,
-            cached=[prefix.layers for prefix in cached],
+            cached=prefixes,
             span_to_cache=span_to_cache,
         )

@@ -21,6 +21,8 @@ from models.prefix_trie import FREE, SharingCosts
 LAUNCH_S, FLOPS, BYTES_PER_S, HIDDEN_BYTES = 2e-6, 7e14, 3.9e12, 200
 # Of one level of branches in varlen_attention: kernels, and bytes that move for a query, per number of its heads.
 LEVEL_KERNELS, QUERY_BYTES = 16, 46
+# The same of fused layers: a branch is a block of keys more, of which a query may see few.
+FUSED_HIDDEN_BYTES, BLOCK_KEYS, ATTENTION_SHARE = 35, 64, 0.45
 
 
 class Attention(Protocol):
@@ -43,11 +45,12 @@ def prepare(layout: AttentionLayout, staging: Staging, dtype: torch.dtype, head_
 
 
 def sharing_costs(
-    device: torch.device, *, parameters: int, layers: int, hidden_size: int, head_numbers: int
+    device: torch.device, *, parameters: int, layers: int, hidden_size: int, head_numbers: int, fused: bool = False
 ) -> SharingCosts:
     """What sharing a prefix costs in this network on this device.
 
-    On the CPU a branch costs no more than its keys would. On CUDA each level of branches is kernels of its own.
+    On the CPU a branch costs no more than its keys would. On CUDA each level of branches is kernels of its own, unless
+    the network is fused.
 
     Args:
         device: where the network runs.
@@ -55,9 +58,13 @@ def sharing_costs(
         layers: how many there are.
         hidden_size: numbers of a token between layers.
         head_numbers: numbers of a token's query, N x D.
+        fused: whether the network runs on the kernels of models.cuda.
     """
     if device.type != "cuda":
         return FREE
+    if fused:
+        token_s = 2 * parameters / FLOPS + layers * hidden_size * FUSED_HIDDEN_BYTES / BYTES_PER_S
+        return SharingCosts(layers * 4 * head_numbers * BLOCK_KEYS / (FLOPS * ATTENTION_SHARE) / token_s)
     token_s = 2 * parameters / FLOPS + layers * hidden_size * HIDDEN_BYTES / BYTES_PER_S
     query_s = layers * head_numbers * QUERY_BYTES / BYTES_PER_S
     return SharingCosts(query_s / token_s, layers * LEVEL_KERNELS * LAUNCH_S / token_s)

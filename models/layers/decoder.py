@@ -31,8 +31,12 @@ class Gated:
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """[T, H] -> [T, intermediate]."""
-        gate, up = F.linear(hidden, self._gate_up.to(hidden.dtype)).chunk(2, dim=-1)
+        gate, up = self.products(hidden).chunk(2, dim=-1)
         return F.silu(gate).mul_(up)
+
+    def products(self, hidden: Tensor) -> Tensor:
+        """Gate and up side by side, [T, H] -> [T, 2 intermediate]."""
+        return F.linear(hidden, self._gate_up.to(hidden.dtype))
 
 
 def rms_norm(hidden: Tensor, weight: Tensor, eps: float) -> Tensor:

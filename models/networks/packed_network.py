@@ -7,9 +7,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from models.devices import Staging
 from models.layers.attention import Attention
 from models.layers.cpu_attention import KeysValues
-from models.packing import Span
+from models.packing import AttentionLayout, Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,15 @@ class PackedNetwork(Protocol):
     @property
     def layer_count(self) -> int:
         """How many layers steps() goes through."""
+        ...
+
+    def prepare_attention(
+        self, layout: AttentionLayout, staging: Staging, dtype: torch.dtype, cached: Sequence[Sequence[KeysValues]]
+    ) -> Attention:
+        """Attention over a layout for one call with activations of `dtype`; call it before staging.send().
+
+        cached: as in PackedBatch.
+        """
         ...
 
     def __call__(self, batch: PackedBatch, dtype: torch.dtype) -> Tensor:

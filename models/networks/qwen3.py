@@ -6,12 +6,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.layers.attention import Attention
+from models.devices import Staging
+from models.layers.attention import Attention, prepare
+from models.layers.cpu_attention import KeysValues
 from models.layers.decoder import Rotary, rms_norm
 from models.layers.onednn import layers_for
 from models.networks.packed_network import PackedBatch
 from models.networks.qwen3_config import Qwen3Config
 from models.networks.weights import TABLE, Weights
+from models.packing import AttentionLayout
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +30,18 @@ class Qwen3:
     """Implements PackedNetwork."""
 
     def __init__(self, config: Qwen3Config, weights: Weights, table_rows: int) -> None:
-        self._config, self.head_dim = config, config.head_dim
+        self.config, self.head_dim = config, config.head_dim
         self.embed_tokens = weights.take(TABLE, table_rows, config.hidden_size)
         self.layer_count = config.num_hidden_layers
         last = self.layer_count - 1
         self.layers = [Layer(config, weights, number, is_last=number == last) for number in range(last + 1)]
         self.norm = weights.take("norm.weight", config.hidden_size)
+
+    def prepare_attention(
+        self, layout: AttentionLayout, staging: Staging, dtype: torch.dtype, cached: Sequence[Sequence[KeysValues]]
+    ) -> Attention:
+        del cached  # each call gets them
+        return prepare(layout, staging, dtype, self.head_dim)
 
     def __call__(self, batch: PackedBatch, dtype: torch.dtype) -> Tensor:
         *_, states = self.steps([batch], dtype)
@@ -41,7 +50,7 @@ class Qwen3:
 
     def steps(self, chunks: Sequence[PackedBatch], dtype: torch.dtype) -> Iterator[Tensor | None]:
         hidden = [self.embed_tokens[chunk.tokens].to(dtype) for chunk in chunks]
-        rotary = [Rotary.of(chunk.positions, self._config.head_dim, self._config.rope_theta) for chunk in chunks]
+        rotary = [Rotary.of(chunk.positions, self.config.head_dim, self.config.rope_theta) for chunk in chunks]
         for layer in self.layers[:-1]:
             for number, chunk in enumerate(chunks):
                 all_tokens = Queries(None, chunk.attention, rotary[number])
@@ -57,7 +66,7 @@ class Qwen3:
         if batch.ends is not None:
             ends = Queries(batch.ends, batch.ends_attention, rotary.at(batch.ends))
         states = self.layers[-1](hidden, ends, rotary, batch)
-        return rms_norm(states.float(), self.norm, self._config.rms_norm_eps)
+        return rms_norm(states.float(), self.norm, self.config.rms_norm_eps)
 
 
 class Layer:

@@ -23,11 +23,13 @@ from models.layers.pooler import LanguageModelHead
 from models.layers.sequence_attention import Rule, SequenceLayout
 from models.networks.bert import Bert
 from models.networks.bert_config import BertConfig
+from models.networks.fused.qwen3_fused import FusedQwen3
 from models.networks.qwen3 import Qwen3
 from models.networks.qwen3_config import Qwen3Config
 from models.networks.weights import Weights
 from tests.support.simulated_cuda.device import Counts
 from tests.support.simulated_cuda.install import install
+from tests.support.simulated_cuda.kernels import SimulatedKernels
 from tests.support.simulated_cuda.tensor import CUDA, GPU
 
 TABLE = Path(__file__).with_suffix(".json")
@@ -56,9 +58,9 @@ def _about(name: str) -> BackendInfo:
 def qwen3() -> Backend:
     """Qwen3 0.6B, with a head for scores."""
     config = Qwen3Config(1024, 3072, 28, 16, 8, 128, 1e-6, 1e6)
-    network = Qwen3(config, cast("Weights", EmptyWeights()), TABLE_ROWS)
+    network = FusedQwen3(Qwen3(config, cast("Weights", EmptyWeights()), TABLE_ROWS), SimulatedKernels())
     head = LanguageModelHead(network.embed_tokens, device=CUDA, no_yes=NO_YES)
-    costs = sharing_costs(CUDA, parameters=440_401_920, layers=28, hidden_size=1024, head_numbers=16 * 128)
+    costs = sharing_costs(CUDA, parameters=440_401_920, layers=28, hidden_size=1024, head_numbers=16 * 128, fused=True)
     about = _about("packed")
     return PackedBackend(
         network, head, None, about, pooling="lasttoken", device=CUDA, dtype=torch.bfloat16, costs=costs

@@ -2,8 +2,11 @@
 
 import pytest
 
+from models import Item
 from tests.gpu_rehearsal.budgets import WORKLOADS, Budget, budget_of, count, lowered, read_table
+from tests.support.simulated_cuda.tensor import GPU
 
+LAYERS = 28
 LOWER = "Lower the table: .venv/bin/python -m tests.gpu_rehearsal.budgets"
 
 
@@ -19,6 +22,22 @@ def test_a_batch_costs_what_the_table_says(workload: str) -> None:
     counts = count(workload)
 
     assert not differences(read_table()[workload], budget_of(counts)), (counts.operators.most_common(), counts.waits)
+
+
+def test_to_keep_and_to_continue_a_prefix_costs_a_kernel_a_layer_at_most() -> None:
+    make, readout, texts = WORKLOADS["qwen3 0.6B, one query with 100 documents"]
+    items = [Item(ids, readout) for ids in texts]
+    usual = read_table()["qwen3 0.6B, one query with 100 documents"]["kernels"]
+    with GPU.shapes_only():
+        backend = make()
+        kernels = []
+        for batch in (items[:50], items[50:]):
+            with GPU.counting() as counts:
+                pending = backend.launch(batch, keep_prefix=True)
+            pending.rows()
+            kernels.append(counts.kernels)
+
+    assert kernels == [usual + LAYERS, usual]
 
 
 def test_the_table_has_every_workload_and_promises_no_wait() -> None:

@@ -1,7 +1,11 @@
-"""The rehearsal fails where a GPU would: each mistake that is planted here is caught, for the right reason."""
+"""The rehearsal fails where a GPU would: each mistake that is planted here is caught, for the right reason.
+
+Mistakes within the kernels are planted in kernels/test_planted_kernel_bugs.py.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +18,12 @@ from torch.nn.attention import varlen
 from models import Backend, Item, LoadOptions, NonFinite, Readout, load_backend, load_preprocessor
 from models.backends import packed
 from models.backends.launched import Copy
+from models.cuda import choice, forest_attention
+from models.cuda.forest_attention import ForestAttention
 from models.devices import STAGING_BYTES, Staging
 from models.layers import varlen_attention
 from models.layers.decoder import Rotary
-from models.networks.qwen3 import Qwen3
+from models.networks.fused.qwen3_fused import FusedQwen3
 from tests.support.checkpoints.qwen3 import build
 from tests.support.networks.one_at_a_time import Matrix, cosines
 from tests.support.simulated_cuda.device import Event
@@ -46,6 +52,16 @@ def load(folder: Path, device: str) -> Backend:
 @pytest.fixture(scope="module")
 def on_gpu(folder: Path) -> Backend:
     return load(folder, "cuda")
+
+
+@pytest.fixture(scope="module")
+def without_kernels(folder: Path) -> Backend:
+    def missing() -> None:
+        raise ImportError("No module named 'triton'")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choice, "load_kernels", missing)
+        return load(folder, "cuda")
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +145,43 @@ def on_a_stream_of_its_own(plain: Any, *args: Any) -> Tensor:
         return states
 
 
+def tables_on_the_host(
+    plain: Any, attention: ForestAttention, layout: Any, _: Staging, *args: Any, **more: Any
+) -> None:
+    plain(attention, layout, Staging(CPU), *args, **more)
+
+
+def as_int64(plain: Any, staging: Staging, array: Any) -> Tensor:
+    tensor: Tensor = plain(staging, array.astype(np.int64))
+    return tensor
+
+
+def with_the_attention_of_the_ends(plain: Any, network: FusedQwen3, batch: Any, *args: Any) -> Tensor:
+    states: Tensor = plain(network, replace(batch, attention=batch.ends_attention), *args)
+    return states
+
+
+def with_a_key_too_few(plain: Any, *args: Any) -> Any:
+    tables = plain(*args)
+    return replace(tables, tiles=tables.tiles - np.array([0, 1, 0, 0], dtype=np.int32))
+
+
+def without_spans(plain: Any, *args: Any) -> Any:
+    tables = plain(*args)
+    return replace(tables, tiles=tables.tiles * np.array([1, 1, 0, 0], dtype=np.int32))
+
+
+def rotate_keys_alone(
+    plain: Any, network: FusedQwen3, layer: Any, heads: Tensor, query_heads: int, angles: Any
+) -> None:
+    if heads.shape[1] > query_heads:
+        plain(network, layer, heads[:, query_heads:], 0, angles)
+
+
+def with_old_states(plain: Any, network: FusedQwen3, layer: Any, number: int, hidden: Tensor, *args: Any) -> None:
+    plain(network, layer, number, hidden.clone(), *args)
+
+
 # What is wrong, how it is planted, and how it shows.
 BUGS: dict[str, tuple[Plant, str]] = {
     "rows are read before their event": (
@@ -156,13 +209,53 @@ BUGS: dict[str, tuple[Plant, str]] = {
         "changed a pinned buffer",
     ),
     "a number is asked for in launch()": (
-        lambda patch: around(patch, Qwen3, "__call__", ask_for_the_sum),
+        lambda patch: around(patch, FusedQwen3, "__call__", ask_for_the_sum),
         "_local_scalar_dense waits for its result at tests/gpu_rehearsal/test_planted_bugs.py",
     ),
     "states are selected by a mask": (
         lambda patch: around(patch, packed, "read", select_by_mask),
         "index waits for its result",
     ),
+    "the network runs on a stream of its own": (
+        lambda patch: around(patch, FusedQwen3, "__call__", on_a_stream_of_its_own),
+        "no event orders one after the other",
+    ),
+    "index arrays are never sent": (
+        lambda patch: patch.setattr(Staging, "send", lambda _: None),
+        "out of bounds",
+    ),
+    "a table of the kernels stays on the host": (
+        lambda patch: around(patch, ForestAttention, "__init__", tables_on_the_host),
+        "cannot be accessed from Triton",
+    ),
+    "tables are int64": (
+        lambda patch: around(patch, Staging, "add", as_int64),
+        "tables are int32",
+    ),
+    "the tables of the ends are used for all tokens": (
+        lambda patch: around(patch, FusedQwen3, "__call__", with_the_attention_of_the_ends),
+        "tables of another batch",
+    ),
+    "a tile ends before its last key": (
+        lambda patch: around(patch, forest_attention, "attention_tables", with_a_key_too_few),
+        "wrong vectors",
+    ),
+    "spans of shared keys are not attended to": (
+        lambda patch: around(patch, forest_attention, "attention_tables", without_spans),
+        "wrong vectors",
+    ),
+    "queries are not rotated": (
+        lambda patch: around(patch, FusedQwen3, "_rotate", rotate_keys_alone),
+        "wrong vectors",
+    ),
+    "the norm of the next layer is not taken": (
+        lambda patch: around(patch, FusedQwen3, "_layer", with_old_states),
+        "wrong vectors",
+    ),
+}  # fmt: skip
+
+# The same, where the plain layers run.
+BUGS_WITHOUT_KERNELS: dict[str, tuple[Plant, str]] = {
     "an index stays on the host": (
         lambda patch: around(patch, varlen_attention, "_indexes", lambda plain, spans, _: plain(spans, Staging(CPU))),
         "index copies an index from the host",
@@ -170,10 +263,6 @@ BUGS: dict[str, tuple[Plant, str]] = {
     "positions stay on the host": (
         lambda patch: around(patch, Rotary, "of", lambda plain, positions, *rest: plain(positions.cpu(), *rest)),
         "blocking copy to the host|on the same device",
-    ),
-    "the network runs on a stream of its own": (
-        lambda patch: around(patch, Qwen3, "__call__", on_a_stream_of_its_own),
-        "no event orders one after the other",
     ),
     "heads are not contiguous": (
         lambda patch: around(patch, varlen, "varlen_attn", attend_over_columns),
@@ -199,26 +288,28 @@ BUGS: dict[str, tuple[Plant, str]] = {
         lambda patch: patch.setattr(varlen_attention._Branches, "merge", lambda *_: None),
         "wrong vectors",
     ),
-    "index arrays are never sent": (
-        lambda patch: patch.setattr(Staging, "send", lambda _: None),
-        "out of bounds",
-    ),
 }  # fmt: skip
 
 
+def catch(backend: Backend, truth: list[Matrix], plant: Plant, sign: str) -> None:
+    errors = (AssertionError, RuntimeError, IndexError, ValueError, NonFinite)
+    with pytest.MonkeyPatch.context() as patch, nothing_left_on_the_gpu():
+        plant(patch)
+        with pytest.raises(errors, match=sign):
+            rehearse(backend, truth)
+
+
 @pytest.mark.parametrize("bug", BUGS)
-def test_a_planted_bug_is_caught(
-    on_gpu: Backend, truth: list[Matrix], monkeypatch: pytest.MonkeyPatch, bug: str
-) -> None:
-    plant, sign = BUGS[bug]
-    plant(monkeypatch)
-
-    with (
-        nothing_left_on_the_gpu(),
-        pytest.raises((AssertionError, RuntimeError, IndexError, NonFinite), match=sign),
-    ):
-        rehearse(on_gpu, truth)
+def test_a_planted_bug_is_caught(on_gpu: Backend, truth: list[Matrix], bug: str) -> None:
+    catch(on_gpu, truth, *BUGS[bug])
 
 
-def test_without_a_bug_nothing_is_caught(on_gpu: Backend, truth: list[Matrix]) -> None:
+@pytest.mark.parametrize("bug", BUGS_WITHOUT_KERNELS)
+def test_a_planted_bug_is_caught_without_kernels(without_kernels: Backend, truth: list[Matrix], bug: str) -> None:
+    catch(without_kernels, truth, *BUGS_WITHOUT_KERNELS[bug])
+
+
+def test_without_a_bug_nothing_is_caught(on_gpu: Backend, without_kernels: Backend, truth: list[Matrix]) -> None:
+    assert (on_gpu.info.fused, without_kernels.info.fused) == (True, False)
     rehearse(on_gpu, truth)
+    rehearse(without_kernels, truth)

@@ -41,7 +41,7 @@ MODELS_FLOORS = (
         "models.postprocess",
         "models.prefix_trie",
     ),
-    ("models.dequantization", "models.layers", "models.text"),
+    ("models.cuda", "models.dequantization", "models.layers", "models.text"),
     ("models.networks",),
     ("models.backends", "models.loading", "models.outputs"),
     ("models.conversion", "models.verify"),
@@ -137,3 +137,12 @@ def test_importing_the_server_imports_no_heavy_library(module: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
 
     assert done.stdout.strip() == ""
+
+
+def test_triton_comes_in_with_the_kernels_alone() -> None:
+    kernels = {"models.cuda.attention_kernel", "models.cuda.elementwise", "models.cuda.triton_kernels"}
+    imported = {_module(file): set(_imported(file)) for file in MODELS}
+
+    assert {name for name, names in imported.items() if any(n.split(".")[0] == "triton" for n in names)} == kernels
+    # choice.load_kernels() does, once there is a CUDA device.
+    assert {name for name, names in imported.items() if names & kernels} - kernels == {"models.cuda.choice"}

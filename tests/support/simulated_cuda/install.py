@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils._device import _device_constructors
 
+from models.cuda import choice
 from tests.support.simulated_cuda.device import CLOCK_HZ, Event, Stream
 from tests.support.simulated_cuda.flash import flash_attention_forward, sdpa_on_device
+from tests.support.simulated_cuda.kernels import SimulatedKernels
 from tests.support.simulated_cuda.tensor import CUDA, GPU, SPECIAL, empty_on_device, launch, on_device
 from tests.support.simulated_cuda.transfers import copy, is_pinned, pin, register_pinned, to_copy
 
@@ -145,6 +147,7 @@ def _replace_host_functions() -> None:
     torch.empty = partial(_pinned_if_asked, torch.empty)
     torch.tensor = partial(_built_on_the_host, torch.tensor)
     torch.Generator = _generator_class(torch.Generator)
+    choice.load_kernels = SimulatedKernels
     functional = torch.nn.functional
     functional.scaled_dot_product_attention = sdpa_on_device(functional.scaled_dot_product_attention)
 

@@ -86,6 +86,10 @@ class DeviceTensor(Tensor):
         """Torch would read the storage."""
         return self.cpu().tolist()
 
+    def data_ptr(self) -> int:
+        """A number for each place in memory, as on a device."""
+        return self.numbers.data_ptr()
+
     def numpy(self, *, force: bool = False) -> Any:
         raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first.")
 

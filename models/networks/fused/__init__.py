@@ -1,0 +1,1 @@
+"""Networks of the folder above, on the kernels of models.cuda."""
