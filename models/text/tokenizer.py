@@ -97,6 +97,7 @@ class Tokenizer:
             _lower_case(self._plain)
         words = {token["content"] for token in document.get("added_tokens") or () if is_word(token)}
         tokens = self._control.get_added_tokens_decoder().items()
+        self.words = sorted(words)
         self.added = {token.content: index for index, token in tokens if token.content not in words}
         self._spellings = spelling_pattern(token for token in self.added if len(token) > 1)
         self._added_ids = np.array(sorted(self.added.values()), dtype=np.int32)

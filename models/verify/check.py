@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from models.backends.warm_up import warm_up
+from models.checkpoint.folder import Checkpoint
+from models.checkpoint.sentence_transformers_files import post_pooling_modules
 from models.interface import BackendInfo, Item, LoadOptions, ModelInfo, Readout, Row
 from models.memory import Footprint, gibibytes, rss_bytes
 from models.postprocess import finish_logits, finish_scores
@@ -67,7 +69,8 @@ def check_model(path: Path, options: LoadOptions, say: Callable[[str], None]) ->
     findings += [_speed(model), _memory()]
     findings += _batch_costs(model, say)
     say("comparing with the reference")
-    compared = _scores(model) if model.preprocessor.info.kind == "reranker" else _vectors(model)
+    is_reranker = model.preprocessor.info.kind == "reranker"
+    compared = _scores(model) if is_reranker else [*_vectors(model), *_published(model, options.id or "")]
     return CheckReport(model.preprocessor.info, model.backend.info, (*compared, *findings))
 
 
@@ -87,7 +90,7 @@ def _batch_costs(model: OfflineModel, say: Callable[[str], None]) -> list[Findin
 def _vectors(model: OfflineModel) -> list[Finding]:
     from models.verify.reference import vector_reference
 
-    texts = fitting(model.preprocessor, SAMPLE_TEXTS)
+    texts = fitting(model.preprocessor, (*SAMPLE_TEXTS, *_with_words(model)))
 
     def expected(dtype: str) -> list[Row]:
         reference = vector_reference(model.preprocessor.info, dtype)
@@ -95,6 +98,37 @@ def _vectors(model: OfflineModel) -> list[Finding]:
 
     measure = PACKED_VECTORS if model.backend.info.backend == "packed" else VECTORS
     return _compare(measure, model.backend.info.dtype, lambda batch: model.vectors(texts, batch), expected)
+
+
+def _with_words(model: OfflineModel) -> list[str]:
+    """A text with a token that was added to the vocabulary and that users may write, if there is one."""
+    words = [word for word in model.preprocessor.tokenizer.words if word.strip()]
+    return [f"What is {words[0]}, and where is {words[-1]}?"] if words else []
+
+
+def _published(model: OfflineModel, source: str) -> list[Finding]:
+    """Compare with the procedure of the model card, where the family is known by name."""
+    from models.verify.published import PublishedVectors, find_procedure
+    from models.verify.reference import NoReference
+
+    info, backend = model.preprocessor.info, model.backend.info
+    procedure = find_procedure(info, source)
+    if procedure is None or info.kind != "embedder" or post_pooling_modules(Checkpoint(Path(info.path))):
+        return []
+    texts = fitting(model.preprocessor, SAMPLE_TEXTS)
+    half = backend.dtype != "float32"
+    limit = VECTORS.limit_half if half else VECTORS.limit
+    try:
+        expected = PublishedVectors(info, procedure).vectors(texts)
+        errors, library = VECTORS.errors(model.vectors(texts), expected), None
+        if half and errors.worst > limit:
+            library = VECTORS.errors(PublishedVectors(info, procedure, backend.dtype).vectors(texts), expected)
+    except NoReference:  # the comparison above says so, or the vocabulary is of another family
+        return []
+    what, value = "worst cosine with the model card's procedure", VECTORS.value(errors.worst)
+    passed = errors.are_within(limit, library)
+    found, required = VECTORS.text(errors.worst), VECTORS.required(limit)
+    return [Finding("worst_cosine_published", what, value, found, required, passed)]
 
 
 def _scores(model: OfflineModel) -> list[Finding]:

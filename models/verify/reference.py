@@ -15,6 +15,7 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceCl
 from transformers.utils import logging
 
 from models.checkpoint.folder import Checkpoint
+from models.checkpoint.kind import names_of
 from models.interface import ModelInfo, Pooling, Row
 from models.text.qwen3_prompt import FRAME_PREFIX, FRAME_SUFFIX, prompt_body
 
@@ -46,11 +47,11 @@ def vector_reference(info: ModelInfo, dtype: str = "float32") -> VectorReference
 
     Raises: NoReference.
     """
-    _refuse_quantised(info)
-    with _loading():
+    refuse_quantised(info)
+    with loading():
         if Checkpoint(Path(info.path)).modules:
-            return _SentenceTransformer(info.path, _dtype(dtype))
-        return _Network(info.path, _dtype(dtype), info.pooling)
+            return _SentenceTransformer(info.path, torch_dtype(dtype))
+        return _Network(info.path, torch_dtype(dtype), info.pooling)
 
 
 def score_reference(info: ModelInfo, dtype: str = "float32") -> ScoreReference:
@@ -58,17 +59,23 @@ def score_reference(info: ModelInfo, dtype: str = "float32") -> ScoreReference:
 
     Raises: NoReference.
     """
-    _refuse_quantised(info)
-    with _loading():
-        if info.classifier and info.model_type != "qwen3":
-            return _CrossEncoder(info.path, _dtype(dtype), takes_instruction=False)
+    refuse_quantised(info)
+    with loading():
         checkpoint = Checkpoint(Path(info.path))
+        was_saved = checkpoint.sentence_transformers.get("model_type") == "CrossEncoder"
+        is_plain = info.model_type != "qwen3" or (was_saved and "qwen3-reranker" not in names_of(checkpoint))
+        if info.classifier and is_plain:
+            return _CrossEncoder(info.path, torch_dtype(dtype), takes_instruction=False)
         if "LogitScore" in checkpoint.modules and "document" in checkpoint.chat_template:
-            return _CrossEncoder(info.path, _dtype(dtype), takes_instruction=True)
-        return _Framed(info.path, _dtype(dtype), classifier=info.classifier)
+            return _CrossEncoder(info.path, torch_dtype(dtype), takes_instruction=True)
+        return _Framed(info.path, torch_dtype(dtype), classifier=info.classifier)
 
 
-def _refuse_quantised(info: ModelInfo) -> None:
+def refuse_quantised(info: ModelInfo) -> None:
+    """Refuse weights that the library does not read exactly.
+
+    Raises: NoReference.
+    """
     # transformers derives the blocks of FP8 from shapes, quantises activations, or needs a package for each format.
     if info.quantization and not info.quantization.startswith("mxfp4"):
         raise NoReference(
@@ -77,13 +84,15 @@ def _refuse_quantised(info: ModelInfo) -> None:
         )
 
 
-def _dtype(name: str) -> dict[str, Any]:
+def torch_dtype(name: str) -> dict[str, Any]:
+    """The argument of from_pretrained() for a dtype."""
     # Named always: transformers 5 would otherwise use the checkpoint's dtype.
     return {"dtype": getattr(torch, name)}
 
 
 @contextmanager
-def _loading() -> Iterator[None]:
+def loading() -> Iterator[None]:
+    """Turn the libraries' errors into NoReference."""
     logging.disable_progress_bar()
     try:
         yield

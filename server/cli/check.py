@@ -28,6 +28,7 @@ from models import (
     fitting_documents,
     load_backend,
     load_preprocessor,
+    model_id,
 )
 from server import VERSION
 from server.cli.remote_server import RemoteServer, RemoteServerError
@@ -40,7 +41,9 @@ def check(source: str, dtype: Dtype, console: Console, revision: str | None = No
     Raises: ModelError.
     """
     with console.status("checking") as status:
-        return check_model(find_checkpoint(source, revision), LoadOptions(dtype=dtype), status.update)
+        return check_model(
+            find_checkpoint(source, revision), LoadOptions(id=model_id(source), dtype=dtype), status.update
+        )
 
 
 def show(source: str, report: CheckReport, console: Console) -> None:

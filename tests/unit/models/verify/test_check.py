@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
 from safetensors.torch import load_file, save_file
 
 from models import LoadOptions, ModelInfo, check_model, load_backend, load_preprocessor
 from models.verify import reference
-from models.verify.check import CheckReport
+from models.verify.check import CheckReport, _with_words
 from models.verify.offline import OfflineModel
 from tests.support.checkpoints.causal_rerankers import TASKED, save_causal
 from tests.support.checkpoints.classifiers import cross_encoder, fold_head
@@ -54,6 +55,19 @@ def test_so_do_models_of_the_library(tmp_path: Path, name: str) -> None:
 
     assert failed(report) == set()
     assert report.backend.backend == "transformers"
+
+
+def test_a_token_that_was_added_is_in_a_text_of_the_check(tmp_path: Path) -> None:
+    folder = build(tmp_path / "m", vocab_size=300)
+    file = str(folder / "tokenizer.json")
+    tokenizer = tokenizers.Tokenizer.from_file(file)
+    tokenizer.add_tokens([tokenizers.AddedToken("remdesivir", normalized=False)])
+    tokenizer.save(file)
+
+    assert _with_words(OfflineModel.load(folder, LoadOptions(device="cpu"))) == [
+        "What is remdesivir, and where is remdesivir?"
+    ]
+    assert failed(check(folder)) == set()
 
 
 def test_so_does_our_own_bert(tmp_path: Path) -> None:
