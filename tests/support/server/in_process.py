@@ -68,8 +68,9 @@ def pair_model(folder: Path, **changes: Any) -> Preprocessor:
 
 
 def served(text: Preprocessor, name: str, **options: Any) -> ServedModel:
-    """A model in the registry."""
-    return ServedModel(name, text, ModelConfig(path=text.info.path, **options))
+    """A model in the registry, named as if it had weights."""
+    digest = None if text.info.kind == "reranker" else "0123456789abcdef"
+    return ServedModel(name, text, ModelConfig(path=text.info.path, **options), digest=digest)
 
 
 @dataclass(frozen=True, slots=True)

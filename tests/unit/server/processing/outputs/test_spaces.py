@@ -123,7 +123,7 @@ async def test_until_then_nothing_is_said_and_an_expectation_waits(
     embedder: ServedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spaces.SpaceNames, "_hash_soon", lambda self: None)
-    async with in_process_server(embedder) as here:
+    async with in_process_server(replace(embedder, digest=None)) as here:
         plain = await here.embed("a")
         space = "hearth1.a.float32.1000.float32.8.unit"
         expecting = await here.client.post("/v1/embeddings", json={"input": "a"}, headers={EXPECTED_SPACE: space})
