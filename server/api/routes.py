@@ -231,8 +231,7 @@ def _details(serving: ServingContext, model: ServedModel) -> JsonObject:
         "quantization": info.quantization or None,
     }
     if model.kind != "reranker":
-        spaces = serving.space_names.spaces(model, backend)
-        details |= {"space": str(spaces[0]) if spaces else None, "losses": _losses(model)}
+        details |= {"space": serving.space_names.named(model, backend).header, "losses": _losses(model)}
     # The backend is not known while the model is loading.
     return details | (asdict(backend) if backend else {})
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from models import Matrix, ModelInfo, PrefixOrder, Readout, VectorSpace, finish_logits, finish_vectors, sort_by_prefix
+from models import Matrix, ModelInfo, PrefixOrder, Readout, finish_logits, finish_vectors, sort_by_prefix
 from server.config import RequestLimits
 from server.errors import (
     ArrayTooLong,
@@ -55,7 +55,7 @@ async def embed(request: EmbeddingRequest, serving: ServingContext, context: Req
     readout = _readout(request, model)
     _check_sizes(request, model, readout, serving.limits)
     check_output_dtypes(request, model)
-    spaces = _spaces(request, model, serving, context)
+    space = _space(request, model, serving, context)
     fewest = _fewest_tokens(request, context, serving.limits)
     serving.engine.check_room(
         model.id, fewest, len(request.input.values), caller=context.caller, left_s=context.left_s()
@@ -79,22 +79,24 @@ async def embed(request: EmbeddingRequest, serving: ServingContext, context: Req
         tokenized.token_ids,
         _ignored(request, model),
         other_forms(request, model, finished),
-        ",".join(map(str, spaces)) or None,
+        space,
     )
 
 
-def _spaces(
+def _space(
     request: EmbeddingRequest, model: ServedModel, serving: ServingContext, context: RequestContext
-) -> tuple[VectorSpace, ...]:
+) -> str | None:
+    """The names for X-Hearth-Space.
+
+    Raises: ApiError: the client expects another space.
+    """
     if request.return_logits is not None:
-        return ()
+        return None
     names, backend = serving.space_names, serving.engine.info.get(model.id)
-    spaces = names.spaces(
-        model, backend, request.output_dtypes, dimensions=request.dimensions, is_unit=request.normalize
-    )
+    named = names.named(model, backend, request.output_dtypes, dimensions=request.dimensions, is_unit=request.normalize)
     if context.expected_space:
-        names.check(context.expected_space, spaces)
-    return spaces
+        names.check(context.expected_space, named.spaces)
+    return named.header
 
 
 def _with_defaults(request: EmbeddingRequest, model: ServedModel) -> EmbeddingRequest:

@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from models import (
@@ -23,7 +24,20 @@ from server.errors import InvalidValue, SpaceMismatch, SpaceUnknown
 from server.registry import ServedModel
 
 EXPECTED_SPACE = "X-Hearth-Expected-Space"
+# Names are kept for this many kinds of request; a client may ask for any `dimensions`.
+MAX_KEPT_NAMES = 256
 log = logging.getLogger("hearth.models")
+
+
+class Named:
+    """The spaces of the forms in one answer, and the header that names them; None without any."""
+
+    def __init__(self, spaces: tuple[VectorSpace, ...]) -> None:
+        self.spaces = spaces
+        self.header = ",".join(map(str, spaces)) or None
+
+
+NOT_NAMED = Named(())
 
 
 class SpaceNames:
@@ -32,37 +46,42 @@ class SpaceNames:
     def __init__(self, models: Sequence[ServedModel], state_folder: Path | None) -> None:
         self._state_folder = state_folder
         self._models: dict[str, str] = {}
+        self._kept: dict[tuple[object, ...], Named] = {}
         for model in models:
             self._name(model, model.digest)
         self._missing = [model for model in models if model.kind != "reranker" and not model.digest]
 
-    def spaces(
+    def named(
         self,
         model: ServedModel,
         backend: BackendInfo | None,
-        forms: Iterable[OutputDtype] = ("float32",),
+        forms: tuple[OutputDtype, ...] = ("float32",),
         *,
         dimensions: int | None = None,
         is_unit: bool = True,
-    ) -> tuple[VectorSpace, ...]:
+    ) -> Named:
         """The space of each form; none while the checksums of the model's files are being computed."""
         name = self._models.get(model.id)
         if name is None:
             self._hash_soon()
-            return ()
-        info = model.preprocessor.info
-        calibration = f"-{model.calibration.digest}" if model.calibration else ""
-        return tuple(
-            VectorSpace(
+            return NOT_NAMED
+        dtype = backend.dtype if backend else UNKNOWN
+        # Making the names takes 11 us, and every request has one.
+        key = (model.id, dtype, forms, dimensions, is_unit)
+        named = self._kept.get(key)
+        if named is None:
+            if len(self._kept) >= MAX_KEPT_NAMES:
+                self._kept.clear()
+            whole = VectorSpace(
                 name,
-                backend.dtype if backend else UNKNOWN,
-                info.max_tokens,
-                form if form.startswith("float") else form + calibration,
-                dimensions or info.width,
+                dtype,
+                model.preprocessor.info.max_tokens,
+                "",
+                dimensions or model.preprocessor.info.width,
                 "unit" if is_unit else "raw",
             )
-            for form in forms
-        )
+            named = self._kept[key] = Named(tuple(replace(whole, form=_form(form, model)) for form in forms))
+        return named
 
     def check(self, expected: str, spaces: Sequence[VectorSpace]) -> None:
         """Refuse vectors that cannot be compared with those of the space that the client expects.
@@ -96,6 +115,11 @@ class SpaceNames:
                 log.warning("%s has no space name: %s", model.id, error)
                 continue
             self._name(model, digest)
+
+
+def _form(form: OutputDtype, model: ServedModel) -> str:
+    is_measured = model.calibration is not None and not form.startswith("float")
+    return f"{form}-{model.calibration.digest}" if is_measured and model.calibration else form
 
 
 def name_model(text: Preprocessor, prompt_name: str | None, digest: str) -> str:

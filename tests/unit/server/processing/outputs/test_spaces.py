@@ -24,7 +24,7 @@ def named(embedder: ServedModel) -> ServedModel:
 
 
 def _name(model: ServedModel, **how: Any) -> str:
-    return str(SpaceNames([model], None).spaces(model, None, **how)[0])
+    return str(SpaceNames([model], None).named(model, None, **how).header)
 
 
 @pytest.mark.parametrize(
@@ -112,11 +112,11 @@ async def test_a_large_model_is_named_while_it_is_served(
     names = SpaceNames([model], tmp_path)
     assert model.digest is None
 
-    await until(lambda: names.spaces(model, None))
+    await until(lambda: names.named(model, None).header)
 
     monkeypatch.undo()
     (known,) = load_registry([ModelConfig(path=EMBEDDER)], tmp_path).models
-    assert names.spaces(model, None) == SpaceNames([known], None).spaces(known, None) != ()
+    assert names.named(model, None).header == _name(known)
 
 
 async def test_until_then_nothing_is_said_and_an_expectation_waits(
@@ -131,3 +131,13 @@ async def test_until_then_nothing_is_said_and_an_expectation_waits(
     assert "x-hearth-space" not in plain.headers
     assert (expecting.status_code, expecting.json()["error"]["code"]) == (503, "space_unknown")
     assert int(expecting.headers["retry-after"]) > 0
+
+
+def test_names_are_made_once_and_not_kept_without_end(named: ServedModel) -> None:
+    names = SpaceNames([named], None)
+
+    assert names.named(named, None) is names.named(named, None)
+    for dimensions in range(2 * spaces.MAX_KEPT_NAMES):
+        assert names.named(named, None, dimensions=dimensions + 1).spaces[0].dimensions == dimensions + 1
+
+    assert len(names._kept) <= spaces.MAX_KEPT_NAMES
