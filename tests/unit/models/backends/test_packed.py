@@ -452,7 +452,7 @@ def test_memory_that_runs_out_is_told_by_rows(case: Callable[[str], Case], monke
     def full(*_args: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB\nmore")
 
-    monkeypatch.setattr(backend, "_network", full)
+    monkeypatch.setattr(type(backend._network), "__call__", full)
     pending = backend.launch([Item(texts()[0], VECTOR)])
 
     assert pending.done()
@@ -468,7 +468,7 @@ def test_the_host_allocator_s_refusal_is_memory_too(
     def full(*_args: Any) -> torch.Tensor:
         return torch.empty(1 << 60)
 
-    monkeypatch.setattr(backend, "_network", full)
+    monkeypatch.setattr(type(backend._network), "__call__", full)
 
     with pytest.raises(OutOfMemory):
         backend.launch([Item(texts()[0], VECTOR)]).rows()

@@ -13,7 +13,7 @@ from torch import Tensor
 from models.devices import Staging
 from models.layers import attention
 from models.layers import varlen_attention as varlen
-from models.layers.attention import PlainAttention, prepare
+from models.layers.attention import PlainAttention, prepare, sharing_costs
 from models.layers.cpu_attention import (
     FULL_BLOCK_KEYS,
     MAX_BLOCK_QUERIES,
@@ -221,3 +221,14 @@ def test_branches_of_one_depth_do_not_overlap(lists: list[list[int]]) -> None:
 
     assert sum(len(level) for level in levels) == len(layout.branches)
     assert all(a.queries[1] <= b.queries[0] for level in levels for a, b in pairwise(level))
+
+
+def test_fused_layers_pay_for_branches_by_query_and_for_no_level() -> None:
+    sizes = {"parameters": 440_401_920, "layers": 28, "hidden_size": 1024, "head_numbers": 16 * 128}
+
+    costs = sharing_costs(torch.device("cuda"), fused=True, **sizes)
+
+    # A prefix of 90 tokens pays for 100 documents of 128 tokens each.
+    assert 0 < costs.per_query < 90 / 128
+    assert costs.per_level == 0
+    assert sharing_costs(torch.device("cuda"), **sizes).per_level > 0
