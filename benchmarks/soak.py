@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +55,11 @@ MINUTE = (
     "descriptors",
     "threads",
 )
+
+
+RSS_COLUMN = MINUTE.index("RSS MiB of supervisor, HTTP, engine")
+WATCHED = ("supervisor", "HTTP process", "engine")
+COLOURS = ("#888", "#c0603a", "#2f7d4f")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +123,7 @@ def watched(processes: Processes) -> dict[str, int]:
     """The processes of the table, by name."""
     engine, *_ = processes.engines()
     worker, *_ = processes.workers()
-    return {"supervisor": processes.main, "HTTP process": worker, "engine": engine}
+    return dict(zip(WATCHED, (processes.main, worker, engine), strict=True))
 
 
 async def soak(
@@ -235,6 +240,24 @@ def verdicts(
     ]
 
 
+def draw(minutes: Sequence[Sequence[str]]) -> str:
+    """The memory of the watched processes at the end of each minute, in SVG."""
+    measured = [[float(mib) for mib in row[RSS_COLUMN].split(" / ")] for row in minutes if row[RSS_COLUMN]]
+    width, height = 640, 260
+    across = (width - 160) / max(len(measured) - 1, 1)
+    down = (height - 40) / max((mib for row in measured for mib in row), default=1.0)
+    lines = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif">']
+    lines.append(f'<rect width="{width}" height="{height}" fill="#fff"/>')
+    for series, colour, name in zip(zip(*measured, strict=True), COLOURS, WATCHED, strict=False):
+        points = [(20 + across * place, height - 20 - down * mib) for place, mib in enumerate(series)]
+        path = " ".join(f"{x:.0f},{y:.0f}" for x, y in points)
+        lines.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        x, y = points[-1]
+        lines.append(f'<text x="{x + 6:.0f}" y="{y:.0f}" font-size="13" fill="{colour}">{name} {series[-1]:.0f}</text>')
+    lines.append('<text x="20" y="14" font-size="12">resident MiB, minute by minute</text></svg>')
+    return "\n".join(lines) + "\n"
+
+
 def outcomes_table(traffic: Traffic) -> Rows:
     """What became of each kind of request."""
     outcomes = [outcome for outcome, _ in traffic.tally.outcomes.most_common()]
@@ -322,7 +345,10 @@ def report(
         print(example)
     command = f"`python -m benchmarks.soak --minutes {options.minutes:g}`"
     about = f"{command}, {options.clients} clients on the same machine: {where}"
-    write(options.out, f"# Soak\n\n{about}\n", *(markdown(title, rows) for title, rows in tables.items()))
+    picture = options.out.with_suffix(".svg")
+    write(picture, draw(record.minutes))
+    page = f"# Soak\n\n{about}\n\n![Memory by minute]({picture.name})\n"
+    write(options.out, page, *(markdown(title, rows) for title, rows in tables.items()))
 
 
 if __name__ == "__main__":
