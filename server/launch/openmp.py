@@ -24,4 +24,6 @@ def set_waiting(folders: Iterable[Path]) -> None:
 
 
 def weight_bytes(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    # A GGUF file beside safetensors is not read.
+    files = list(folder.glob("*.safetensors")) or list(folder.glob("*.gguf"))
+    return sum(file.stat().st_size for file in files)

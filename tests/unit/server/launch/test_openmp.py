@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from server.launch import openmp
-from server.launch.openmp import SPINS, set_waiting
+from server.launch.openmp import SPINS, set_waiting, weight_bytes
 
 
 @pytest.fixture(autouse=True)
@@ -43,3 +43,11 @@ def test_who_says_how_they_wait_is_obeyed(folder: Path, monkeypatch: pytest.Monk
     set_waiting([folder])
 
     assert (os.environ["OMP_WAIT_POLICY"], os.environ.get("GOMP_SPINCOUNT")) == ("ACTIVE", None)
+
+
+def test_weights_are_those_that_are_read(tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").write_bytes(b"x" * 300)
+    assert weight_bytes(tmp_path) == 300
+
+    (tmp_path / "model.safetensors").write_bytes(b"x" * 100)
+    assert weight_bytes(tmp_path) == 100
