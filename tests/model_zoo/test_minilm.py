@@ -8,6 +8,8 @@ import numpy as np
 import openai
 import pytest
 
+from models import LoadOptions, calibrate_model, finish_vectors, quantize
+from models.outputs.output_dtype import Statistics
 from tests.support.server.process import ServerProcess
 from tests.support.zoo import references
 from tests.support.zoo.measure import TEXTS, cosines
@@ -78,3 +80,25 @@ def test_the_openai_client_finds_the_same_similarities(server: ServerProcess) ->
 
     query, *documents = np.array([item.embedding for item in response.data])
     assert np.array(documents) @ query == pytest.approx(SIMILARITIES, rel=0.01)
+
+
+def test_real_vectors_take_each_form_as_sentence_transformers_gives_it() -> None:
+    from sentence_transformers.util.quantization import quantize_embeddings
+
+    calibration = calibrate_model(FOLDER, LoadOptions(dtype="float32")).calibration
+    vectors = finish_vectors(calibration.rows, normalize=True)
+    statistics = calibration.statistics(dimensions=None, normalize=True, layer_norm=False)
+    plain = Statistics(np.zeros(384, np.float32), statistics.limit)
+    ranges = np.stack([np.full(384, -128.5), np.full(384, 126.5)]) * statistics.limit / 127
+
+    for dtype in ("int8", "uint8", "binary", "ubinary"):
+        expected = quantize_embeddings(vectors, dtype, ranges=ranges).astype(int)
+        different = quantize(vectors, dtype, plain).astype(int) - expected
+        # The two round the middle between two levels by sums in another order.
+        assert np.count_nonzero(different) <= 2
+        assert np.abs(different).max() <= 1
+
+    kept = {dtype: loss.ndcg_at_10 for dtype, loss in calibration.losses.items()}
+    assert kept["float16"] > 0.999
+    assert kept["int8"] > 0.99
+    assert 0.7 < kept["binary"] < 0.95

@@ -27,6 +27,8 @@ def prove_v2() -> None:
     with client.cell("base64"):
         found = hearth.embed(texts=[FOX], embedding_types=["base64"], **WHAT).embeddings.base64
         same(map(unpacked, found), plain.vectors([FOX]))
+        (levels,) = hearth.embed(texts=[FOX], embedding_types=["int8"], **WHAT).embeddings.int8
+        assert nearest(levels, *plain.vectors([FOX]))
     client.shortens(lambda texts: embed(texts, output_dimension=64))
     client.cannot("it sends texts only", "token_ids")
     client.ranks(lambda query, documents: rank(hearth, query, documents), shown=pairs(page["ranked"]))
@@ -79,6 +81,10 @@ def rank(client, query, documents):
 
 def pairs(results):
     return [(item.index, item.relevance_score) for item in results]
+
+
+def nearest(levels, vector):
+    return all(abs(level / 127 - number) <= 0.51 / 127 for level, number in zip(levels, vector, strict=True))
 
 
 def unpacked(text):

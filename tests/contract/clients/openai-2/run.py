@@ -43,6 +43,9 @@ with client.cell("base64"):
     # Asked for by name, so that the client leaves it as it is; by default it asks for base64 and decodes.
     (text,) = embed(FOX, encoding_format="base64")
     same([struct.unpack("<256f", base64.b64decode(text))], plain.vectors(FOX))
+    (levels,) = embed(FOX, encoding_format="float", extra_body={"output_dtype": "int8"})
+    (numbers,) = plain.vectors(FOX)
+    assert all(abs(level / 127 - number) <= 0.51 / 127 for level, number in zip(levels, numbers, strict=True))
 client.shortens(lambda texts: embed(texts, dimensions=64))
 client.takes_ids(embed)
 client.ranks(rank_documents, shown=[(item["index"], item["relevance_score"]) for item in page["ranked"]])
