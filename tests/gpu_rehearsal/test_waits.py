@@ -88,12 +88,12 @@ CASES: Mapping[str, tuple[Make, Readout, str, str]] = {
 }  # fmt: skip
 # Some of the vocabularies are this small.
 BATCH = [ids % 40 for ids in texts()]
-# The masks of transformers ask the device whether there is padding; DeBERTa makes numbers on the host, layer by layer.
+# In groups with padding the masks of transformers ask the device for it; DeBERTa makes numbers on the host in each layer.
 WAITS = {
-    "bert, padded": 5,
+    "bert, padded": 2,
     "qwen2, padded": 7,
     "mpnet": 5,
-    "lfm2": 11,
+    "lfm2": 9,
     "deberta-v2": 5,
     "two poolings": 5,
 }
@@ -142,7 +142,7 @@ def test_experts_wait_on_older_gpus(
     assert len(waits_of_launch(backend, BATCH, VECTOR)) == waits
 
 
-@pytest.mark.parametrize("case", ["bert, padded", "mpnet"])
+@pytest.mark.parametrize("case", ["bert, padded", "qwen2, padded"])
 def test_texts_of_one_length_need_no_mask_that_is_waited_for(tmp_path: Path, case: str) -> None:
     make, readout, _, _ = CASES[case]
     batch = [np.arange(12, dtype=np.int32) + number for number in range(4)]

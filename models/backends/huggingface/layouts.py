@@ -34,8 +34,8 @@ class Padded:
         network = self._network
         ids, is_token = pad(texts)
         types, _ = pad([network.types(text) for text in texts])
-        # The library asks a mask whether it masks anything, for which the host waits in every layer of some networks.
-        needs_mask = network.device.type == "cpu" or not is_token.all()
+        # The library asks a mask for torch's attention whether it masks anything, for which the host waits for a GPU.
+        needs_mask = network.device.type == "cpu" or network.attention != "sdpa" or not is_token.all()
         states = network(
             to_device(ids, network.device),
             to_device(types, network.device),
