@@ -13,6 +13,7 @@ from torch import Tensor
 
 from models.devices import Staging, has_varlen
 from models.layers.cpu_attention import BlockAttention, KeysValues
+from models.layers.efficient_attention import efficient
 from models.packing import AttentionLayout, Segment
 from models.prefix_trie import FREE, SharingCosts
 
@@ -37,11 +38,11 @@ def prepare(layout: AttentionLayout, staging: Staging, dtype: torch.dtype, head_
     """The fastest exact implementation for this device, dtype and head width. Call it before staging.send()."""
     if staging.device.type == "cpu":
         return BlockAttention(layout)
-    if has_varlen(staging.device, dtype, head_dim):
-        from models.layers.varlen_attention import VarlenAttention
+    if staging.device.type != "cuda":
+        return PlainAttention(layout)
+    from models.layers.varlen_attention import VarlenAttention
 
-        return VarlenAttention(layout, staging)
-    return PlainAttention(layout)
+    return VarlenAttention(layout, staging, None if has_varlen(staging.device, dtype, head_dim) else efficient)
 
 
 def sharing_costs(

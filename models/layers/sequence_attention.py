@@ -14,6 +14,7 @@ from torch import Tensor
 from models.devices import has_varlen, to_device
 from models.layers.attention import torch_attention
 from models.layers.cpu_attention import BlockGroup, attend, sequence_blocks
+from models.layers.efficient_attention import efficient
 from models.packing import Span
 
 log = logging.getLogger("hearth.models")
@@ -63,9 +64,8 @@ class SequenceLayout:
 
     def _implementation(self, query: Tensor, key: Tensor, rule: Rule) -> Implementation:
         shape = query.shape[1], key.shape[1], query.shape[-1]
-        if has_varlen(self._device, query.dtype, shape[2]) and _is_exact_in_one_call(
-            shape, query.dtype, self._device, rule.causal, rule.window
-        ):
+        has_kernel = self._device.type == "cuda" or has_varlen(self._device, query.dtype, shape[2])
+        if has_kernel and _is_exact_in_one_call(shape, query.dtype, self._device, rule.causal, rule.window):
             return self.in_one_call
         return self.in_blocks if self._device.type == "cpu" and rule.sinks is None else self.one_by_one
 
@@ -90,14 +90,15 @@ class SequenceLayout:
         return out
 
     def in_one_call(self, query: Tensor, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
-        """attend() in one call of varlen_attn, for keys and values of one width."""
+        """attend() in one call of varlen_attn or of the memory-efficient kernel, for keys and values of one width."""
         from models.layers.varlen_attention import varlen
 
+        attend_all = varlen if has_varlen(self._device, query.dtype, query.shape[-1]) else efficient
         left = -1 if rule.window is None else rule.window - 1
         q, k, v = (heads[0].transpose(0, 1) for heads in (query, key, value))
         cu_seqlens, max_seqlen = (self.cu_seqlens,) * 2, (max(self._lengths),) * 2
         window = (left, 0 if rule.causal else left)
-        out, sums = varlen(q, k, v, cu_seqlens, max_seqlen, window=window, scale=rule.scale)
+        out, sums = attend_all(q, k, v, cu_seqlens, max_seqlen, window=window, scale=rule.scale)
         return out if rule.sinks is None else _scale_for_sinks(out, sums[..., None], rule.sinks[:, None])
 
     @cached_property
@@ -113,7 +114,7 @@ def _is_exact_in_one_call(
     causal: bool,
     window: int | None,
 ) -> bool:
-    """Whether varlen_attn supports heads of this `shape` (N, K, D) on the device, and equals one_by_one()."""
+    """Whether one call supports heads of this `shape` (N, K, D) on the device, and equals one_by_one()."""
     heads, groups, width = shape
     lengths = (40, 1, (window or 0) + 60)
     # With sinks, so that the log-sum-exp is compared too.
@@ -131,7 +132,7 @@ def _is_exact_in_one_call(
         raise
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         log.warning(
-            "varlen_attn does not support heads of shape %s, so attention is slower: %s",
+            "attention in one call does not support heads of shape %s, so it is slower: %s",
             shape,
             str(error).split("\n")[0],
         )
@@ -140,7 +141,7 @@ def _is_exact_in_one_call(
     same = torch.allclose(states, expected, atol=ATTENTION_TOLERANCE, rtol=0)
     if not same:
         log.warning(
-            "varlen_attn gives wrong results for heads of shape %s, so it is not used and attention is slower", shape
+            "attention in one call gives wrong results for heads of shape %s, so it is not used and slower", shape
         )
     return same
 

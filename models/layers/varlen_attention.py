@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import cast
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -17,10 +17,11 @@ from models.packing import AttentionLayout, Branch, Indexes
 class VarlenAttention:
     """Implements Attention: one call for all segments and one for each depth of branches, merged by log-sum-exp.
 
-    A call enqueues kernels and never waits for the device.
+    A call enqueues kernels and never waits for the device. `attend` is varlen(), or a function like it.
     """
 
-    def __init__(self, layout: AttentionLayout, staging: Staging) -> None:
+    def __init__(self, layout: AttentionLayout, staging: Staging, attend: "Attend | None" = None) -> None:
+        self._attend = attend or varlen
         queries, keys = np.split(layout.spans, 2, axis=1)
         self._segments = _SpanPairs(queries, keys, staging)
         # In the last layer segments are single queries, whose spans of keys overlap; gathered, they do not.
@@ -32,9 +33,9 @@ class VarlenAttention:
         key, value = sources[0]
         if self._segment_keys is not None:
             key, value = key[self._segment_keys], value[self._segment_keys]
-        out, sums = self._segments.attend(query, (key, value), causal=True)
+        out, sums = self._segments.attend(self._attend, query, (key, value), causal=True)
         for branches in [*self._cached, *self._levels]:
-            branches.merge(out, sums, query, sources)
+            branches.merge(self._attend, out, sums, query, sources)
         return out
 
 
@@ -47,9 +48,9 @@ class _SpanPairs:
         self._cu_seqlens = _offsets(lengths[0], staging), _offsets(lengths[1], staging)
         self._max_seqlen = int(lengths[0].max()), int(lengths[1].max())
 
-    def attend(self, query: Tensor, source: KeysValues, *, causal: bool) -> KeysValues:
+    def attend(self, attend: "Attend", query: Tensor, source: KeysValues, *, causal: bool) -> KeysValues:
         """Attention [Q, N, D] and its log-sum-exp [Q, N]."""
-        return varlen(query, *source, self._cu_seqlens, self._max_seqlen, window=(-1, 0) if causal else (-1, -1))
+        return attend(query, *source, self._cu_seqlens, self._max_seqlen, window=(-1, 0) if causal else (-1, -1))
 
 
 class _Branches:
@@ -64,14 +65,30 @@ class _Branches:
         self._pairs = _SpanPairs(queries, keys, staging)
         self._queries, self._keys = _indexes(queries, staging), _indexes(keys, staging)
 
-    def merge(self, out: Tensor, sums: Tensor, query: Tensor, sources: Sequence[KeysValues]) -> None:
+    def merge(self, attend: "Attend", out: Tensor, sums: Tensor, query: Tensor, sources: Sequence[KeysValues]) -> None:
         """Merge attention over the keys of these branches into `out` [Q, N, D] and `sums` [Q, N], in place."""
         key, value = (tensor[self._keys] for tensor in sources[self._source])
-        part, part_sums = self._pairs.attend(query[self._queries], (key, value), causal=False)
+        part, part_sums = self._pairs.attend(attend, query[self._queries], (key, value), causal=False)
         before = sums[self._queries]
         weight = torch.sigmoid(part_sums - before)[..., None]
         out[self._queries] = torch.lerp(out[self._queries].float(), part.float(), weight).to(out.dtype)
         sums[self._queries] = torch.logaddexp(before, part_sums)
+
+
+class Attend(Protocol):
+    """What varlen() does."""
+
+    def __call__(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        cu_seqlens: tuple[Tensor, Tensor],
+        max_seqlen: tuple[int, int],
+        *,
+        window: tuple[int, int],
+        scale: float | None = None,
+    ) -> KeysValues: ...
 
 
 def varlen(

@@ -8,7 +8,9 @@ from models.devices import Staging
 from models.interface import Ids
 from models.layers.attention import PlainAttention, prepare
 from models.layers.cpu_attention import KeysValues
-from models.layers.varlen_attention import VarlenAttention, nesting
+from models.layers.efficient_attention import efficient
+from models.layers.sequence_attention import Rule, SequenceLayout
+from models.layers.varlen_attention import Attend, VarlenAttention, nesting
 from models.packing import AttentionLayout, PrefixForest, pack
 
 WIDTH = 64
@@ -18,9 +20,11 @@ def device() -> torch.device:
     return torch.device("cuda")
 
 
-def varlen_attention(layout: AttentionLayout, query: torch.Tensor, sources: list[KeysValues]) -> torch.Tensor:
+def varlen_attention(
+    layout: AttentionLayout, query: torch.Tensor, sources: list[KeysValues], attend: Attend | None = None
+) -> torch.Tensor:
     staging = Staging(device())
-    attention = VarlenAttention(layout, staging)
+    attention = VarlenAttention(layout, staging, attend)
     staging.send()
     return attention(query, sources)
 
@@ -57,6 +61,37 @@ def test_varlen_attention_equals_plain_attention(heads: tuple[int, int], seed: i
     assert (fast.float() - plain).abs().max() < 0.03
 
 
+@pytest.mark.parametrize("heads", [(4, 4), (4, 2), (8, 1)])
+@pytest.mark.parametrize("seed", range(2))
+def test_the_memory_efficient_kernel_equals_plain_attention(heads: tuple[int, int], seed: int) -> None:
+    cached = [np.array([0, 1], dtype=np.int32), np.array([2], dtype=np.int32)]
+    packed = forest(seed, cached)
+    query, sources = tensors(len(packed.tokens), *heads, cached)
+    query, wide = query.float(), [(key.float(), value.float()) for key, value in sources]
+    ends = torch.from_numpy(packed.ends).cuda()
+
+    fast = varlen_attention(packed.layout, query, wide, efficient)
+    of_ends = varlen_attention(packed.layout.at(packed.ends), query[ends], wide, efficient)
+
+    plain = PlainAttention(packed.layout)(query, wide)
+    assert (fast - plain).abs().max() < 1e-4
+    assert (of_ends - plain[ends]).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("rule", [Rule(causal=True), Rule(causal=True, window=7), Rule(causal=False)], ids=str)
+def test_sequences_in_float32_run_in_one_call(rule: Rule) -> None:
+    lengths = (40, 1, 67)
+    random = torch.Generator("cuda").manual_seed(0)
+    query, key, value = (
+        torch.randn(1, heads, sum(lengths), WIDTH, generator=random, device="cuda") for heads in (4, 2, 2)
+    )
+    layout = SequenceLayout(lengths, device())
+
+    together = layout.in_one_call(query, key, value, rule)
+
+    assert (together - layout.one_by_one(query, key, value, rule)).abs().max() < 1e-4
+
+
 # Where each span has one query, flash attention computes grouped heads as queries of one head.
 @pytest.mark.usefixtures("varlen")
 @pytest.mark.parametrize("heads", [(4, 2), (8, 1), (16, 8)])
@@ -87,11 +122,14 @@ def test_varlen_attention_of_the_ends_alone_equals_plain_attention(seed: int) ->
 
 
 @pytest.mark.usefixtures("varlen")
-def test_bfloat16_takes_varlen_and_float32_the_plain_way() -> None:
+def test_bfloat16_takes_varlen_and_float32_the_memory_efficient_kernel() -> None:
     layout = forest(0).layout
 
     assert isinstance(prepare(layout, Staging(device()), torch.bfloat16, WIDTH), VarlenAttention)
-    assert isinstance(prepare(layout, Staging(device()), torch.float32, WIDTH), PlainAttention)
+    for dtype, width in ((torch.float32, WIDTH), (torch.bfloat16, 20), (torch.bfloat16, 264)):
+        attention = prepare(layout, Staging(device()), dtype, width)
+        assert isinstance(attention, VarlenAttention)
+        assert attention._attend is efficient
 
 
 def test_attention_in_float32_holds_no_score_for_every_head_and_pair() -> None:
@@ -103,6 +141,6 @@ def test_attention_in_float32_holds_no_score_for_every_head_and_pair() -> None:
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
 
-    PlainAttention(layout)(query, wide)
+    varlen_attention(layout, query, wide, efficient)
 
     assert torch.cuda.max_memory_allocated() - before < heads * tokens * tokens * 4 / 2

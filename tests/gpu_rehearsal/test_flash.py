@@ -2,14 +2,20 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.attention import varlen
 from torch.nn.attention.varlen import AuxRequest, varlen_attn
 
+from models.devices import Staging
 from models.layers import varlen_attention
-from tests.support.simulated_cuda.tensor import GPU
+from models.layers.attention import prepare
+from models.layers.efficient_attention import efficient
+from models.packing import pack
+from tests.support.simulated_cuda.device import Counts
+from tests.support.simulated_cuda.tensor import CUDA, GPU
 
 LENGTHS = (3, 1, 5)
 
@@ -83,6 +89,28 @@ def test_what_the_kernel_refuses_is_refused(changes: Any, message: str) -> None:
 def test_what_the_kernel_leaves_undefined_is_an_error(changes: Any, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         attend(**changes())
+
+
+def test_attention_in_float32_takes_as_many_kernels_however_many_texts_there_are() -> None:
+    def counted(texts: int) -> Counts:
+        layout = pack([np.arange(number, number + 8, dtype=np.int32) for number in range(texts)]).layout
+        staging = Staging(CUDA)
+        attention = prepare(layout, staging, torch.float32, 16)
+        staging.send()
+        query, key, value = (torch.randn(8 * texts, heads, 16, device="cuda") for heads in (4, 2, 2))
+        with GPU.counting() as counts:
+            attention(query, [(key, value)])
+        return counts
+
+    few, many = counted(2), counted(60)
+
+    assert few.kernels == many.kernels <= 12
+    assert (many.waits, many.copies_in) == ([], 0)
+
+
+def test_a_window_to_both_sides_is_none_of_the_memory_efficient_kernel() -> None:
+    with pytest.raises(NotImplementedError, match="no window of 3 tokens to the left and 3"):
+        efficient(heads(4), heads(4), heads(4), (offsets(*LENGTHS),) * 2, (5, 5), window=(3, 3))
 
 
 def test_older_gpus_have_no_flash_attention(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,7 +88,7 @@ CASES: Mapping[str, tuple[Make, Readout, str, str]] = {
 }  # fmt: skip
 # Some of the vocabularies are this small.
 BATCH = [ids % 40 for ids in texts()]
-# In groups with padding the masks of transformers ask the device for it; DeBERTa makes numbers on the host in each layer.
+# In groups with padding the masks of transformers ask the device for it; DeBERTa makes numbers on the host.
 WAITS = {
     "bert, padded": 2,
     "qwen2, padded": 7,
@@ -142,9 +142,8 @@ def test_experts_wait_on_older_gpus(
     assert len(waits_of_launch(backend, BATCH, VECTOR)) == waits
 
 
-@pytest.mark.parametrize("case", ["bert, padded", "qwen2, padded"])
-def test_texts_of_one_length_need_no_mask_that_is_waited_for(tmp_path: Path, case: str) -> None:
-    make, readout, _, _ = CASES[case]
+def test_texts_of_one_length_need_no_mask_that_is_waited_for(tmp_path: Path) -> None:
+    make, readout, _, _ = CASES["bert, padded"]
     batch = [np.arange(12, dtype=np.int32) + number for number in range(4)]
 
     assert waits_of_launch(make(tmp_path), batch, readout) == []

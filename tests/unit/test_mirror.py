@@ -70,6 +70,7 @@ TESTED_ELSEWHERE = {
     "models/dequantization/blocks.py": "unit/models/dequantization/test_reader.py",
     "models/dequantization/mxfp4.py": "model_zoo/test_quantized.py",
     "models/interface.py": "unit/models/test_packing.py",
+    "models/layers/efficient_attention.py": "gpu/test_attention.py",
     "models/layers/varlen_attention.py": "unit/models/layers/test_attention.py",
     "models/networks/packed_network.py": "unit/models/backends/test_packed.py",
     "models/networks/qwen3.py": "unit/models/backends/test_packed.py",

@@ -109,6 +109,49 @@ def _attend(
         sums[:, queries] = scores.logsumexp(-1)
 
 
+def efficient_attention_forward(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
+    """aten::_efficient_attention_forward over sequences that lie one after another.
+
+    Source: _efficient_attention_forward in aten/src/ATen/native/transformers/cuda/attention.cu of pytorch.
+    """
+    arguments = _by_name(operator, args, kwargs)
+    tensors = [arguments[name] for name in ("query", "key", "value")]
+    offsets = arguments["cu_seqlens_q"], arguments["cu_seqlens_k"]
+    longest = arguments["max_seqlen_q"], arguments["max_seqlen_k"]
+    query, key, value = tensors
+    causal, window = arguments["custom_mask_type"], arguments["window_size"]
+    checks = {
+        "query.dim() == 4": all(tensor.dim() == 4 and len(tensor) == 1 for tensor in tensors),
+        "query.size(2) == key.size(2)": query.shape[2] == key.shape[2] == value.shape[2],
+        "cu_seqlens_q->scalar_type() == at::ScalarType::Int": all(tensor.dtype == torch.int32 for tensor in offsets),
+        "query.stride(3) == 1": all(tensor.stride(3) == 1 for tensor in tensors),
+        "tensors on CUDA": all(isinstance(tensor, DeviceTensor) for tensor in (*tensors, *offsets)),
+        "the simulation knows no other mask": causal in (0, 2) and arguments["bias"] is None,
+        "window needs a causal mask": window is None or causal,
+    }
+    if failed := [message for message, holds in checks.items() if not holds]:
+        raise RuntimeError(failed[0])
+    launch("_efficient_attention_forward", 1, [*tensors, *offsets])
+    out = empty_on_device(query.shape, None, query.dtype)
+    padded = -(-longest[0] // 32) * 32
+    sums = empty_on_device((len(offsets[0]) - 1, query.shape[2], padded), None, torch.float32)
+    if GPU.holds_numbers:
+        spans = _spans(offsets, longest, (query.shape[1], key.shape[1]))
+        flat = query.numbers.new_empty(query.shape[2], query.shape[1], dtype=torch.float32)
+        _attend(
+            *(tensor.numbers[0] for tensor in (*tensors, out)),
+            flat,
+            spans=spans,
+            window=(-1 if window is None else window - 1, 0 if causal else -1),
+            scale=arguments["scale"] or query.shape[-1] ** -0.5,
+        )
+        for number, (queries, _) in enumerate(spans):
+            sums.numbers[number, :, : queries.stop - queries.start] = flat[:, queries]
+    note_written([out, sums])
+    unused = empty_on_device((), None, torch.int64)
+    return out, sums, unused, unused, *longest
+
+
 def sdpa_on_device(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """F.scaled_dot_product_attention: one kernel where CUDA has one, else `plain`, torch's own, by operators."""
 

@@ -12,7 +12,7 @@ from torch.utils._device import _device_constructors
 
 from models.cuda import choice
 from tests.support.simulated_cuda.device import CLOCK_HZ, Event, Stream
-from tests.support.simulated_cuda.flash import flash_attention_forward, sdpa_on_device
+from tests.support.simulated_cuda.flash import efficient_attention_forward, flash_attention_forward, sdpa_on_device
 from tests.support.simulated_cuda.kernels import SimulatedKernels
 from tests.support.simulated_cuda.tensor import CUDA, GPU, SPECIAL, empty_on_device, launch, on_device
 from tests.support.simulated_cuda.transfers import copy, is_pinned, pin, register_pinned, to_copy
@@ -54,6 +54,7 @@ def install() -> None:
         message = "the simulated GPU needs torch's CPU build; with a CUDA build run make gpu"
         raise RuntimeError(message)
     SPECIAL.update(copy_=copy, _to_copy=to_copy, _flash_attention_forward=flash_attention_forward)
+    SPECIAL.update(_efficient_attention_forward=efficient_attention_forward)
     _register_device_guard()
     _register_factories()
     _replace_torch_cuda()
