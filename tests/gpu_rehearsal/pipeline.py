@@ -25,6 +25,8 @@ KERNEL_S, LAUNCH_S = 2e-6, 5e-6
 # Products and attention of a layer. Any other kernel moves so much for a token: 127 GB for 16,384 tokens by
 # 1,655 kernels.
 LAYER_PRODUCTS, MOVED_BYTES = 6, 5300
+# Of a forward pass by torch's operators, as counted before there were kernels of our own.
+EAGER_KERNELS = 1655
 LIMITS = BatchLimits(16384, 2048)
 SECONDS = 5.0
 
@@ -89,13 +91,13 @@ def table(counts: Sequence[int]) -> Rows:
 
 def main() -> None:
     title = "Rehearsal: modelled, not run on a GPU"
-    rows = table((kernels_now(), 300))
+    rows = table((EAGER_KERNELS, kernels_now()))
     show(title, rows)
     notes = (
         "`python -m tests.gpu_rehearsal.pipeline`: the server's own rule for batches in virtual time. Qwen3 0.6B in "
         f"bfloat16 on a modelled H200: {FLOPS / 1e12:.0f} TFLOP/s, of which products reach {PRODUCT_EFFICIENCY:.0%}; "
         f"{BYTES_PER_S / 1e12} TB/s; {KERNEL_S * 1e6:g} us of the device and {LAUNCH_S * 1e6:g} us of the host a "
-        "kernel. The first number of kernels was counted on the simulated GPU, 300 is the aim. Attention is free.\n"
+        "kernel. The kernels were counted on the simulated GPU, with torch's operators and ours. Attention is free.\n"
     )
     write(RESULTS / "gpu-rehearsal.md", f"# {title}\n\n{notes}", markdown("Closed loops of five seconds", rows))
 
