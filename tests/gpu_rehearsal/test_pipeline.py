@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.gpu_rehearsal.pipeline import LOADS, Load, busy_share, kernels_now, product_share, run
+from tests.support.simulated_cuda.pipeline import LOADS, Load, busy_share, kernels_now, product_share, run
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The real scheduling rule in virtual time, on a GPU whose times are modelled from the kernels that were counted.
 
-    python -m tests.gpu_rehearsal.pipeline
+    python -m tests.support.simulated_cuda.pipeline
 
 The program writes benchmarks/results/gpu-rehearsal.md. It is a model: nothing here was run on a GPU.
 """
@@ -94,8 +94,9 @@ def main() -> None:
     rows = table((EAGER_KERNELS, kernels_now()))
     show(title, rows)
     notes = (
-        "`python -m tests.gpu_rehearsal.pipeline`: the server's own rule for batches in virtual time. Qwen3 0.6B in "
-        f"bfloat16 on a modelled H200: {FLOPS / 1e12:.0f} TFLOP/s, of which products reach {PRODUCT_EFFICIENCY:.0%}; "
+        "`python -m tests.support.simulated_cuda.pipeline`: the server's own rule for batches in virtual time. "
+        f"Qwen3 0.6B in bfloat16 on a modelled H200: {FLOPS / 1e12:.0f} TFLOP/s, of which products "
+        f"reach {PRODUCT_EFFICIENCY:.0%}; "
         f"{BYTES_PER_S / 1e12} TB/s; {KERNEL_S * 1e6:g} us of the device and {LAUNCH_S * 1e6:g} us of the host a "
         "kernel. The kernels were counted on the simulated GPU, with torch's operators and ours. Attention is free.\n"
     )
