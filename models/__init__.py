@@ -7,6 +7,7 @@ from models.checkpoint.manifest import Manifest
 from models.checkpoint.pull import Pulled, pull_model
 from models.chunking import pass_work
 from models.conversion.convert import Converted, convert_folder
+from models.cores import available_cores
 from models.interface import (
     Backend,
     BackendInfo,
@@ -117,6 +118,7 @@ __all__ = [
     "VectorSpace",
     "Vectors",
     "agree_inside",
+    "available_cores",
     "bytes_of",
     "bytes_to_read",
     "calibrate_model",

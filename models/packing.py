@@ -70,6 +70,12 @@ def common_prefixes(ids: Ids, starts: Indexes, lengths: Indexes) -> Indexes:
     return common
 
 
+def new_tokens(items: Sequence[Ids]) -> Indexes:
+    """How many tokens of each input follow those that it shares with the one before it, [n]."""
+    lengths = np.array([len(ids) for ids in items], dtype=np.int64)
+    return lengths - common_prefixes(np.concatenate(items), np.cumsum(lengths) - lengths, lengths)
+
+
 def _sort_key(ids: Ids) -> bytes:
     # Big-endian bytes sort as the ids do.
     return ids.astype(">i4").tobytes()

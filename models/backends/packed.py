@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from contextlib import closing
+from itertools import chain
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from models.backends.launched import Launched, launch_or_fail, row_of
+from models.backends.micro_batch import MicroBatch
 from models.backends.running_pass import RunningPass
 from models.backends.selfcheck import check_backend
+from models.backends.streams import Division, divide, streams_for
 from models.checkpoint.folder import Checkpoint
 from models.devices import Staging, choose_device, choose_dtype, device_faults
 from models.interface import (
@@ -24,11 +27,10 @@ from models.interface import (
     SplitPass,
 )
 from models.layers.attention import sharing_costs
+from models.layers.onednn import float32_products
 from models.layers.pooler import (
-    Groups,
     LanguageModelHead,
     PostPooling,
-    by_readout,
     load_post_pooling,
     pool_forest,
     read,
@@ -39,8 +41,11 @@ from models.networks.packed_network import PackedBatch, PackedNetwork
 from models.networks.prefix_cache import CachedPrefix, PrefixCache
 from models.networks.registry import find_architecture
 from models.networks.weights import CLASSIFIER, HEAD, TABLE, Weights
-from models.packing import PrefixForest, Span, pack
+from models.packing import Span, new_tokens
 from models.prefix_trie import FREE, SharingCosts
+
+# A batch is divided if its micro-batches compute at most this many times its tokens.
+MOST_REPEATED = 1.05
 
 
 def load(checkpoint: Checkpoint, info: ModelInfo, options: LoadOptions) -> "PackedBackend":
@@ -124,6 +129,7 @@ class PackedBackend:
         self._costs = costs
         self._network, self._head, self._post_pooling, self._info = network, head, post_pooling, info
         self._pooling, self._device, self._dtype = pooling, device, dtype
+        self._streams = streams_for(device, network.embed_tokens.shape[1])
         self._prefix_cache = PrefixCache(max_tokens=0) if pooling != "lasttoken" else PrefixCache()
 
     @property
@@ -138,10 +144,13 @@ class PackedBackend:
         if items[0].split is not None:
             return self._launch_part(items, items[0].split)
         cached = self._prefix_cache.prefixes()
-        forest = pack([item.ids for item in items], [prefix.ids for prefix in cached], self._costs)
-        span_to_cache = self._span_to_cache(forest.cacheable, keep_prefix=keep_prefix)
-        groups = by_readout(items)
-        batch, read_outs = self._run(forest, groups, self._dtype, cached, span_to_cache)
+        micro_batches, division = self._divide(items, cached)
+        for micro in micro_batches:
+            micro.span_to_cache = self._span_to_cache(micro.forest.cacheable, keep_prefix=keep_prefix)
+            if micro.span_to_cache is not None:
+                break
+        read_outs = self._run_all(micro_batches, division, cached)
+        groups = [[micro.numbers[row] for row in rows] for micro in micro_batches for rows in micro.groups.values()]
 
         def update_cache() -> None:
             if not keep_prefix:
@@ -149,17 +158,53 @@ class PackedBackend:
                 self._prefix_cache.clear()
                 return
             # Only when all rows are finite: a cached NaN would reach later batches.
-            self._prefix_cache.note_used([cached[number] for number in forest.used_prefixes])
-            if batch.new_cache_entry and forest.cacheable is not None:
-                self._prefix_cache.add(CachedPrefix(forest.tokens[slice(*forest.cacheable)], batch.new_cache_entry))
+            used = {number for micro in micro_batches for number in micro.forest.used_prefixes}
+            self._prefix_cache.note_used([cached[number] for number in sorted(used)])
+            for micro in micro_batches:
+                if micro.span_to_cache is not None:
+                    tokens = micro.forest.tokens[slice(*micro.span_to_cache)]
+                    self._prefix_cache.add(CachedPrefix(tokens, micro.new_cache_entry))
 
         # A NaN spreads to the other items of its block of queries; run alone, those are finite.
         rerun = None if self._dtype == torch.float32 and len(items) == 1 else self._rerun
-        return Launched(items, list(groups.values()), read_outs, rerun=rerun, on_success=update_cache)
+        return Launched(items, groups, read_outs, rerun=rerun, on_success=update_cache)
+
+    def _divide(
+        self, items: Sequence[Item], cached: Sequence[CachedPrefix]
+    ) -> tuple[list[MicroBatch], Division | None]:
+        """One micro-batch, unless the device is a CPU and dividing the batch costs little."""
+        prefixes = [prefix.ids for prefix in cached]
+        whole = MicroBatch.of(items, range(len(items)), prefixes, self._costs)
+        if self._streams is None:
+            return [whole], None
+        division = divide(new_tokens([item.ids for item in items]).tolist(), self._streams.cores)
+        if division is None:
+            return [whole], None
+        micro_batches = [MicroBatch.of(items, numbers, prefixes, self._costs) for numbers in division.micro_batches]
+        # Each computes the prefixes of its own items.
+        computed = sum(len(micro.forest.tokens) for micro in micro_batches)
+        most = MOST_REPEATED * len(whole.forest.tokens)
+        return (micro_batches, division) if computed <= most else ([whole], None)
+
+    def _run_all(
+        self, micro_batches: Sequence[MicroBatch], division: Division | None, cached: Sequence[CachedPrefix]
+    ) -> list[Tensor]:
+        if self._streams is None or division is None:
+            if self._streams is not None:
+                self._streams.use_free_cores()
+            return self._run(micro_batches[0], self._dtype, cached)
+        # A setting of the whole process, and so not of a micro-batch.
+        with float32_products(exact=self._dtype == torch.float32):
+            read_outs = self._streams.map(
+                lambda number: self._run(micro_batches[number], self._dtype, cached), division
+            )
+        return list(chain.from_iterable(read_outs))
 
     @torch.inference_mode()
     def _launch_part(self, items: Sequence[Item], split: SplitPass) -> Pending:
         (item,) = items
+        if self._streams is not None:
+            self._streams.use_free_cores()
         if split.state is None:
             dtype = torch.float32 if split.exact else self._dtype
             split.state = RunningPass(self._network, item.ids, dtype, self._pooling)
@@ -174,28 +219,18 @@ class PackedBackend:
         return row_of(lambda: self._rerun(item))
 
     def _rerun(self, item: Item) -> Tensor:
-        _, read_outs = self._run(pack([item.ids]), {item.readout: [0]}, torch.float32)
-        return read_outs[0]
+        return self._run(MicroBatch.of([item], [0], (), self._costs), torch.float32)[0]
 
     @torch.inference_mode()
-    def _run(
-        self,
-        forest: PrefixForest,
-        groups: Groups,
-        dtype: torch.dtype,
-        cached: Sequence[CachedPrefix] = (),
-        span_to_cache: Span | None = None,
-    ) -> tuple[PackedBatch, list[Tensor]]:
+    def _run(self, micro: MicroBatch, dtype: torch.dtype, cached: Sequence[CachedPrefix] = ()) -> list[Tensor]:
         staging = Staging(self._device)
-        batch = self._batch(forest, dtype, cached, span_to_cache, staging)
-        rows = {readout: staging.add(forest.rows[numbers]) for readout, numbers in groups.items()}
+        batch = self._batch(micro, dtype, cached, staging)
+        rows = {readout: staging.add(micro.forest.rows[numbers]) for readout, numbers in micro.groups.items()}
         staging.send()
         states = self._network(batch, dtype)
         if self._pooling != "lasttoken":
-            states = pool_forest(states, forest, self._pooling)
-        return batch, [
-            read(states[indexes], readout, self._head, self._post_pooling) for readout, indexes in rows.items()
-        ]
+            states = pool_forest(states, micro.forest, self._pooling)
+        return [read(states[indexes], readout, self._head, self._post_pooling) for readout, indexes in rows.items()]
 
     def _span_to_cache(self, cacheable: Span | None, *, keep_prefix: bool) -> Span | None:
         if cacheable is None or not keep_prefix or self._pooling != "lasttoken":
@@ -203,14 +238,9 @@ class PackedBackend:
         return cacheable if self._prefix_cache.has_room_for(cacheable[1] - cacheable[0]) else None
 
     def _batch(
-        self,
-        forest: PrefixForest,
-        dtype: torch.dtype,
-        cached: Sequence[CachedPrefix],
-        span_to_cache: Span | None,
-        staging: Staging,
+        self, micro: MicroBatch, dtype: torch.dtype, cached: Sequence[CachedPrefix], staging: Staging
     ) -> PackedBatch:
-        reads_all = self._pooling != "lasttoken"
+        reads_all, forest = self._pooling != "lasttoken", micro.forest
         prefixes = [prefix.layers for prefix in cached]
         attention = ends_attention = self._network.prepare_attention(forest.layout, staging, dtype, prefixes)
         if not reads_all:
@@ -226,5 +256,6 @@ class PackedBackend:
             ends=None if reads_all else staging.add(forest.ends),
             ends_attention=ends_attention,
             cached=prefixes,
-            span_to_cache=span_to_cache,
+            span_to_cache=micro.span_to_cache,
+            new_cache_entry=micro.new_cache_entry,
         )

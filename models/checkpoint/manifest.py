@@ -6,7 +6,6 @@ It detects damage: a bad copy, a full disk, a file of another revision. It does 
 import hashlib
 import json
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from models.checkpoint.files import (
     read_json_file,
     why_no_place,
 )
+from models.cores import available_cores
 from models.interface import ModelError
 
 log = logging.getLogger("hearth.models")
@@ -126,7 +126,7 @@ def record_files(folder: Path, names: Sequence[str], progress: Progress = lambda
 
     Raises: ModelError: a file cannot be read.
     """
-    threads = max(1, min(MAX_THREADS, os.cpu_count() or 1, len(names)))
+    threads = max(1, min(MAX_THREADS, available_cores(), len(names)))
     with ThreadPoolExecutor(threads) as pool:
         records = pool.map(lambda name: _record(folder / name, progress), names)
         return dict(zip(names, records, strict=True))

@@ -4,7 +4,7 @@ torch's own kernel multiplies at a third of the speed (benchmarks/attention.py),
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.layers.onednn import float32_products
-from models.layers.shape_buckets import padded_keys, padded_queries
+from models.layers.shape_buckets import padded_block
 from models.packing import AttentionLayout, Branch, Segment, Span
 
 KeysValues = tuple[Tensor, Tensor]
@@ -25,8 +25,6 @@ MAX_JOINED_KEYS = 64
 FULL_BLOCK_KEYS = 16384
 # With more keys than this a block is computed head by head: the scores of one head stay in the cache.
 ALL_HEADS_KEYS = 512
-# A block with fewer keys is padded only if it grows by less than this: oneDNN is 1.2 times as fast as the default.
-MAX_PADDING = 1.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +45,6 @@ class BlockGroup:
 
     keys: tuple[SourceSpan, ...]
     blocks: tuple[Block, ...]
-
-    is_small: bool = field(init=False)
-    """Whether it is one block of a shape that padding would make much larger."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "is_small", len(self.blocks) == 1 and _is_small(self.blocks[0]))
-
-
-def _is_small(block: Block) -> bool:
-    queries, keys = (last - first for first, last in (block.queries, block.keys))
-    padded = padded_queries(queries) * padded_keys(keys)
-    return block.keys[1] <= ALL_HEADS_KEYS and padded > MAX_PADDING * queries * keys
 
 
 class BlockAttention:
@@ -82,35 +68,13 @@ def attend(query: Tensor, sources: Sequence[KeysValues], groups: Sequence[BlockG
     """
     out = torch.empty(query.shape, dtype=query.dtype)
     out[groups[-1].blocks[-1].queries[1] :].zero_()
-    for group in groups:
-        if group.is_small:
-            _attend_small(query, sources, group, scale, out)
     with float32_products(exact=query.dtype == torch.float32):
         for group in groups:
-            if not group.is_small:
-                _attend_large(query, sources, group, scale, out)
+            length = max(block.keys[0] + _padded(block)[1] for block in group.blocks)
+            key = _by_head(sources, group.keys, 0, length, torch.float32)
+            value = _by_head(sources, group.keys, 1, length, query.dtype)
+            attend_blocks(query, key, value, group.blocks, scale, out)
     return out
-
-
-def _attend_small(query: Tensor, sources: Sequence[KeysValues], group: BlockGroup, scale: float, out: Tensor) -> None:
-    """One block, multiplied in float32 by torch's default library, which compiles nothing for a shape."""
-    (block,) = group.blocks
-    queries, keys = slice(*block.queries), block.keys[1]
-    key, value = (_by_head(sources, group.keys, part, keys, torch.float32) for part in (0, 1))
-    rows = _rows(query[queries], len(key), block.queries[1] - block.queries[0])
-    scores = torch.bmm(rows.flatten(1, 2), key.mT).mul_(scale)
-    if block.mask is not None:
-        scores.view(*rows.shape[:3], keys)[..., keys - block.mask.shape[1] :].add_(block.mask[:, None])
-    attended = torch.bmm(torch.softmax(scores, -1), value)
-    _by_query(out[queries], len(key)).copy_(attended.view(rows.shape).transpose(0, 1))
-
-
-def _attend_large(query: Tensor, sources: Sequence[KeysValues], group: BlockGroup, scale: float, out: Tensor) -> None:
-    """Blocks of a few shapes, multiplied by oneDNN: queries and keys are padded with zeros."""
-    length = max(block.keys[0] + padded_keys(block.keys[1] - block.keys[0]) for block in group.blocks)
-    key = _by_head(sources, group.keys, 0, length, torch.float32)
-    value = _by_head(sources, group.keys, 1, length, query.dtype)
-    attend_blocks(query, key, value, group.blocks, scale, out)
 
 
 def attend_blocks(
@@ -121,12 +85,17 @@ def attend_blocks(
     Keys in float32 and values, [K, k, D], reach as far as padded_keys() of each block; those after the last are zero.
     """
     for block in blocks:
-        (start, stop), (first, last) = block.queries, block.keys
-        rows = _rows(query[start:stop], len(key), padded_queries(stop - start))
+        (start, stop), first = block.queries, block.keys[0]
+        queries, keys = _padded(block)
+        rows = _rows(query[start:stop], len(key), queries)
         attended = torch.empty(rows.shape, dtype=value.dtype)
-        span = slice(first, first + padded_keys(last - first))
+        span = slice(first, first + keys)
         _Heads(block, scale, rows, key[:, span], value[:, span], attended).attend()
         _by_query(out[start:stop], len(key)).copy_(attended[:, : stop - start].transpose(0, 1))
+
+
+def _padded(block: Block) -> tuple[int, int]:
+    return padded_block(block.queries[1] - block.queries[0], block.keys[1] - block.keys[0])
 
 
 def _by_head(

@@ -12,6 +12,10 @@ LARGE_MATRIX = 2**20
 LARGE_MATRIX_STEPS, SMALL_MATRIX_STEPS = 16, 2
 LEAST_QUERIES, QUERY_STEPS = 16, 1
 LEAST_KEYS, KEY_STEPS = 64, 8
+# The same for blocks of few keys, which those steps would enlarge by more than MOST_PADDING.
+SMALL_BLOCK_KEYS = 512
+MOST_PADDING = 1.2
+LEAST_FEW_QUERIES, LEAST_FEW_KEYS, FEW_STEPS = 8, 16, 2
 
 
 def padded_tokens(count: int, elements: int) -> int:
@@ -30,6 +34,18 @@ def padded_queries(count: int) -> int:
 def padded_keys(count: int) -> int:
     """The number of keys of a large block of attention with `count`: 8 sizes up to 512, 8 more for each doubling."""
     return _round_up(count, LEAST_KEYS, KEY_STEPS)
+
+
+def padded_block(queries: int, keys: int) -> tuple[int, int]:
+    """The queries and keys of a block of attention, as its products have them.
+
+    As padded_queries() and padded_keys() say, or fewer: a small block would grow too much.
+    """
+    coarse = padded_queries(queries), padded_keys(keys)
+    if keys > SMALL_BLOCK_KEYS or coarse[0] * coarse[1] <= MOST_PADDING * queries * keys:
+        return coarse
+    fine = _round_up(keys, LEAST_FEW_KEYS, FEW_STEPS) if keys <= LEAST_KEYS else coarse[1]
+    return _round_up(queries, LEAST_FEW_QUERIES, FEW_STEPS), fine
 
 
 def _round_up(count: int, least: int, steps: int) -> int:

@@ -16,7 +16,7 @@ from models import Dtype, ModelError, model_id
 from server import VERSION
 from server.config import Config, ConfigError, ModelConfig, default_state_folder
 from server.config_sources import forget_keys, load_config
-from server.launch.openmp import set_waiting
+from server.launch.openmp import set_threads, set_waiting
 
 DEFAULT_FILE = Path("config.yaml")
 READ_WITHIN_S = 1.0
@@ -113,6 +113,7 @@ def check(
     if other is not None:
         _check_spaces(model, other, revision, as_json=as_json)
     # As in the engine process, so that the measured speed is that of the server.
+    set_threads()
     set_waiting([Path(model)])
     if against is not None:
         _check_against(against, name, key, model, dtype, revision, as_json=as_json)

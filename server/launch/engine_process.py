@@ -33,7 +33,7 @@ from server.engine.scheduler import Scheduler
 from server.engine.status_page import BEAT_S, StatusPage, status_memory
 from server.engine.zmq_transport import ZmqTransport
 from server.launch.loading_progress import loading_progress
-from server.launch.openmp import set_waiting
+from server.launch.openmp import set_threads, set_waiting
 from server.observability.logs import failures_logged, set_up_logging
 from server.observability.metrics import Metrics
 from server.registry import ServedModel
@@ -95,6 +95,7 @@ def run_engine(
     # ends this process.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    set_threads()
     set_waiting(Path(info.path) for info, _ in settings.sources.values())
     set_allocator()
     set_up_logging(settings.log_format, settings.log_level).dropped = metrics.log_lines_dropped

@@ -1,8 +1,10 @@
-"""How torch's idle OpenMP threads wait for the next operator. Must be set before torch is imported."""
+"""How many threads torch's OpenMP has, and how the idle ones wait. Must be set before torch is imported."""
 
 import os
 from collections.abc import Iterable
 from pathlib import Path
+
+from models import available_cores
 
 # About 0.1 ms: longer than the gap between two operators of a large network.
 SPINS = "30000"
@@ -21,6 +23,15 @@ def set_waiting(folders: Iterable[Path]) -> None:
         os.environ["GOMP_SPINCOUNT"] = SPINS
     else:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
+
+def set_threads() -> None:
+    """Let torch use no more threads than the quota of this container has cores. The environment overrides this.
+
+    OpenMP counts the cores of the machine: with 64 threads on 2 cores every operator waits for threads without a core.
+    """
+    if (cores := available_cores()) < (os.cpu_count() or 1):
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores))
 
 
 def weight_bytes(folder: Path) -> int:

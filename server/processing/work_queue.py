@@ -7,7 +7,6 @@ goes back to the system after it.
 
 import asyncio
 import ctypes
-import os
 import threading
 from collections.abc import Callable
 from time import perf_counter
@@ -15,14 +14,14 @@ from typing import Generic, Protocol, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
-from models import TokenizerFailed
+from models import TokenizerFailed, available_cores
 from server.errors import InvalidValue, TokenizerBusy
 from server.processing.tokenization import Between, go_on
 
 # A text of this size takes some 20 ms.
 SMALL_CHARACTERS = 64 * 1024
 # Each of these threads holds a slice or a group of texts in the tokenizer, whose library starts threads of its own.
-LARGE_THREADS = max(2, min(4, (os.cpu_count() or 1) // 2))
+LARGE_THREADS = max(2, min(4, available_cores() // 2))
 # Parsing and writing JSON holds the interpreter's lock: more threads take only more memory.
 JSON_THREADS = 2
 # Clients of large jobs would rather try again than find out after a minute.

@@ -32,7 +32,7 @@ SERVER_FLOORS = (
     ("server.__main__",),
 )
 MODELS_FLOORS = (
-    ("models.interface", "models.memory"),
+    ("models.cores", "models.interface", "models.memory"),
     (
         "models.checkpoint",
         "models.chunking",

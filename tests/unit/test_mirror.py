@@ -53,6 +53,7 @@ TESTED_ELSEWHERE = {
     "models/backends/fake.py": "unit/server/engine/test_scheduler.py",
     "models/backends/huggingface/float32_rerun.py": "unit/models/backends/huggingface/test_transformers_backend.py",
     "models/backends/huggingface/layout_check.py": "unit/models/backends/huggingface/test_layouts.py",
+    "models/backends/micro_batch.py": "unit/models/backends/test_packed.py",
     "models/checkpoint/formats/bitsandbytes.py": "unit/models/checkpoint/formats/test_registry.py",
     "models/checkpoint/formats/compressed_tensors.py": "unit/models/checkpoint/formats/test_registry.py",
     "models/checkpoint/formats/fp8.py": "unit/models/checkpoint/formats/test_registry.py",

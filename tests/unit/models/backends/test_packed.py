@@ -23,7 +23,7 @@ from models import (
     load_backend,
     load_preprocessor,
 )
-from models.backends import packed
+from models.backends import micro_batch, packed
 from models.backends.selfcheck import check_backend
 from models.interface import Dtype, Ids
 from models.packing import AttentionLayout, Branch, PrefixForest, Segment, pack
@@ -201,7 +201,7 @@ def test_a_broken_twin_fails_vector_parity(
 ) -> None:
     parity = case("two layers, heads 2:1")
     twin = parity.backend()
-    monkeypatch.setattr(packed, "pack", fault)
+    monkeypatch.setattr(micro_batch, "pack", fault)
 
     assert cosines(vectors(twin, parity.texts), parity.vectors).min() < 0.99
 
@@ -212,7 +212,7 @@ def test_a_broken_twin_fails_score_parity(
 ) -> None:
     parity = case("two layers, heads 2:1")
     twin = parity.backend()
-    monkeypatch.setattr(packed, "pack", fault)
+    monkeypatch.setattr(micro_batch, "pack", fault)
 
     assert np.abs(sigmoid(scores(twin, parity.pairs())) - sigmoid(parity.log_odds())).max() > 0.05
 
@@ -236,7 +236,7 @@ def test_a_twin_whose_answers_depend_on_the_batch_is_refused_when_it_loads(
 ) -> None:
     parity = case("two layers, heads 2:1")
     twin = parity.backend(dtype)
-    monkeypatch.setattr(packed, "pack", fault)
+    monkeypatch.setattr(micro_batch, "pack", fault)
 
     with pytest.raises(ModelError, match="changes with its batch"):
         check_backend(twin, parity.preprocessor.info)
@@ -365,7 +365,7 @@ def test_the_next_batch_of_a_request_computes_the_documents_alone(
         computed.append(len(forest.tokens))
         return forest
 
-    monkeypatch.setattr(packed, "pack", counting)
+    monkeypatch.setattr(micro_batch, "pack", counting)
 
     first, second, third = (scores(backend, pairs[n : n + 2], keep_prefix=n < 4) for n in (0, 2, 4))
 

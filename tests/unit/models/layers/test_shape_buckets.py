@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from models.layers.cpu_attention import BlockAttention, sequence_blocks
 from models.layers.onednn import PrepackedLinear, prepacking_works
-from models.layers.shape_buckets import LARGE_MATRIX, padded_keys, padded_queries, padded_tokens
+from models.layers.shape_buckets import LARGE_MATRIX, padded_block, padded_tokens
 from models.packing import pack
 
 Shape = tuple[str, tuple[int, ...], tuple[int, ...]]
@@ -47,9 +47,19 @@ def test_large_matrices_are_padded_by_little() -> None:
 
 
 def test_few_sizes_of_blocks_occur_up_to_long_texts() -> None:
-    assert {padded_queries(count) for count in range(1, 129)} == {16, 32, 64, 128}
-    assert len({padded_keys(count) for count in range(1, 32_769)}) == 56
-    assert all(count <= padded_keys(count) for count in range(1, 32_769))
+    blocks = {(queries, keys): padded_block(queries, keys) for queries in range(1, 129) for keys in range(1, 513)}
+    long_texts = {padded_block(128, keys)[1] for keys in range(128, 32_769)}
+
+    assert len(set(blocks.values())) < 120
+    assert len(long_texts) < 60
+    assert all(queries <= padded[0] and keys <= padded[1] for (queries, keys), padded in blocks.items())
+
+
+@pytest.mark.parametrize("length", range(16, 65))
+def test_a_block_of_a_short_text_is_padded_by_little(length: int) -> None:
+    queries, keys = padded_block(length, length)
+
+    assert queries * keys <= 2.7 * length * length
 
 
 @needs_onednn
