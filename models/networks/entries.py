@@ -59,7 +59,9 @@ def has_own_code(checkpoint: Checkpoint) -> bool:
     """Whether config.json names code for the network that may compute something else than the library's network."""
     code = checkpoint.config.get(CODE)
     names = any(str(name).startswith("AutoModel") for name in code) if isinstance(code, dict) else bool(code)
-    return names and checkpoint.model_type not in SAME_CODE
+    # gte-Qwen2's code is Qwen2 with attention both ways, which this entry tells the library too.
+    is_gte = checkpoint.model_type == "qwen2" and checkpoint.config.get("is_causal") is False
+    return names and not is_gte and checkpoint.model_type not in SAME_CODE
 
 
 def check_own_code(checkpoint: Checkpoint) -> None:

@@ -38,7 +38,7 @@ async def test_a_batch_that_does_not_fit_is_halved(start: Callable[..., ServerPr
 
     assert answer.status_code == 200
     assert len(answer.json()["data"]) == 64
-    assert "out of memory" in hearth.text()
+    hearth.wait_for("out of memory")
 
 
 async def test_an_input_that_fits_no_batch_fails_only_its_request(
@@ -115,7 +115,7 @@ async def test_an_input_that_ends_the_engine_fails_only_its_request(
     assert [answer.status_code for answer in others] == [200] * 5
     assert {answer.status_code for answer in repeated} <= {500, 503}
     assert metric_total(hearth, 'hearth_restarts_total{process="engine"}') == 2
-    assert "it fell off the bus" in hearth.text()
+    hearth.wait_for("it fell off the bus")
 
 
 async def test_inputs_that_each_end_the_engine_do_not_end_the_server(
@@ -167,7 +167,7 @@ async def test_when_the_engine_process_is_stopped_it_is_replaced(
     assert answered_after_s < 10
     assert {answer.status_code for answer in answers} <= {200, 503}
     assert not running([engine])
-    assert "no sign of life" in hearth.text()
+    hearth.wait_for("no sign of life")
 
 
 async def test_a_batch_that_takes_longer_than_any_request_may_does_not_end_the_engine(
