@@ -6,6 +6,7 @@ weights_only=True: it makes tensors, numbers and texts, and refuses whatever els
 
 import ctypes
 import json
+import os
 import platform
 import struct
 import sys
@@ -73,6 +74,10 @@ def convert_file(source: Path, target: Path) -> dict[str, list[Any]]:
     tensors = _own_memory(_tensors(loaded))
     del loaded
     save_file(tensors, target, metadata={"format": "pt"})
+    # safetensors lets its owner alone read it; as a new file, it is for whom the umask lets read.
+    umask = os.umask(0)
+    os.umask(umask)
+    target.chmod(0o666 & ~umask)
     with safe_open(target, framework="pt") as written:
         stored = {name: written.get_tensor(name) for name in written.keys()}  # noqa: SIM118
         if stored.keys() != tensors.keys() or not all(_is_same(stored[name], tensors[name]) for name in tensors):

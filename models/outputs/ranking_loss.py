@@ -11,15 +11,19 @@ from models.postprocess import Matrix, finish_vectors
 BEST = 10
 # What is rescored with vectors in float32: as many candidates as search engines take.
 CANDIDATES = 100
+LEAST_RESCORED = 2 * CANDIDATES
 
 
 @dataclass(frozen=True, slots=True)
 class RankingLoss:
-    """How much of float32's ranking a form keeps, 1 at best; `rescored` after its 100 best are compared in float32."""
+    """How much of float32's ranking a form keeps, 1 at best; `rescored` after its 100 best are compared in float32.
+
+    None: of so few vectors, the 100 best are most.
+    """
 
     recall_at_10: float
     ndcg_at_10: float
-    rescored_ndcg_at_10: float
+    rescored_ndcg_at_10: float | None
 
 
 def ranking_losses(vectors: Matrix, statistics: Statistics) -> dict[OutputDtype, RankingLoss]:
@@ -37,6 +41,8 @@ def _loss(dtype: OutputDtype, vectors: Matrix, statistics: Statistics, exact: Ma
     best = _best(exact, BEST)
     order = _best(found, BEST)
     recall = np.mean([len(set(a) & set(b)) / len(a) for a, b in zip(best, order, strict=True)])
+    if len(vectors) <= LEAST_RESCORED:
+        return RankingLoss(round(float(recall), 4), _ndcg(order, best), None)
     rescored = _best(_among(exact, _best(found, CANDIDATES)), BEST)
     return RankingLoss(round(float(recall), 4), _ndcg(order, best), _ndcg(rescored, best))
 

@@ -64,10 +64,11 @@ def show(source: str, report: CalibrationReport, console: Console) -> None:
     table.add_row("float32", f"{bytes_of(report.width, 'float32'):,}", "1", "1", "1")
     for dtype, loss in report.calibration.losses.items():
         numbers = (loss.recall_at_10, loss.ndcg_at_10, loss.rescored_ndcg_at_10)
-        table.add_row(dtype, f"{bytes_of(report.width, dtype):,}", *(f"{number:.4f}" for number in numbers))
+        cells = ("-" if number is None else f"{number:.4f}" for number in numbers)
+        table.add_row(dtype, f"{bytes_of(report.width, dtype):,}", *cells)
     console.print(table)
     console.print(
-        "Each text was a query for all others, and the ranking of float32 is right. Rescoring compares the 100 best in "
-        "float32.",
+        "Every second text was a query for the others of that half, and the ranking of float32 is right. Rescoring "
+        "compares the 100 best in float32; -: there are too few texts to say.",
         highlight=False,
     )

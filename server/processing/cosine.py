@@ -81,7 +81,9 @@ def cosine_scores(rows: Matrix, queries: int) -> NDArray[np.float32]:
 
 
 def _prompt(name: str, prompts: NamedPrompts, model: ServedModel) -> str:
-    return prompts.find(name) or prompts.find(model.config.prompt_name or "") or ""
+    # The prompt of a name such as `name:query` is for that side alone.
+    default = "" if model.is_prompted else model.config.prompt_name or ""
+    return prompts.find(name) or prompts.find(default) or ""
 
 
 def _behind(prompt: str, texts: Sequence[str], field: str, *, is_list: bool) -> Texts:

@@ -57,6 +57,7 @@ def test_the_tensors_are_the_same_and_the_model_is_served(plain: Path, pickled: 
     expected, written = load_file(str(plain / WEIGHTS)), load_file(str(pickled / WEIGHTS))
     assert {name: tensor.dtype for name, tensor in written.items()} == {n: t.dtype for n, t in expected.items()}
     assert converted.tensors == len(written) and converted.files == (WEIGHTS,)
+    assert (pickled / WEIGHTS).stat().st_mode == (pickled / "config.json").stat().st_mode, "others may read it as well"
     rows = load_preprocessor(plain, options).info.table_rows
     ours, theirs = (
         vectors(load_backend(folder, load_preprocessor(folder, options).info, options), rows)

@@ -39,6 +39,17 @@ async def test_scores_are_the_cosines_of_vectors_behind_their_prompts(embedder: 
     assert [row["index"] for row in body["data"]] == np.argsort([-score for score in expected], kind="stable").tolist()
 
 
+async def test_a_prompt_behind_the_model_s_name_is_not_put_before_documents(embedder: ServedModel) -> None:
+    body = {"query": "a", "documents": ["b"]}
+    async with in_process_server(embedder) as here:
+        plain, prompted = [
+            (await here.client.post("/v1/rerank", json=body | {"model": model})).json()["data"]
+            for model in ("embedder", "embedder:query")
+        ]
+
+    assert prompted == plain
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [
