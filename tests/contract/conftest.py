@@ -84,7 +84,9 @@ import sys
 class Watch:
     def find_spec(self, name, path=None, target=None):
         if name in ("torch", "transformers", "sentence_transformers"):
-            print("watched import:", name, file=sys.stderr, flush=True)
+            # In one piece: the thread of the log writes to the same stream.
+            sys.stderr.write(f"watched import: {name}\\n")
+            sys.stderr.flush()
 
 sys.meta_path.insert(0, Watch())
 """
